@@ -1,0 +1,27 @@
+"""How Alembic reaches the database: over the connection that the service gives it."""
+
+from alembic import context
+from sqlalchemy import Connection
+
+from payment.database import Database
+from payment.settings import read_settings
+from payment.tables import metadata
+
+
+def migrate(connection: Connection) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        render_as_batch=connection.dialect.name == "sqlite",
+        transactional_ddl=True,  # SQLite can, since we say BEGIN ourselves
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+given = context.config.attributes.get("connection")
+if given is not None:
+    migrate(given)
+else:  # the alembic command, for a developer
+    with Database(read_settings().database_url).write() as opened:
+        migrate(opened)

@@ -1,0 +1,154 @@
+"""The command line: `payment serve`, `payment worker`, `payment migrate`, `payment notifications`."""
+
+import json
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from payment import outbox
+from payment.database import Database
+from payment.logs import configure_logs, get_logger
+from payment.notifications import Service, State
+from payment.schemas import NotificationAnswer
+from payment.settings import Settings, SettingsError, read_settings
+
+EXIT_BAD_SETTING = 2
+
+
+def main() -> None:
+    """Run the command line; the entry point of the `payment` program."""
+    cli()
+
+
+@click.group()
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Layanan pembayaran restoran / the restaurant's payment service."""
+    try:
+        settings = read_settings()
+    except SettingsError as error:
+        for name, said in error.problems.items():
+            click.echo(f"Pengaturan salah / bad setting: {name}: {' '.join(said)}", err=True)
+        sys.exit(EXIT_BAD_SETTING)
+    configure_logs(settings.log_level, settings.log_format)
+    context.obj = settings
+
+
+@cli.command()
+@click.option("--no-worker", is_flag=True, help="API saja, tanpa pekerja / the API alone.")
+@click.pass_obj
+def serve(settings: Settings, *, no_worker: bool) -> None:
+    """Jalankan API dengan pekerjanya / serve the API, its worker inside."""
+    with warnings.catch_warnings():
+        # Connexion loads Starlette's test client, which has an opinion on its HTTP library
+        warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
+        from payment.server import PortInUse  # noqa: PLC0415  # the web layer takes 0.4 s to load
+        from payment.server import serve as serve_api  # noqa: PLC0415
+
+    try:
+        serve_api(settings, with_worker=not no_worker)
+    except PortInUse as error:
+        click.echo(f"Alamat sudah dipakai / address in use: {error}", err=True)
+        sys.exit(1)
+
+
+@cli.command()
+@click.pass_obj
+def worker(settings: Settings) -> None:
+    """Beri tahu Order dan User / tell Order and User."""
+    from payment.worker import Worker  # noqa: PLC0415  # loads `requests`
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with_database = _open(settings)
+    telling = Worker(with_database, settings)
+    telling.start()
+    get_logger().info("worker started")
+    stop.wait()
+    telling.stop()
+    get_logger().info("stopped")
+
+
+@cli.command()
+@click.pass_obj
+def migrate(settings: Settings) -> None:
+    """Perbarui skema basis data / bring the database schema up to date."""
+    database = Database(settings.database_url)
+    click.echo("Skema diperbarui / migrated" if database.migrate() else "Sudah baru / up to date")
+
+
+@cli.group()
+def notifications() -> None:
+    """Apa yang diberitahukan kepada Order dan User / what Order and User were told."""
+
+
+@notifications.command("list")
+@click.option("--service", type=click.Choice([service.value for service in Service]))
+@click.option("--state", type=click.Choice([state.value for state in State]))
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Satu objek JSON sebaris / JSON lines.")
+@click.pass_obj
+def list_notifications(
+    settings: Settings, *, service: str | None, state: str | None, limit: int, as_json: bool
+) -> None:
+    """Daftar, yang terbaru dulu / list, newest first."""
+    with _open(settings).read() as connection:
+        rows = outbox.find_notifications(
+            connection,
+            service=Service(service) if service else None,
+            state=State(state) if state else None,
+            limit=limit,
+        )
+    found: list[dict[str, Any]] = NotificationAnswer(many=True).dump(rows)
+    if as_json:
+        for row in found:
+            click.echo(json.dumps(row))
+    else:
+        _print_table(found)
+
+
+@notifications.command("retry")
+@click.argument("notification_id", type=int, required=False)
+@click.option("--all-dead", is_flag=True, help="Semua yang mati / all that are dead.")
+@click.pass_obj
+def retry_notifications(settings: Settings, *, notification_id: int | None, all_dead: bool) -> None:
+    """Kirim lagi / send again: one NOTIFICATION_ID, or --all-dead."""
+    if (notification_id is None) != all_dead:
+        raise click.UsageError("Beri NOTIFICATION_ID atau --all-dead / give one of the two.")
+    with _open(settings).write() as connection:
+        sent = outbox.send_again(connection, time.time_ns() // 1000, notification_id=notification_id)
+    if not sent and not all_dead:
+        click.echo(
+            f"Notifikasi {notification_id} tidak ada atau sudah selesai / "
+            f"notification {notification_id} does not exist or is settled",
+            err=True,
+        )
+        sys.exit(1)
+    click.echo(f"Dikirim lagi / to be sent again: {len(sent)}")
+
+
+def _open(settings: Settings) -> Database:
+    database = Database(settings.database_url)
+    database.migrate()
+    return database
+
+
+def _print_table(rows: Sequence[dict[str, Any]]) -> None:
+    columns = ("id", "service", "target_id", "payment_id", "state", "told", "attempts")
+    lines = [columns, *(tuple(str(row[name] or "") for name in columns) for row in rows)]
+    widths = [max(len(line[n]) for line in lines) for n in range(len(columns))]
+    errors = ["last_error", *(row["last_error"] or "" for row in rows)]
+    for line, error in zip(lines, errors, strict=True):
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        click.echo("  ".join([*cells, error]).rstrip())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The HTTP application: Connexion's middlewares around our endpoints."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any
+
+from connexion.middleware.lifespan import LifespanMiddleware
+from connexion.middleware.main import ConnexionMiddleware
+from connexion.options import SwaggerUIOptions
+from starlette.types import ASGIApp
+
+# operationIds name functions in these modules; imported plainly so that import-linter sees it
+from payment import api, health
+from payment.operations import Docs, Endpoints, JsonBody, Routing, Validation
+from payment.payments import Ledger
+from payment.problems import JSON, Problems
+from payment.settings import Settings
+
+OPERATION_MODULES = (api, health)
+
+
+def create_app(
+    settings: Settings, ledger: Ledger, running: Callable[[], AbstractAsyncContextManager[None]]
+) -> ASGIApp:
+    """Return the ASGI application.
+
+    Args:
+        settings: limits, and where the specification is.
+        ledger: the use cases.
+        running: a context that lasts from the first request to the last.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: Any) -> AsyncIterator[None]:
+        async with running():
+            yield
+
+    body = partial(JsonBody, max_bytes=settings.body_max_bytes, timeout_s=settings.request_timeout_s)
+    middlewares: list[Any] = [Problems, Docs, Routing, Validation, LifespanMiddleware]
+    app = ConnexionMiddleware(
+        Endpoints(ledger),
+        middlewares=middlewares,
+        lifespan=lifespan,
+        validator_map={"body": {JSON: body}},
+        swagger_ui_options=SwaggerUIOptions(swagger_ui_path="/docs"),
+    )
+    app.add_api(settings.openapi_file)
+    return app

@@ -1,0 +1,219 @@
+"""The neighbours as we call them: one PUT to tell, one GET to read. The only place that uses `requests`.
+
+A client says what it heard, never what to do about it (`delivery` does). It follows no redirect, verifies
+TLS, sends no proxy's or netrc's credentials, and reads an answer only up to a limit.
+"""
+
+import json
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.exceptions import ConnectTimeout, RequestException
+from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError
+
+from payment import __version__
+from payment.lifecycle import Status
+from payment.outbox import Outcome
+from payment.settings import Neighbour, Settings
+
+ANSWER_MAX_BYTES = 64 * 1024
+ERROR_MAX_CHARS = 200
+
+_BUSY = {
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.TOO_EARLY,
+    HTTPStatus.TOO_MANY_REQUESTS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What came of an attempt.
+
+    Attributes:
+        outcome: what it means.
+        error: one line for people; None if it was delivered.
+        may_come_late: True if the request was sent and no answer came, so that the neighbour may still
+            apply it.
+        retry_after_s: the wait that the neighbour asked for, seconds.
+    """
+
+    outcome: Outcome
+    error: str | None = None
+    may_come_late: bool = False
+    retry_after_s: float | None = None
+
+
+class NeighbourClient:
+    """Tells one neighbour. Threads may share it; each has its own connections, kept alive."""
+
+    name: ClassVar[str]
+    placeholder: ClassVar[str]
+    status_field: ClassVar[str]
+
+    def __init__(self, neighbour: Neighbour, *, connect_timeout_s: float, read_timeout_s: float) -> None:
+        self._url = neighbour.url + neighbour.path
+        self._path = neighbour.path
+        self._timeout = (connect_timeout_s, read_timeout_s)
+        self._headers = {"User-Agent": f"payment/{__version__}", "Accept": "application/json"}
+        if neighbour.token:
+            self._headers["Authorization"] = f"Bearer {neighbour.token}"
+        self._of_thread = threading.local()
+
+    def tell(self, target_id: int, status: Status, *, idempotency_key: str, traceparent: str) -> Heard:
+        """Tell the neighbour the newest state of its order or user.
+
+        Args:
+            target_id: the id in the neighbour's world.
+            status: what to tell.
+            idempotency_key: the same for each attempt of the same news.
+            traceparent: W3C trace context of the payment.
+        """
+        try:
+            response = self._session().put(
+                self._url.format(**{self.placeholder: target_id}),
+                data=json.dumps({self.status_field: status}),
+                headers={
+                    "Content-Type": "application/json",
+                    "Idempotency-Key": idempotency_key,
+                    "traceparent": traceparent,
+                },
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
+            )
+            with response:
+                body = response.raw.read(ANSWER_MAX_BYTES, decode_content=True)
+        except (RequestException, HTTPError, OSError) as error:
+            return Heard(Outcome.OUTAGE, _in_words(error), may_come_late=not _was_never_sent(error))
+        return self._judge(response, body)
+
+    def _judge(self, response: requests.Response, body: bytes) -> Heard:
+        status = response.status_code
+        error = f"HTTP {status} {_said(response, body)}".strip()
+        if 200 <= status < 300:  # noqa: PLR2004  # RFC 9110, 15.3: successful
+            return Heard(Outcome.DELIVERED)
+        if status in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return Heard(
+                Outcome.OUTAGE,
+                error,
+                retry_after_s=_retry_after_s(response.headers.get("Retry-After")),
+            )
+        if status == HTTPStatus.NOT_FOUND:
+            if _own_error(response, body) is not None:
+                return Heard(Outcome.UNKNOWN, f"unknown {self.name}: {error}")
+            return Heard(
+                Outcome.NO_ROUTE,
+                f"no such route: {self.name} does not serve PUT {self._path} ({error}); "
+                f"see {self.name.upper()}_PAYMENT_PATH",
+            )
+        return Heard(Outcome.REJECTED, error)
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._of_thread, "session", None)
+        if session is None:
+            session = self._of_thread.session = requests.Session()
+            session.trust_env = False
+            session.headers.update(self._headers)
+            session.cookies.set_policy(_NoCookies())
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, HTTPAdapter(max_retries=0, pool_maxsize=1))
+        return session
+
+
+class OrderClient(NeighbourClient):
+    """Tells Order what became of an order's bill."""
+
+    name = "order"
+    placeholder = "order_id"
+    status_field = "payment_status"
+
+
+class UserClient(NeighbourClient):
+    """Tells User what became of a guest's newest payment."""
+
+    name = "user"
+    placeholder = "user_id"
+    status_field = "status"
+
+
+def order_client(settings: Settings) -> OrderClient:
+    """Return the client of the Order service as the settings have it."""
+    return OrderClient(
+        settings.order,
+        connect_timeout_s=settings.connect_timeout_s,
+        read_timeout_s=settings.read_timeout_s,
+    )
+
+
+def user_client(settings: Settings) -> UserClient:
+    """Return the client of the User service as the settings have it."""
+    return UserClient(
+        settings.user,
+        connect_timeout_s=settings.connect_timeout_s,
+        read_timeout_s=settings.read_timeout_s,
+    )
+
+
+class _NoCookies(requests.cookies.cookielib.DefaultCookiePolicy):  # type: ignore[name-defined,misc]
+    """Accepts and returns no cookie: a neighbour keeps no state with us."""
+
+    def set_ok(self, *_: Any) -> bool:
+        return False
+
+
+def _was_never_sent(error: Exception) -> bool:
+    """Say whether the connection was not even made, so that nothing can arrive late."""
+    if isinstance(error, ConnectTimeout):
+        return True
+    reason = error.args[0] if error.args else None
+    if isinstance(reason, MaxRetryError):
+        reason = reason.reason
+    return isinstance(reason, NewConnectionError)
+
+
+def _in_words(error: Exception) -> str:
+    """Say in one line what went wrong; urllib3's wrapping says the same thing three times."""
+    reason = error.args[0] if error.args else error
+    if isinstance(reason, MaxRetryError) and reason.reason is not None:
+        reason = reason.reason
+    return f"{type(error).__name__}: {reason}"[:ERROR_MAX_CHARS]
+
+
+def _own_error(response: requests.Response, body: bytes) -> str | None:
+    """Return the `error` of the neighbour's own JSON refusal, None if the answer is not one."""
+    if "json" not in response.headers.get("Content-Type", ""):
+        return None
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(said, dict) or not isinstance(said.get("error"), str):
+        return None
+    return str(said["error"])
+
+
+def _said(response: requests.Response, body: bytes) -> str:
+    """Return the neighbour's own words, shortened to one line."""
+    if response.is_redirect:
+        return f"redirect to {response.headers.get('Location')}, not followed"[:ERROR_MAX_CHARS]
+    own = _own_error(response, body)
+    return " ".join((own or response.reason or "").split())[:ERROR_MAX_CHARS]
+
+
+def _retry_after_s(value: str | None) -> float | None:
+    """Read `Retry-After`, seconds or a date (RFC 9110, 10.2.3); None if absent or unreadable."""
+    if value is None:
+        return None
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        return (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+    except (TypeError, ValueError):
+        return None

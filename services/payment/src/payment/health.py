@@ -1,0 +1,25 @@
+"""Whether the process lives, and whether it can book."""
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from payment.database import SCHEMA_REVISION
+from payment.operations import Request
+from payment.problems import Reply
+
+
+async def live(request: Request) -> Reply:
+    """GET /healthz: the process answers."""
+    del request
+    return Reply.of_json(200, {"status": "ok"})
+
+
+async def ready(request: Request) -> Reply:
+    """GET /readyz: the database answers and its schema is current; else 503 and what is wrong."""
+    try:
+        revision = await request.ledger.schema_revision()
+    except SQLAlchemyError:
+        return Reply.of_json(503, {"status": "unavailable", "error": "the database does not answer"})
+    if revision != SCHEMA_REVISION:
+        wrong = f"the schema is at {revision}, not at {SCHEMA_REVISION}; run: payment migrate"
+        return Reply.of_json(503, {"status": "unavailable", "error": wrong})
+    return Reply.of_json(200, {"status": "ok"})

@@ -1,0 +1,40 @@
+"""The states of a payment, and what state a bill is in. Pure."""
+
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """The state of a payment, and the words that Order and User understand."""
+
+    PENDING = "pending"
+    PAID = "paid"
+    FAILED = "failed"
+
+
+class Method(StrEnum):
+    """How the guest paid."""
+
+    CASH = "cash"
+    CARD = "card"
+    QRIS = "qris"
+    TRANSFER = "transfer"
+    EWALLET = "ewallet"
+
+
+def bill_status(total: int, paid: int, pending: int) -> Status:
+    """Say what the Order service should hear of a bill.
+
+    Args:
+        total: what the order costs, whole rupiah.
+        paid: what has been paid towards it, whole rupiah.
+        pending: what payments that still wait hold of it, whole rupiah.
+
+    Returns:
+        `paid` once the bill is settled, `pending` while part of it is paid or waits, else `failed`
+        (design: "Who hears what").
+    """
+    if paid >= total:
+        return Status.PAID
+    if paid > 0 or pending > 0:
+        return Status.PENDING
+    return Status.FAILED

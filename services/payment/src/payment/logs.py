@@ -1,0 +1,58 @@
+"""Logs: one JSON object a line in a pipe, readable lines on a terminal. No secret ever stands in one."""
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+
+def configure_logs(level: str, log_format: str) -> None:
+    """Send all logs, the libraries' too, to stderr.
+
+    Args:
+        level: debug, info, warning or error.
+        log_format: json, text, or auto (text on a terminal, json elsewhere).
+    """
+    as_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    renderer: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer()]
+        if as_text
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for noisy in ("uvicorn", "uvicorn.error", "connexion", "alembic", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def get_logger(**fields: Any) -> structlog.typing.FilteringBoundLogger:
+    """Return a logger whose lines carry these fields."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(**fields)
+    return logger
+
+
+def facts_of(error: BaseException) -> Mapping[str, str]:
+    """Return what a log line says of an error that was handled: its type and its first line."""
+    return {"error_type": type(error).__name__, "error": str(error).partition("\n")[0]}

@@ -1,0 +1,51 @@
+"""Who hears of a change, and what. Pure.
+
+A notification says "tell Order about order 7", not what to say: what is sent is computed from committed
+state when it is sent, so the newest state wins by construction (docs/decisions/0004).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from payment.lifecycle import Status
+
+
+class Service(StrEnum):
+    """A neighbour that is told."""
+
+    ORDER = "order"
+    USER = "user"
+
+
+class State(StrEnum):
+    """What became of a notification."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    SUPERSEDED = "superseded"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """Tell this service about its order or user `target_id`, because of this payment."""
+
+    service: Service
+    target_id: int
+    payment_id: int
+    traceparent: str | None
+
+
+def news_of_payment(
+    payment_id: int, order_id: int, user_id: int, traceparent: str | None
+) -> tuple[Notification, Notification]:
+    """Return who hears of a new payment: its order and its guest."""
+    return (
+        Notification(Service.ORDER, order_id, payment_id, traceparent),
+        Notification(Service.USER, user_id, payment_id, traceparent),
+    )
+
+
+def user_status(newest_payment: str) -> Status:
+    """Say what User should hear, given the status of that guest's newest payment."""
+    return Status(newest_payment)

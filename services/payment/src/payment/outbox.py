@@ -1,0 +1,486 @@
+"""The outbox: what has to be told. Enqueue, claim, settle, bury, send again.
+
+Level-triggered (docs/decisions/0004): a row says *whom* to tell, the state told is computed when the row is
+claimed, from committed state. A lease on (service, target) makes one PUT at a time across all workers, and
+one PUT settles everything that waits for its target. Nothing is ever dropped: a row ends `delivered`,
+`superseded` by a newer one for the same target, or `dead` where everybody can see it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    not_,
+    or_,
+    select,
+    update,
+)
+
+from payment.database import insert
+from payment.lifecycle import Status, bill_status
+from payment.notifications import Notification, Service, State, user_status
+from payment.tables import bills, leases, notifications, payments
+
+_row = notifications.c
+
+
+class Outcome(StrEnum):
+    """How an attempt to tell a neighbour ended."""
+
+    DELIVERED = "delivered"
+    OUTAGE = "outage"  # down, too slow, or asked for patience: says something of the whole service
+    NO_ROUTE = "no-route"  # it does not have our path: a wrong setting, treated as an outage
+    UNKNOWN = "unknown"  # it does not know this order or user (yet)
+    REJECTED = "rejected"  # it will never take this
+
+
+OUTAGES = (Outcome.OUTAGE, Outcome.NO_ROUTE)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One target to tell, leased to one worker; times in microseconds since the epoch.
+
+    Attributes:
+        id: the notification that stands for everything that waits for the target.
+        status: what to tell, as of the claim.
+        attempts: failed attempts so far.
+        due_since_us: when the retry policy's patience began.
+        unknown_since_us: since when the service says it does not know the target.
+    """
+
+    id: int
+    service: Service
+    target_id: int
+    payment_id: int
+    status: Status
+    attempts: int
+    created_us: int
+    due_since_us: int
+    unknown_since_us: int | None
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of a claim.
+
+    Attributes:
+        state: `waiting` if it is to be tried again at `next_attempt_us`.
+        resend_us: when to tell the newest state once more, because this attempt had no answer and may
+            still be applied late; None if it had one.
+    """
+
+    claim: Claim
+    state: State
+    outcome: Outcome
+    error: str | None = None
+    next_attempt_us: int = 0
+    wait_was_asked: bool = False
+    unknown_since_us: int | None = None
+    resend_us: int | None = None
+
+
+def enqueue(connection: Connection, news: Iterable[Notification], now_us: int) -> None:
+    """Write notifications, in the transaction of what they are about."""
+    connection.execute(
+        insert(notifications),
+        [
+            {
+                "service": item.service,
+                "target_id": item.target_id,
+                "payment_id": item.payment_id,
+                "traceparent": item.traceparent,
+                "state": State.WAITING,
+                "next_attempt_us": now_us,
+                "created_us": now_us,
+                "due_since_us": now_us,
+            }
+            for item in news
+        ],
+    )
+
+
+def _waiting(service: Service) -> ColumnElement[bool]:
+    return and_(_row.service == service, _row.state == State.WAITING)
+
+
+def _not_leased(now_us: int) -> ColumnElement[bool]:
+    return not_(
+        exists().where(
+            leases.c.service == _row.service,
+            leases.c.target_id == _row.target_id,
+            leases.c.until_us > now_us,
+        )
+    )
+
+
+def _claimable(service: Service, now_us: int, *, probing: bool) -> ColumnElement[bool]:
+    ready = _row.next_attempt_us <= now_us
+    if probing:  # what an outage pushed back need not wait for its turn: it shows whether the outage is over
+        ready = or_(ready, and_(_row.last_outcome.in_(OUTAGES), not_(_row.wait_was_asked)))
+    return and_(_waiting(service), ready, _not_leased(now_us))
+
+
+def next_due_us(connection: Connection, service: Service, now_us: int, *, probing: bool) -> int | None:
+    """Return when the next claim can be made (now or earlier: at once), None if nothing waits."""
+    if connection.execute(
+        select(_row.id).where(_claimable(service, now_us, probing=probing)).limit(1)
+    ).first():
+        return now_us
+    next_us: int | None = connection.execute(
+        select(func.min(_row.next_attempt_us)).where(_waiting(service), _row.next_attempt_us > now_us)
+    ).scalar_one()
+    return next_us
+
+
+def claim(
+    connection: Connection,
+    service: Service,
+    owner: str,
+    now_us: int,
+    *,
+    lease_us: int,
+    resend_after_us: int,
+    limit: int,
+    probing: bool,
+) -> list[Claim]:
+    """Lease up to `limit` targets whose news is due, and compute what each is to be told.
+
+    Args:
+        connection: a transaction that may write.
+        service: the lane.
+        owner: names the worker, unique among all.
+        now_us: the time, microseconds since the epoch.
+        lease_us: how long the lease lasts.
+        resend_after_us: how long after a dead worker's attempt the newest state is told once more.
+        limit: the most targets.
+        probing: also take what an outage has pushed back.
+    """
+    target_ids = _due_targets(connection, service, now_us, limit, probing=probing)
+    taken = _lease(connection, service, target_ids, owner, now_us, now_us + lease_us)
+    if not taken:
+        return []
+    carriers = _merge(connection, service, list(taken), now_us)
+    claims = _read_claims(connection, service, carriers)
+    left_by_the_dead = [item for item in claims if taken[item.target_id]]
+    _repeat(connection, left_by_the_dead, now_us, now_us + resend_after_us)
+    release(connection, service, owner, taken.keys() - {item.target_id for item in claims})
+    return claims
+
+
+def _due_targets(
+    connection: Connection, service: Service, now_us: int, limit: int, *, probing: bool
+) -> list[int]:
+    rows = connection.execute(
+        select(_row.target_id)
+        .where(_claimable(service, now_us, probing=probing))
+        .order_by(_row.next_attempt_us, _row.id)
+        .limit(limit * 4)  # several rows may wait for one target
+    ).scalars()
+    return sorted(list(dict.fromkeys(rows))[:limit])
+
+
+def _lease(
+    connection: Connection,
+    service: Service,
+    target_ids: Sequence[int],
+    owner: str,
+    now_us: int,
+    until_us: int,
+) -> dict[int, bool]:
+    """Return the targets that are ours now, each with whether it was taken over from a dead worker."""
+    if not target_ids:
+        return {}
+    new = insert(leases)
+    statement = new.on_conflict_do_update(
+        index_elements=[leases.c.service, leases.c.target_id],
+        set_={
+            "owner": new.excluded.owner,
+            "until_us": new.excluded.until_us,
+            "taken_over": True,
+        },
+        where=leases.c.until_us <= now_us,
+    ).returning(leases.c.target_id, leases.c.taken_over)
+    rows = connection.execute(
+        statement,
+        [
+            {
+                "service": service,
+                "target_id": target_id,
+                "owner": owner,
+                "until_us": until_us,
+                "taken_over": False,
+            }
+            for target_id in target_ids
+        ],
+    )
+    return {row.target_id: row.taken_over for row in rows}
+
+
+def _merge(
+    connection: Connection, service: Service, target_ids: Sequence[int], now_us: int
+) -> dict[int, int]:
+    """Let the newest row of each target stand for all; return its id and the attempts it inherits.
+
+    A repeat that is not due yet stays: it must be sent after the PUT whose answer never came.
+    """
+    mergeable = and_(
+        _waiting(service),
+        _row.target_id.in_(target_ids),
+        or_(not_(_row.is_repeat), _row.next_attempt_us <= now_us),
+    )
+    groups = connection.execute(
+        select(
+            func.max(_row.id).label("newest"),
+            func.max(_row.attempts).label("attempts"),
+            func.count().label("rows"),
+        )
+        .where(mergeable)
+        .group_by(_row.target_id)
+    ).all()
+    carriers = {group.newest: group.attempts for group in groups}
+    if any(group.rows > 1 for group in groups):
+        connection.execute(
+            update(notifications)
+            .where(mergeable, _row.id.not_in(list(carriers)))
+            .values(state=State.SUPERSEDED, settled_us=now_us)
+        )
+    return carriers
+
+
+def _read_claims(connection: Connection, service: Service, carriers: dict[int, int]) -> list[Claim]:
+    status = _bill_columns if service is Service.ORDER else _newest_payment_column
+    rows = connection.execute(
+        select(notifications, *status()).where(_row.id.in_(list(carriers))).order_by(_row.id)
+    )
+    return [
+        Claim(
+            id=row.id,
+            service=service,
+            target_id=row.target_id,
+            payment_id=row.payment_id,
+            status=(
+                bill_status(row.bill_total, row.bill_paid, row.bill_pending)
+                if service is Service.ORDER
+                else user_status(row.newest_payment)
+            ),
+            attempts=carriers[row.id],
+            created_us=row.created_us,
+            due_since_us=row.due_since_us,
+            unknown_since_us=row.unknown_since_us,
+            traceparent=row.traceparent,
+        )
+        for row in rows
+    ]
+
+
+def _bill_columns() -> list[ColumnElement[Any]]:
+    def of_bill(name: str) -> ColumnElement[Any]:
+        column = bills.c[name]
+        query = select(column).where(bills.c.order_id == _row.target_id)
+        return query.scalar_subquery().label(f"bill_{name}")
+
+    return [of_bill("total"), of_bill("paid"), of_bill("pending")]
+
+
+def _newest_payment_column() -> list[ColumnElement[Any]]:
+    newest = (
+        select(payments.c.status)
+        .where(payments.c.user_id == _row.target_id)
+        .order_by(payments.c.id.desc())
+        .limit(1)
+    )
+    return [newest.scalar_subquery().label("newest_payment")]
+
+
+def settle(
+    connection: Connection,
+    service: Service,
+    owner: str,
+    settlements: Sequence[Settlement],
+    now_us: int,
+) -> None:
+    """Write what became of claims and give their leases back."""
+    if not settlements:
+        return
+    connection.execute(
+        update(notifications)
+        # a row that somebody else settled meanwhile, because our lease ran out, stays settled
+        .where(_row.id == bindparam("claim_id"), _row.state == State.WAITING)
+        .values(
+            state=bindparam("new_state"),
+            told=bindparam("new_told"),
+            attempts=bindparam("new_attempts"),
+            next_attempt_us=bindparam("new_next_attempt_us"),
+            last_outcome=bindparam("new_outcome"),
+            last_error=bindparam("new_error"),
+            wait_was_asked=bindparam("new_wait_was_asked"),
+            unknown_since_us=bindparam("new_unknown_since_us"),
+            settled_us=bindparam("new_settled_us"),
+        ),
+        [
+            {
+                "claim_id": item.claim.id,
+                "new_state": item.state,
+                "new_told": item.claim.status if item.state is State.DELIVERED else None,
+                "new_attempts": item.claim.attempts + 1,
+                "new_next_attempt_us": item.next_attempt_us,
+                "new_outcome": item.outcome,
+                "new_error": item.error,
+                "new_wait_was_asked": item.wait_was_asked,
+                "new_unknown_since_us": item.unknown_since_us,
+                "new_settled_us": None if item.state is State.WAITING else now_us,
+            }
+            for item in settlements
+        ],
+    )
+    for item in settlements:
+        if item.resend_us is not None:
+            _repeat(connection, [item.claim], now_us, item.resend_us)
+    claims = {item.claim.target_id: item.claim for item in settlements}
+    kept = release(connection, service, owner, claims)
+    # Whoever took our lease may have told newer news before our PUT arrived: tell the newest again.
+    lost = [item for target_id, item in claims.items() if target_id not in kept]
+    _repeat(connection, lost, now_us, now_us)
+
+
+def _repeat(connection: Connection, claims: Sequence[Claim], now_us: int, resend_us: int) -> None:
+    """Have each target told its newest state once more at `resend_us`; one such row a target."""
+    if not claims:
+        return
+    waiting = and_(
+        _waiting(claims[0].service),
+        _row.target_id.in_([item.target_id for item in claims]),
+        _row.is_repeat,
+        _row.last_outcome.is_(None),
+    )
+    postponed = set(
+        connection.execute(
+            update(notifications).where(waiting).values(next_attempt_us=resend_us).returning(_row.target_id)
+        ).scalars()
+    )
+    rows = [
+        {
+            "service": item.service,
+            "target_id": item.target_id,
+            "payment_id": item.payment_id,
+            "traceparent": item.traceparent,
+            "state": State.WAITING,
+            "next_attempt_us": resend_us,
+            "is_repeat": True,
+            "created_us": now_us,
+            "due_since_us": resend_us,
+        }
+        for item in claims
+        if item.target_id not in postponed
+    ]
+    if rows:
+        connection.execute(insert(notifications), rows)
+
+
+def renew(
+    connection: Connection, service: Service, owner: str, target_ids: Iterable[int], until_us: int
+) -> None:
+    """Keep the leases of deliveries that are still in hand."""
+    connection.execute(
+        update(leases)
+        .where(
+            leases.c.service == service,
+            leases.c.owner == owner,
+            leases.c.target_id.in_(list(target_ids)),
+        )
+        .values(until_us=until_us)
+    )
+
+
+def release(connection: Connection, service: Service, owner: str, target_ids: Iterable[int]) -> set[int]:
+    """Give leases back; return the targets whose lease was still ours."""
+    ids = list(target_ids)
+    if not ids:
+        return set()
+    return set(
+        connection.execute(
+            delete(leases)
+            .where(
+                leases.c.service == service,
+                leases.c.owner == owner,
+                leases.c.target_id.in_(ids),
+            )
+            .returning(leases.c.target_id)
+        ).scalars()
+    )
+
+
+def end_outage(connection: Connection, service: Service, now_us: int) -> int:
+    """Make due what an outage pushed back, except waits that the service asked for; return how many."""
+    return connection.execute(
+        update(notifications)
+        .where(
+            _waiting(service),
+            _row.next_attempt_us > now_us,
+            _row.last_outcome.in_(OUTAGES),
+            not_(_row.wait_was_asked),
+        )
+        .values(next_attempt_us=now_us)
+    ).rowcount
+
+
+def send_again(connection: Connection, now_us: int, *, notification_id: int | None = None) -> list[int]:
+    """Send dead notifications again, or try a waiting one at once; return the ids.
+
+    Args:
+        connection: a transaction that may write.
+        now_us: the time, microseconds since the epoch.
+        notification_id: one dead or waiting notification; None for all that are dead.
+    """
+    which = (
+        _row.state == State.DEAD
+        if notification_id is None
+        else and_(_row.id == notification_id, _row.state.in_([State.DEAD, State.WAITING]))
+    )
+    return list(
+        connection.execute(
+            update(notifications)
+            .where(which)
+            .values(
+                state=State.WAITING,
+                attempts=0,
+                next_attempt_us=now_us,
+                due_since_us=now_us,
+                unknown_since_us=None,
+                wait_was_asked=False,
+                settled_us=None,
+            )
+            .returning(_row.id)
+        ).scalars()
+    )
+
+
+def find_notifications(
+    connection: Connection,
+    *,
+    service: Service | None = None,
+    state: State | None = None,
+    payment_id: int | None = None,
+    limit: int = 50,
+) -> Sequence[RowMapping]:
+    """Return notifications, newest first."""
+    query = select(notifications).order_by(_row.id.desc()).limit(limit)
+    if service is not None:
+        query = query.where(_row.service == service)
+    if state is not None:
+        query = query.where(_row.state == state)
+    if payment_id is not None:
+        query = query.where(_row.payment_id == payment_id)
+    return connection.execute(query).mappings().all()

@@ -1,0 +1,202 @@
+"""The use cases: pay, and read a payment."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from itertools import count
+from typing import TypeVar
+
+from sqlalchemy import Connection, RowMapping, func, insert, select, tuple_
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from payment import outbox
+from payment.booking import Bill, Outcome, PaymentRequest, Writes, decide
+from payment.database import Database
+from payment.errors import PaymentError, PaymentNotFound, Unavailable, Unexpected
+from payment.group_commit import GroupCommit
+from payment.idempotency import Answer, KeptAnswer
+from payment.logs import facts_of, get_logger
+from payment.tables import bills, idempotency_keys, payments
+
+Result = TypeVar("Result")
+
+READERS = 4
+_log = get_logger()
+
+
+def book(connection: Connection, requests: Sequence[PaymentRequest], now_us: int) -> list[Outcome]:
+    """Book a batch of payments in the caller's transaction: read what it touches, decide, write all.
+
+    Args:
+        connection: holds a transaction in which nobody else books (`Database.write`).
+        requests: the batch, in the order in which the requests came.
+        now_us: the time, microseconds since the epoch.
+
+    Returns:
+        An answer or a refusal for each request, in their order.
+    """
+    outcomes, writes = decide(
+        requests,
+        _kept_answers(connection, requests),
+        _bills(connection, requests),
+        _fresh_ids(connection),
+        now_us,
+    )
+    _write(connection, writes, now_us)
+    return outcomes
+
+
+def _kept_answers(
+    connection: Connection, requests: Sequence[PaymentRequest]
+) -> dict[tuple[str, str, str], KeptAnswer]:
+    identities = sorted({request.key.identity for request in requests if request.key})
+    if not identities:
+        return {}
+    table = idempotency_keys.c
+    rows = connection.execute(
+        select(idempotency_keys).where(tuple_(table.caller, table.operation, table.key).in_(identities))
+    )
+    return {
+        (row.caller, row.operation, row.key): KeptAnswer(
+            row.fingerprint, Answer(row.status, row.location, row.body)
+        )
+        for row in rows
+    }
+
+
+def _bills(connection: Connection, requests: Sequence[PaymentRequest]) -> dict[int, Bill]:
+    order_ids = sorted({request.order_id for request in requests})
+    rows = connection.execute(select(bills).where(bills.c.order_id.in_(order_ids)))
+    return {row.order_id: Bill(row.order_id, row.total, row.paid, row.pending) for row in rows}
+
+
+def _fresh_ids(connection: Connection) -> Iterator[int]:
+    newest = connection.execute(select(func.max(payments.c.id))).scalar_one()
+    return count((newest or 0) + 1)
+
+
+def _write(connection: Connection, writes: Writes, now_us: int) -> None:
+    if writes.bills:
+        connection.execute(insert(bills), [asdict(bill) for bill in writes.bills])
+    if writes.payments:
+        connection.execute(insert(payments), [asdict(payment) for payment in writes.payments])
+        outbox.enqueue(connection, writes.notifications, now_us)
+    if writes.keys:
+        connection.execute(
+            insert(idempotency_keys),
+            [
+                {
+                    "caller": key.caller,
+                    "operation": key.operation,
+                    "key": key.key,
+                    "fingerprint": key.fingerprint,
+                    "status": answer.status,
+                    "location": answer.location,
+                    "body": answer.body,
+                    "created_us": now_us,
+                }
+                for key, answer in writes.keys
+            ],
+        )
+
+
+def find_payment(connection: Connection, payment_id: int) -> RowMapping:
+    """Return the row of a payment.
+
+    Raises:
+        PaymentNotFound: there is none with this id.
+    """
+    row = connection.execute(select(payments).where(payments.c.id == payment_id)).mappings().first()
+    if row is None:
+        raise PaymentNotFound
+    return row
+
+
+class Ledger:
+    """The use cases as the API calls them: awaitable, in batches, with database trouble translated.
+
+    Args:
+        database: where the payments are.
+        batch_max: the most payments in one transaction.
+        queue_max: the most payments that wait for theirs.
+        booked: called after each commit that booked something, from the writer's thread.
+    """
+
+    def __init__(
+        self, database: Database, *, batch_max: int, queue_max: int, booked: Callable[[], None]
+    ) -> None:
+        self._database = database
+        self._booked = booked
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+        self._group = GroupCommit[PaymentRequest, Outcome](
+            self._write_in_thread, batch_max=batch_max, queue_max=queue_max
+        )
+
+    async def pay(self, request: PaymentRequest) -> Answer:
+        """Book a payment; when this returns, it is durable.
+
+        Raises:
+            BillSettled: the order is paid already.
+            KeyReused: the key was used with another body.
+            Unavailable: the database does not answer, or too many requests wait.
+        """
+        outcome = await self._group.submit(request)
+        if isinstance(outcome, PaymentError):
+            raise outcome
+        return outcome
+
+    async def payment(self, payment_id: int) -> RowMapping:
+        """Return the row of a payment.
+
+        Raises:
+            PaymentNotFound: there is none with this id.
+            Unavailable: the database does not answer.
+        """
+        return await self._read(lambda connection: find_payment(connection, payment_id))
+
+    async def schema_revision(self) -> str | None:
+        """Return the migration that the database is at."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, self._database.schema_revision)
+
+    async def close(self) -> None:
+        """Write what waits, then stop."""
+        await self._group.drain()
+        self._writer.shutdown()
+        self._readers.shutdown()
+
+    async def _read(self, query: Callable[[Connection], Result]) -> Result:
+        def run() -> Result:
+            with self._database.read() as connection:
+                return query(connection)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+        except (SQLAlchemyError, PoolTimeoutError) as error:
+            _log.error("read failed", **facts_of(error))
+            raise Unavailable from error
+
+    async def _write_in_thread(self, batch: Sequence[PaymentRequest]) -> Sequence[Outcome]:
+        return await asyncio.get_running_loop().run_in_executor(self._writer, self._write, batch)
+
+    def _write(self, batch: Sequence[PaymentRequest]) -> list[Outcome]:
+        try:
+            with self._database.write() as connection:
+                outcomes = book(connection, batch, now_us=time.time_ns() // 1000)
+        except IntegrityError as error:
+            # The database refused a row that the rules let through. It must fail alone.
+            if len(batch) > 1:
+                return [outcome for request in batch for outcome in self._write([request])]
+            _log.error("the database refused a payment", order_id=batch[0].order_id, **facts_of(error))
+            return [Unexpected()]
+        except SQLAlchemyError as error:
+            # Nobody knows whether it was committed, so nobody is told 201 and nothing is tried again
+            # here: that would answer 409 to one's own payment. The caller's key makes its retry safe.
+            _log.error("batch failed", size=len(batch), **facts_of(error))
+            return [Unavailable() for _ in batch]
+        self._booked()
+        return outcomes

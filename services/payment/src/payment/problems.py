@@ -1,0 +1,140 @@
+"""Every error becomes one answer here: JSON, in the caller's language, RFC 9457 on request."""
+
+import json
+import logging
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+
+from payment.errors import (
+    HttpRefused,
+    MethodNotAllowed,
+    PaymentError,
+    RouteNotFound,
+    Unexpected,
+)
+from payment.messages import choose_language, words_of
+
+JSON = "application/json"
+PROBLEM_JSON = "application/problem+json"
+PATH_MAX_CHARS = 200
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP answer: status code, body, and headers beside Content-Type and Content-Length."""
+
+    status: int
+    body: bytes
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    content_type: bytes = JSON.encode()
+
+    @classmethod
+    def of_json(cls, status: int, body: object) -> "Reply":
+        """Return an answer whose body is this value as JSON."""
+        return cls(status, json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
+
+    async def send(self, send: Send) -> None:
+        """Send it."""
+        headers = [
+            (b"content-type", self.content_type),
+            (b"content-length", b"%d" % len(self.body)),
+            *self.headers,
+        ]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def reply_to(error: PaymentError, *, accept: str | None = None, accept_language: str | None = None) -> Reply:
+    """Return the answer that tells the caller of an error.
+
+    Args:
+        error: what went wrong.
+        accept: the caller's `Accept` header; `application/problem+json` gives RFC 9457.
+        accept_language: the caller's `Accept-Language` header.
+    """
+    language = choose_language(accept_language)
+    words = words_of(error, language)
+    content_type = _content_type(accept)
+    body: dict[str, object] = {"error": words}
+    if content_type == PROBLEM_JSON:
+        body = {
+            "type": f"urn:payment:problem:{error.code}",
+            "title": HTTPStatus(error.status).phrase,
+            "status": error.status,
+            "detail": words,
+        }
+        if error.field:
+            body["field"] = error.field
+    headers = {
+        "Content-Language": language,
+        "Vary": "Accept, Accept-Language",
+        **error.headers,
+    }
+    return Reply(
+        error.status,
+        json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(),
+        [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
+        content_type.encode(),
+    )
+
+
+def _content_type(accept: str | None) -> str:
+    wanted = parse_accept_header(accept, MIMEAccept)
+    # a bare */* is content with either, so the plain shape comes first
+    return str(wanted.best_match([JSON, PROBLEM_JSON], default=JSON))
+
+
+class Problems:
+    """The outermost middleware: whatever is raised within becomes an answer in the agreed shape."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; answer what it raises."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        has_started = False
+
+        async def note_start(message: Message) -> None:
+            nonlocal has_started
+            has_started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note_start)
+        except Exception as error:  # the last resort of every request
+            if has_started:
+                raise
+            headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+            reply = reply_to(
+                self._domain_error(error, scope),
+                accept=headers.get(b"accept"),
+                accept_language=headers.get(b"accept-language"),
+            )
+            await reply.send(send)
+
+    def _domain_error(self, error: Exception, scope: Scope) -> PaymentError:
+        if isinstance(error, PaymentError):
+            return error
+        if isinstance(error, HTTPException):
+            return self._of_framework(error, scope)
+        _log.error("request failed: %s %s", scope["method"], scope["path"], exc_info=error)
+        return Unexpected()
+
+    def _of_framework(self, error: HTTPException, scope: Scope) -> PaymentError:
+        """Return our name for what Connexion or Starlette refused."""
+        if error.status_code == HTTPStatus.NOT_FOUND:
+            return RouteNotFound(path=scope["path"][:PATH_MAX_CHARS])
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = (error.headers or {}).get("Allow", "GET, HEAD")
+            return MethodNotAllowed(method=scope["method"], allowed=allowed)
+        return HttpRefused(status=error.status_code, reason=str(error.detail))

@@ -1,0 +1,199 @@
+"""The server process: uvicorn around the app, its worker beside it, one orderly end."""
+
+import asyncio
+import socket
+from asyncio import TimerHandle, Transport
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from payment.app import create_app
+from payment.database import Database
+from payment.errors import BodyTooSlow, HeadersTooLarge, HttpInvalid, PaymentError
+from payment.logs import get_logger
+from payment.payments import Ledger
+from payment.problems import reply_to
+from payment.settings import Settings
+from payment.worker import Worker
+
+FINISH_REQUESTS_S = 5
+_log = get_logger()
+
+
+class PortInUse(Exception):
+    """Something else listens where we should."""
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP with our limits, whose refusals have our shape too.
+
+    Args:
+        headers_max_bytes: the largest request line and headers together.
+        timeout_s: the longest time that they may take to arrive.
+    """
+
+    def __init__(self, *args: Any, headers_max_bytes: int, timeout_s: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._headers_max_bytes = headers_max_bytes
+        self._timeout_s = timeout_s
+        self._head_bytes = 0
+        self._is_in_head = True
+        self._head_timer: TimerHandle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        """Expect a request."""
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Expect nothing more."""
+        self._head_arrived()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; refuse a head that grows too large or, by the timer, takes too long."""
+        super().data_received(data)
+        if self._is_in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > self._headers_max_bytes:
+                self._refuse(HeadersTooLarge(limit=self._headers_max_bytes))
+            elif self._head_timer is None:
+                self._expect_head()
+
+    def on_message_begin(self) -> None:
+        """Note that a head has begun."""
+        super().on_message_begin()
+        self._is_in_head = True
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        """Note that the head is there."""
+        self._is_in_head = False
+        if self._head_timer is not None:
+            self._head_arrived()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP."""
+        del msg
+        self._refuse(HttpInvalid())
+
+    def _expect_head(self) -> None:
+        refusal = BodyTooSlow(timeout_s=self._timeout_s)
+        self._head_timer = self.loop.call_later(self._timeout_s, self._refuse, refusal)
+
+    def _head_arrived(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse(self, error: PaymentError) -> None:
+        if self.transport.is_closing():
+            return
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn's type forgets the None before a request
+        if cycle is not None and not cycle.response_complete:
+            self.transport.close()  # an answer to an earlier request is on its way: say nothing into it
+            return
+        reply = reply_to(error)
+        headers = [
+            (b"content-type", reply.content_type),
+            (b"content-length", b"%d" % len(reply.body)),
+            (b"connection", b"close"),
+            *(header for header in reply.headers if header[0] != b"connection"),
+        ]
+        lines = [b"%s: %s\r\n" % header for header in headers]
+        self.transport.write(b"".join([STATUS_LINE[reply.status], *lines, b"\r\n", reply.body]))
+        self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server; at the first sign of the end, the worker takes nothing new."""
+
+    def __init__(self, config: uvicorn.Config, ending: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ending = ending
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin the end: SIGTERM or Ctrl-C."""
+        self._ending()
+        super().handle_exit(sig, frame)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket.
+
+    Raises:
+        PortInUse: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise PortInUse(f"{host}:{port}: {error.strerror}") from error
+    listener.setblocking(False)  # noqa: FBT003  # the standard library's signature
+    return listener
+
+
+def serve(settings: Settings, *, with_worker: bool) -> None:
+    """Serve the API until SIGTERM or Ctrl-C.
+
+    Args:
+        settings: everything.
+        with_worker: whether this process also tells Order and User.
+
+    Raises:
+        PortInUse: something else listens on the port.
+    """
+    listener = listen(settings.host, settings.port)
+    database = Database(settings.database_url)
+    database.migrate()
+    worker = Worker(database, settings) if with_worker else None
+    ledger = Ledger(
+        database,
+        batch_max=settings.batch_max,
+        queue_max=settings.requests_max,
+        booked=worker.wake if worker else lambda: None,
+    )
+    host, port = listener.getsockname()[:2]
+
+    @asynccontextmanager
+    async def running() -> AsyncIterator[None]:
+        if worker:
+            worker.start()
+        _log.info(
+            "listening",
+            url=f"http://{f'[{host}]' if ':' in host else host}:{port}",
+            worker=with_worker,
+        )
+        yield
+        await ledger.close()
+        if worker:
+            await asyncio.to_thread(worker.stop)
+        database.close()
+        _log.info("stopped")
+
+    config = uvicorn.Config(
+        create_app(settings, ledger, running),
+        loop="uvloop",
+        http=partial(  # type: ignore[arg-type]  # any factory of protocols will do
+            Protocol,
+            headers_max_bytes=settings.headers_max_bytes,
+            timeout_s=settings.request_timeout_s,
+        ),
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=FINISH_REQUESTS_S,
+    )
+    Server(config, ending=worker.begin_stop if worker else lambda: None).run(sockets=[listener])

@@ -1,0 +1,156 @@
+"""All tables, their constraints and their indexes. The invariants live here, not only in Python.
+
+Times are whole microseconds since the epoch (UTC), amounts whole rupiah.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+
+from payment.lifecycle import Method, Status
+from payment.notifications import Service, State
+
+WHOLE_NUMBER_MAX = 2**53 - 1
+"""The largest integer that every JSON reader keeps exactly (RFC 8259, 6)."""
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+_id = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER counts up by itself in SQLite
+
+
+def _one_of(column: str, values: type[Status | Method | Service | State]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+# One bill per order: the primary key says so. The check `not_overpaid` is what "charged once" rests on:
+# whatever the code does, paid and pending together never pass the total.
+bills = Table(
+    "bills",
+    metadata,
+    Column("order_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("total", BigInteger, nullable=False),
+    Column("paid", BigInteger, nullable=False),
+    Column("pending", BigInteger, nullable=False),
+    CheckConstraint("total >= 1 AND paid >= 0 AND pending >= 0", name="not_negative"),
+    CheckConstraint("paid + pending <= total", name="not_overpaid"),
+)
+
+# A payment is never deleted and its amount never changes.
+payments = Table(
+    "payments",
+    metadata,
+    Column("id", _id, primary_key=True),
+    Column("order_id", BigInteger, ForeignKey("bills.order_id"), nullable=False),
+    Column("user_id", BigInteger, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("amount_refunded", BigInteger, nullable=False, server_default=text("0")),
+    Column("status", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("updated_us", BigInteger, nullable=False),
+    CheckConstraint("amount >= 1", name="amount"),
+    CheckConstraint("amount_refunded >= 0 AND amount_refunded <= amount", name="not_overrefunded"),
+    _one_of("status", Status),
+    _one_of("method", Method),
+    Index("order", "order_id"),
+    Index("user_newest", "user_id", "id"),  # "the newest payment of this guest" is one look-up
+)
+
+# A key is there exactly if its payment is: both are written in one transaction.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("caller", Text, primary_key=True),
+    Column("operation", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("location", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Index("created", "created_us"),
+)
+
+# "Tell this service about its order or user." Only ever inserted by a payment, so that a guest who is on
+# every payment (a walk-in id) is no hot row.
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", _id, primary_key=True),
+    Column("service", Text, nullable=False),
+    Column("target_id", BigInteger, nullable=False),
+    Column("payment_id", _id, ForeignKey("payments.id"), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("told", Text),  # what the service was told: pending, paid or failed
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("next_attempt_us", BigInteger, nullable=False),
+    Column("last_outcome", Text),  # of the last failed attempt, see downstream.Outcome
+    Column("last_error", Text),
+    # True if the service asked for the wait (Retry-After): then even its coming back does not end it
+    Column(
+        "wait_was_asked",
+        Boolean(create_constraint=False),
+        nullable=False,
+        server_default=text("false"),
+    ),
+    # True if this row only tells the newest state once more after an attempt without an answer
+    Column("is_repeat", Boolean(create_constraint=False), nullable=False, server_default=text("false")),
+    Column("traceparent", Text),
+    Column("created_us", BigInteger, nullable=False),
+    Column("due_since_us", BigInteger, nullable=False),  # when the retry policy's patience began
+    Column("unknown_since_us", BigInteger),  # since when the service says it does not know the id
+    Column("settled_us", BigInteger),
+    _one_of("service", Service),
+    _one_of("state", State),
+    CheckConstraint("(state = 'waiting') = (settled_us IS NULL)", name="settled"),
+    Index(
+        "due",
+        "service",
+        "next_attempt_us",
+        "id",
+        sqlite_where=text("state = 'waiting'"),
+        postgresql_where=text("state = 'waiting'"),
+    ),
+    Index(
+        "waiting",
+        "service",
+        "target_id",
+        "id",
+        sqlite_where=text("state = 'waiting'"),
+        postgresql_where=text("state = 'waiting'"),
+    ),
+    Index("payment", "payment_id"),
+    sqlite_autoincrement=True,
+)
+
+# Who is telling this target right now. One row per (service, target) makes one PUT at a time across all
+# workers; a row that outlived `until_us` was left by a worker that died.
+leases = Table(
+    "leases",
+    metadata,
+    Column("service", Text, primary_key=True),
+    Column("target_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("owner", Text, nullable=False),
+    Column("until_us", BigInteger, nullable=False),
+    # True if it was taken over from a worker whose PUT may still arrive
+    Column("taken_over", Boolean(create_constraint=False), nullable=False),
+)

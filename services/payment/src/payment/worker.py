@@ -1,0 +1,314 @@
+"""The worker: one lane per neighbour, each with its own threads, its own circuit, its own pace.
+
+A lane's own thread claims and settles, in batches, one transaction a turn; its sender threads only send.
+What it waits for comes through one inbox: a delivery that ended, a payment that was booked, the stop.
+"""
+
+import os
+import queue
+import random
+import secrets
+import socket
+import threading
+import time
+from typing import NamedTuple
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from payment import outbox
+from payment.circuit import Circuit, CircuitState
+from payment.database import Database
+from payment.delivery import judge, send
+from payment.downstream import Heard, NeighbourClient, order_client, user_client
+from payment.logs import facts_of, get_logger
+from payment.notifications import Service, State
+from payment.outbox import OUTAGES, Claim, Settlement
+from payment.retry_policy import SECOND_US
+from payment.settings import Settings
+
+IN_HAND_PER_SENDER = 2
+"""A sender has its next delivery at hand when it ends one; more would only grow stale."""
+
+DATABASE_PAUSE_S = 1.0
+"""How long a lane leaves a database alone that did not answer."""
+
+STOP_WITHIN_S = 9.0
+"""How long a stopping lane waits for deliveries in flight; their leases run out by themselves."""
+
+
+class Ended(NamedTuple):
+    """A delivery that ended; `heard` is None if it was not sent at all."""
+
+    claim: Claim
+    heard: Heard | None
+
+
+class Lane:
+    """Tells one neighbour.
+
+    Args:
+        service: the neighbour.
+        client: how it is told.
+        database: where the outbox is.
+        settings: pace, patience and limits.
+    """
+
+    def __init__(
+        self, service: Service, client: NeighbourClient, database: Database, settings: Settings
+    ) -> None:
+        self._service = service
+        self._client = client
+        self._database = database
+        self._settings = settings
+        self._circuit = Circuit(
+            failures_max=settings.circuit_failures, probe_wait_max_s=settings.circuit_probe_max_s
+        )
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._inbox: queue.SimpleQueue[Ended | None] = queue.SimpleQueue()
+        self._outgoing: queue.SimpleQueue[Claim | None] = queue.SimpleQueue()
+        self._leased_until_us: dict[int, int] = {}  # of the targets in hand
+        self._ended: list[Ended] = []
+        self._settlements: list[Settlement] = []
+        self._unsent: list[Claim] = []
+        self._came_back = False
+        self._renew_us = 0
+        self._woken = False
+        self._stopping = threading.Event()
+        self._log = get_logger(service=service.value)
+        self._thread = threading.Thread(target=self._run, name=f"lane-{service}", daemon=True)
+        self._senders = [
+            threading.Thread(target=self._send_all, name=f"send-{service}-{n}", daemon=True)
+            for n in range(settings.lane_concurrency)
+        ]
+
+    def start(self) -> None:
+        """Start telling."""
+        for thread in (self._thread, *self._senders):
+            thread.start()
+
+    def wake(self) -> None:
+        """Look for news now. Cheap, from any thread."""
+        if not self._woken:
+            self._woken = True
+            self._inbox.put(None)
+
+    def stop(self) -> None:
+        """Take nothing new; `join` waits for what is in flight."""
+        self._stopping.set()
+        self._inbox.put(None)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until what was in hand is settled or given back."""
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        deadline_s: float | None = None
+        wait_s = 0.0
+        while True:
+            self._gather(wait_s)
+            if self._stopping.is_set():
+                deadline_s = deadline_s or time.monotonic() + STOP_WITHIN_S
+            try:
+                wait_s = self._turn(_now_us())
+            except SQLAlchemyError as error:
+                self._log.error("outbox out of reach", **facts_of(error))
+                wait_s = DATABASE_PAUSE_S
+            if deadline_s is not None:
+                if not self._leased_until_us or time.monotonic() >= deadline_s:
+                    break
+                wait_s = min(wait_s, 0.1)
+        for _ in self._senders:
+            self._outgoing.put(None)
+
+    def _gather(self, wait_s: float) -> None:
+        """Wait for something in the inbox, then take all that is there."""
+        try:
+            item = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
+            self._woken = False  # before the rest is taken: a later wake must come through
+            while True:
+                if item is not None:
+                    self._ended.append(item)
+                item = self._inbox.get_nowait()
+        except queue.Empty:
+            pass
+
+    def _turn(self, now_us: int) -> float:
+        """Settle what ended, claim what is due, hand it to the senders.
+
+        Returns:
+            How long there is nothing to do, seconds, unless something comes into the inbox.
+        """
+        self._judge_ended(now_us)
+        room, probing = self._room(now_us)
+        due_us = None
+        if room:
+            with self._database.read() as connection:
+                due_us = outbox.next_due_us(connection, self._service, now_us, probing=probing)
+        has_ended = bool(self._settlements or self._unsent)
+        is_due = self._came_back or (due_us is not None and due_us <= now_us)
+        must_renew = bool(self._leased_until_us) and now_us >= self._renew_us
+        claims: list[Claim] = []
+        if has_ended or is_due or must_renew:
+            claims = self._write(now_us, room, probing=probing)
+        for claim in claims:
+            self._outgoing.put(claim)
+        return self._idle_s(due_us, now_us, has_more=bool(claims) and len(claims) < room)
+
+    def _judge_ended(self, now_us: int) -> None:
+        """Judge what ended, once; it stays in hand until it is written."""
+        for claim, heard in self._ended:
+            if heard is None:
+                self._unsent.append(claim)
+                continue
+            settlement = judge(
+                claim,
+                heard,
+                self._settings.retry,
+                now_us=now_us,
+                dice=random.random(),  # noqa: S311  # jitter, no secret
+                resend_after_us=round(self._settings.resend_after_s * SECOND_US),
+            )
+            self._settlements.append(settlement)
+            self._log_settlement(settlement)
+            self._note_health(settlement, now_us)
+        self._ended.clear()
+
+    def _note_health(self, settlement: Settlement, now_us: int) -> None:
+        if settlement.outcome not in OUTAGES:
+            if self._circuit.answered_well():
+                self._came_back = True
+                self._log.info("neighbour answers")
+            return
+        was_asked = settlement.wait_was_asked
+        asked_s = (settlement.next_attempt_us - now_us) / SECOND_US if was_asked else 0.0
+        if self._circuit.failed(now_us, asked_s):
+            self._log.warning("circuit opened", error=settlement.error)
+
+    def _log_settlement(self, item: Settlement) -> None:
+        facts = {
+            "notification": item.claim.id,
+            "target_id": item.claim.target_id,
+            "payment": item.claim.payment_id,
+            "status": item.claim.status.value,
+            "attempt": item.claim.attempts + 1,
+        }
+        if item.state is State.DELIVERED:
+            self._log.debug("told", **facts)
+        elif item.state is State.DEAD:
+            self._log.error("gave up telling", error=item.error, **facts)
+        else:
+            self._log.warning("could not tell", error=item.error, **facts)
+
+    def _room(self, now_us: int) -> tuple[int, bool]:
+        """Return how many deliveries may be added, and whether they are probes."""
+        state = self._circuit.state(now_us)
+        if self._stopping.is_set() or state is CircuitState.OPEN:
+            return 0, False
+        in_hand = len(self._leased_until_us) - len(self._settlements) - len(self._unsent)
+        if state is CircuitState.PROBING:
+            return max(0, 1 - in_hand), True
+        return max(0, IN_HAND_PER_SENDER * len(self._senders) - in_hand), False
+
+    def _write(self, now_us: int, room: int, *, probing: bool) -> list[Claim]:
+        """Settle, renew and claim, all in one transaction."""
+        service, owner = self._service, self._owner
+        lease_us = round(self._settings.lease_s * SECOND_US)
+        unsent = [claim.target_id for claim in self._unsent]
+        ended = {item.claim.target_id for item in self._settlements}.union(unsent)
+        kept = self._leased_until_us.keys() - ended
+        renews = now_us >= self._renew_us
+        claims: list[Claim] = []
+        with self._database.write() as connection:
+            outbox.settle(connection, service, owner, self._settlements, now_us)
+            outbox.release(connection, service, owner, unsent)
+            if self._came_back:
+                outbox.end_outage(connection, service, now_us)
+            if renews and kept:
+                outbox.renew(connection, service, owner, kept, now_us + lease_us)
+            if room:
+                claims = outbox.claim(
+                    connection,
+                    service,
+                    owner,
+                    now_us,
+                    lease_us=lease_us,
+                    resend_after_us=round(self._settings.resend_after_s * SECOND_US),
+                    limit=room,
+                    probing=probing,
+                )
+        # committed: only now may memory say so
+        self._settlements.clear()
+        self._unsent.clear()
+        self._came_back = False
+        for target_id in ended:
+            self._leased_until_us.pop(target_id, None)
+        leased = [claim.target_id for claim in claims]
+        self._leased_until_us.update(dict.fromkeys([*kept, *leased] if renews else leased, now_us + lease_us))
+        if renews:
+            self._renew_us = now_us + lease_us // 3
+        return claims
+
+    def _idle_s(self, due_us: int | None, now_us: int, *, has_more: bool) -> float:
+        if has_more:
+            return 0.0  # one look sees a part of what is due
+        waits = [self._settings.poll_interval_s]
+        if self._leased_until_us:
+            waits.append(max(self._renew_us - now_us, 0) / SECOND_US)
+        if due_us is not None and due_us > now_us:
+            waits.append((due_us - now_us) / SECOND_US)
+        if (open_s := self._circuit.wait_s(now_us)) > 0:
+            waits.append(open_s)
+        return max(min(waits), 0.001)
+
+    def _send_all(self) -> None:
+        while (claim := self._outgoing.get()) is not None:
+            self._inbox.put(Ended(claim, self._send(claim)))
+
+    def _send(self, claim: Claim) -> Heard | None:
+        now_us = _now_us()
+        if self._stopping.is_set() or self._circuit.state(now_us) is CircuitState.OPEN:
+            return None
+        if now_us >= self._leased_until_us.get(claim.target_id, 0):
+            return None  # this process slept too long; somebody else may be telling by now
+        try:
+            return send(self._client, claim)
+        except Exception:  # noqa: BLE001  # logged below
+            # a defect must not end the thread, nor lose the delivery
+            self._log.exception("delivery failed unexpectedly", notification=claim.id)
+            return Heard(outbox.Outcome.OUTAGE, "internal error, see the log", may_come_late=True)
+
+
+class Worker:
+    """Both lanes."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._lanes = [
+            Lane(Service.ORDER, order_client(settings), database, settings),
+            Lane(Service.USER, user_client(settings), database, settings),
+        ]
+
+    def start(self) -> None:
+        """Start telling."""
+        for lane in self._lanes:
+            lane.start()
+
+    def wake(self) -> None:
+        """Something was booked: look for news now."""
+        for lane in self._lanes:
+            lane.wake()
+
+    def begin_stop(self) -> None:
+        """Take nothing new."""
+        for lane in self._lanes:
+            lane.stop()
+
+    def stop(self) -> None:
+        """Finish what is in flight, give the rest back; returns within ten seconds."""
+        self.begin_stop()
+        deadline_s = time.monotonic() + STOP_WITHIN_S
+        for lane in self._lanes:
+            lane.join(max(0.0, deadline_s - time.monotonic()))
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

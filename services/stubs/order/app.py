@@ -1,0 +1,52 @@
+"""A stand-in for the Order service: what Payment relies on, and switches that make it misbehave.
+
+Run `python app.py`. README.md has the settings, the routes and the switches.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from faults import Stub, int_setting, serve
+from flask import Flask, Response
+
+MENU: tuple[dict[str, object], ...] = (
+    {"menu_id": 1, "name": "Nasi goreng", "price": 20000.0, "quantity": 1},
+    {"menu_id": 2, "name": "Sate ayam", "price": 30000.0, "quantity": 1},
+    {"menu_id": 3, "name": "Gado-gado", "price": 18000.0, "quantity": 1},
+)
+TOTALS = (20000.0, 50000.0, 68000.0)
+FIRST_CREATED_AT = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def order(order_id: int, status: str) -> dict[str, object]:
+    """The order of this id, always the same but for its status."""
+    size = (order_id - 1) % len(MENU)
+    created_at = FIRST_CREATED_AT + timedelta(minutes=order_id)
+    return {
+        "id": order_id,
+        "user_id": (order_id - 1) % 20 + 1,
+        "items": MENU[: size + 1],
+        "total_price": TOTALS[size],
+        "status": status,
+        "created_at": created_at.isoformat().replace("+00:00", "Z"),
+    }
+
+
+def create_app(count: int) -> Flask:
+    """The stub with the orders 1 to `count`."""
+    stub = Stub(count, "Pesanan tidak ditemukan", order)
+    app = Flask(__name__, static_folder=None)
+    stub.add_routes(app)
+
+    @app.get("/orders/<int:order_id>")
+    def get_order(order_id: int) -> Response:
+        return stub.get(order_id)
+
+    @app.put("/orders/<int:order_id>/payment")
+    def put_order_payment(order_id: int) -> Response:
+        return stub.put(order_id, "payment_status")
+
+    return app
+
+
+if __name__ == "__main__":
+    serve(create_app(int_setting("ORDER_COUNT", 20, low=0, high=10**9)), "order", 5003)
