@@ -20,9 +20,15 @@ _LOCALES = Path(__file__).parent / "locale"
 
 
 def choose_language(accept_language: str | None) -> str:
-    """Return `id` or `en` for an `Accept-Language` header (RFC 9110, 12.5.4); Indonesian by default."""
-    wanted = parse_accept_header(accept_language, LanguageAccept)
-    return str(wanted.best_match([INDONESIAN, ENGLISH], default=INDONESIAN))
+    """Return `id` or `en` for an `Accept-Language` header (RFC 9110, 12.5.4); Indonesian by default.
+
+    A look-up in the sense of RFC 4647, 3.4: `en-US, id;q=0.5` is English.
+    """
+    for tag in parse_accept_header(accept_language, LanguageAccept).values():
+        language = tag.partition("-")[0].lower()
+        if language in (INDONESIAN, ENGLISH):
+            return language
+    return INDONESIAN
 
 
 def translate(message: str, language: str) -> str:

@@ -37,6 +37,7 @@ from payment.errors import (
     BodyTooLarge,
     BodyTooSlow,
     FieldInvalid,
+    HttpInvalid,
     JsonInvalid,
     MediaTypeUnsupported,
     MethodNotAllowed,
@@ -205,6 +206,8 @@ class JsonBody(AbstractRequestBodyValidator):
             async with asyncio.timeout(self._timeout_s):
                 while True:
                     message = await receive()
+                    if message["type"] == "http.disconnect":  # the caller went away in the middle
+                        raise HttpInvalid
                     chunk = message.get("body", b"")
                     size += len(chunk)
                     if size > max_bytes:

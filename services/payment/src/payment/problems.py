@@ -114,13 +114,15 @@ class Problems:
         except Exception as error:  # the last resort of every request
             if has_started:
                 raise
-            headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-            reply = reply_to(
-                self._domain_error(error, scope),
-                accept=headers.get(b"accept"),
-                accept_language=headers.get(b"accept-language"),
-            )
-            await reply.send(send)
+            await self._reply_to(error, scope).send(send)
+
+    def _reply_to(self, error: Exception, scope: Scope) -> Reply:
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        return reply_to(
+            self._domain_error(error, scope),
+            accept=headers.get(b"accept"),
+            accept_language=headers.get(b"accept-language"),
+        )
 
     def _domain_error(self, error: Exception, scope: Scope) -> PaymentError:
         if isinstance(error, PaymentError):

@@ -4,12 +4,12 @@
 two against each other from both sides.
 """
 
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from enum import StrEnum
+from typing import Any
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+from marshmallow import EXCLUDE, Schema, ValidationError, fields
 
 from payment.errors import BodyNotObject, FieldInvalid, FieldsRequired, PaymentError
 from payment.lifecycle import Method
@@ -24,13 +24,37 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class WholeNumber(fields.Field[int]):
     """An integer from 1 to 2**53 - 1. JSON's 20000.0 is the integer 20000; true and "1" are none."""
 
+    rule = MUST_BE_WHOLE
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.facts = {"minimum": 1, "maximum": WHOLE_NUMBER_MAX}
+
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value) or value != int(value):
-            raise ValidationError(MUST_BE_WHOLE)
-        if not 1 <= value <= WHOLE_NUMBER_MAX:
-            raise ValidationError(MUST_BE_WHOLE)
+        if not is_number or not 1 <= value <= WHOLE_NUMBER_MAX or value != int(value):  # NaN fails the 2nd
+            raise ValidationError(self.rule)
         return int(value)
+
+
+class Choice(fields.Field[str]):
+    """One of a few words.
+
+    Args:
+        words: an enumeration of them.
+    """
+
+    rule = MUST_BE_ONE_OF
+
+    def __init__(self, words: type[StrEnum], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.choices = [word.value for word in words]
+        self.facts = {"choices": ", ".join(self.choices)}
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        if not isinstance(value, str) or value not in self.choices:
+            raise ValidationError(self.rule)
+        return value
 
 
 class Timestamp(fields.Field[int]):
@@ -48,8 +72,6 @@ class BodySchema(Schema):
 
     class Meta:
         unknown = EXCLUDE
-
-    facts: ClassVar[dict[str, Any]] = {"minimum": 1, "maximum": WHOLE_NUMBER_MAX}
 
     def read(self, body: Any) -> Mapping[str, Any]:
         """Return the validated fields of a parsed body; None is no body.
@@ -73,17 +95,9 @@ class BodySchema(Schema):
         if any(_REQUIRED in said for said in messages.values()):
             return FieldsRequired()
         name = next(name for name in self.fields if name in messages)
-        facts = self.facts | {"choices": ", ".join(_choices_of(self.fields[name]))}
-        return FieldInvalid(field=name, rule=messages[name][0], **facts)
-
-
-def _choices_of(field: fields.Field[Any]) -> list[str]:
-    return [
-        str(choice)
-        for validator in field.validators
-        if isinstance(validator, validate.OneOf)
-        for choice in validator.choices
-    ]
+        field = self.fields[name]
+        assert isinstance(field, WholeNumber | Choice)
+        return FieldInvalid(field=name, rule=field.rule, **field.facts)
 
 
 def _required() -> WholeNumber:
@@ -96,11 +110,7 @@ class NewPayment(BodySchema):
     order_id = _required()
     user_id = _required()
     amount = _required()
-    method = fields.String(
-        load_default=Method.CASH.value,
-        validate=validate.OneOf([method.value for method in Method], error=MUST_BE_ONE_OF),
-        error_messages={"invalid": MUST_BE_ONE_OF, "null": MUST_BE_ONE_OF},
-    )
+    method = Choice(Method, load_default=Method.CASH.value)
 
 
 class PaymentAnswer(Schema):

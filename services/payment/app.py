@@ -1,0 +1,7 @@
+"""Start the service as the old documentation says: `python app.py`."""
+
+import sys
+
+from payment.__main__ import cli
+
+cli(["serve", *sys.argv[1:]])

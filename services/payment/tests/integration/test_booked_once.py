@@ -1,0 +1,171 @@
+"""Booked once: double clicks and repeated keys that really race, in one process and in two."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import TypeVar
+
+import pytest
+
+from processes import Service, wait_for
+
+Result = TypeVar("Result")
+CLICKS = 12
+ROUNDS = 25
+
+
+def race(calls: Sequence[Callable[[], Result]]) -> list[Result]:
+    """Make all calls at the same moment, each in a thread of its own."""
+    barrier = Barrier(len(calls))
+
+    def run(call: Callable[[], Result]) -> Result:
+        barrier.wait()
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+@pytest.fixture
+def processes(start: Callable[..., Service]) -> list[Service]:
+    """Two API processes over one database."""
+    return [start("serve", "--no-worker"), start("serve", "--no-worker")]
+
+
+def test_of_double_clicks_without_a_key_one_books(processes: list[Service], database_url: str) -> None:
+    for order_id in range(1, ROUNDS + 1):
+        clicks = [
+            lambda service=processes[n % 2], order_id=order_id: service.pay(order_id) for n in range(CLICKS)
+        ]
+        answers = race(clicks)
+        assert Counter(answer.status_code for answer in answers) == {201: 1, 409: CLICKS - 1}
+    assert_one_payment_each(database_url, ROUNDS)
+
+
+def test_of_double_clicks_with_a_key_one_books_and_the_others_replay(
+    processes: list[Service], database_url: str
+) -> None:
+    for order_id in range(1, ROUNDS + 1):
+        clicks = [
+            lambda service=processes[n % 2], order_id=order_id: service.pay(
+                order_id, Idempotency_Key=f"guest-{order_id}"
+            )
+            for n in range(CLICKS)
+        ]
+        answers = race(clicks)
+        assert {answer.status_code for answer in answers} == {201}
+        assert len({(answer.content, answer.headers["location"]) for answer in answers}) == 1
+        replayed = Counter(answer.headers.get("idempotency-replayed") for answer in answers)
+        assert replayed == {"true": CLICKS - 1, None: 1}
+    assert_one_payment_each(database_url, ROUNDS)
+
+
+def test_of_two_bodies_with_one_key_one_books_and_the_other_is_422(
+    processes: list[Service], database_url: str
+) -> None:
+    for n in range(1, ROUNDS + 1):
+        clicks = [
+            lambda service=service, amount=amount, n=n: service.pay(
+                n, amount=amount, Idempotency_Key=f"key-{n}"
+            )
+            for amount, service in enumerate(processes * 3, start=1)
+        ]
+        statuses = Counter(answer.status_code for answer in race(clicks))
+        assert statuses == {201: 1, 422: 5}
+    assert_one_payment_each(database_url, ROUNDS)
+
+
+def test_a_replay_is_the_first_answer_byte_for_byte_also_after_a_restart(
+    start_alone: Service,
+) -> None:
+    first = start_alone.pay(1, Idempotency_Key="k")
+    start_alone.kill()
+    start_alone.start()
+    again = start_alone.pay(1, Idempotency_Key="k")
+    assert (again.status_code, again.content) == (201, first.content)
+    assert again.headers["location"] == first.headers["location"]
+    assert again.headers["idempotency-replayed"] == "true"
+    assert "idempotency-replayed" not in first.headers
+
+
+def test_the_same_key_with_the_same_meaning_replays(start_alone: Service) -> None:
+    first = start_alone.pay(1, Idempotency_Key="k")
+    same = start_alone.http.post(
+        "/payments",
+        content='{ "amount": 2e4, "method": "cash", "user_id": 1.0, "order_id": 1, "x": 1 }',
+        headers={"Idempotency-Key": "k"},
+    )
+    assert (same.status_code, same.content) == (201, first.content)
+
+
+def test_a_refusal_is_not_kept_but_judged_anew(start_alone: Service) -> None:
+    assert start_alone.pay(1, amount=0, Idempotency_Key="k").status_code == 400
+    assert start_alone.pay(1, Idempotency_Key="other").status_code == 201
+    assert start_alone.pay(1, Idempotency_Key="k").status_code == 409
+    assert start_alone.pay(2, Idempotency_Key="k").status_code == 201
+
+
+def test_a_row_that_the_database_refuses_fails_alone(start_alone: Service, database_url: str) -> None:
+    """A trigger stands for any refusal that our rules did not foresee."""
+    with sqlite3.connect(database_url.removeprefix("sqlite:///")) as database:
+        database.execute(
+            "CREATE TRIGGER unlucky BEFORE INSERT ON payments WHEN new.amount = 13 "
+            "BEGIN SELECT raise(ABORT, 'unlucky'); END"
+        )
+    calls = [lambda n=n: start_alone.pay(n, amount=13 if n == 7 else 20_000) for n in range(1, 31)]
+    answers = race(calls)
+    assert [answer.status_code for answer in answers] == [500 if n == 7 else 201 for n in range(1, 31)]
+    assert set(answers[6].json()) == {"error"}
+    assert start_alone.pay(7).status_code == 201
+
+
+def test_a_locked_database_is_503_and_books_nothing_then_recovers(
+    start_alone: Service, database_url: str
+) -> None:
+    blocker = sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    refused = start_alone.pay(1)
+    assert refused.status_code == 503
+    assert int(refused.headers["retry-after"]) >= 1
+    assert set(refused.json()) == {"error"}
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    assert start_alone.pay(1).status_code == 201
+
+
+def test_more_requests_than_may_wait_are_503_at_once(
+    start: Callable[..., Service], database_url: str
+) -> None:
+    service = start("serve", "--no-worker", REQUESTS_MAX="4", BATCH_MAX="2")
+    blocker = sqlite3.connect(
+        database_url.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False
+    )
+    blocker.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(20) as pool:
+        answers = [pool.submit(service.pay, order_id) for order_id in range(1, 21)]
+        # one or two are being written, four wait
+        wait_for(lambda: sum(answer.done() for answer in answers) >= 14, 4, "refusals at once")
+        blocker.execute("ROLLBACK")
+        statuses = Counter(answer.result().status_code for answer in answers)
+    blocker.close()
+    assert statuses in ({503: 14, 201: 6}, {503: 15, 201: 5})
+
+
+def test_acknowledged_payments_are_there_after_a_kill(start_alone: Service) -> None:
+    booked = [start_alone.pay(order_id) for order_id in range(1, 6)]
+    start_alone.kill()
+    start_alone.start()
+    for order_id, answer in enumerate(booked, start=1):
+        assert start_alone.http.get(answer.headers["location"]).json()["order_id"] == order_id
+
+
+def assert_one_payment_each(database_url: str, orders: int) -> None:
+    with sqlite3.connect(database_url.removeprefix("sqlite:///")) as database:
+        payments = database.execute("SELECT order_id, count(*) FROM payments GROUP BY 1").fetchall()
+        news = database.execute("SELECT service, count(*) FROM notifications GROUP BY 1").fetchall()
+        unpaid = database.execute("SELECT count(*) FROM bills WHERE paid <> total").fetchone()
+    assert payments == [(order_id, 1) for order_id in range(1, orders + 1)]
+    assert dict(news) == {"order": orders, "user": orders}
+    assert unpaid == (0,)

@@ -1,0 +1,152 @@
+"""What no HTTP library would send: our shape and our limits hold in the server's own layer too."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from processes import Service
+
+VALID = b'{"order_id":%d,"user_id":1,"amount":20000}'
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that waits a second for a request."""
+    folder = tmp_path_factory.mktemp("hasty")
+    service = Service(
+        {"DATABASE_URL": f"sqlite:///{folder / 'payment.db'}", "REQUEST_TIMEOUT_S": "1"},
+        "serve",
+        "--no-worker",
+        cwd=folder,
+    )
+    yield service
+    service.kill()
+
+
+def connect(service: Service) -> socket.socket:
+    host, port = service.url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
+def exchange(service: Service, *pieces: bytes) -> bytes:
+    """Send the pieces, return all that comes until the server closes."""
+    with connect(service) as wire:
+        try:
+            for piece in pieces:
+                wire.sendall(piece)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it has heard enough
+        return everything(wire)
+
+
+def everything(wire: socket.socket) -> bytes:
+    received = b""
+    try:
+        while chunk := wire.recv(65536):
+            received += chunk
+    except ConnectionResetError:
+        pass
+    return received
+
+
+def read_answer(received: bytes) -> tuple[int, dict[str, str]]:
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 "), received[:200]
+    assert b"application/json" in head.lower(), received[:500]
+    said: dict[str, str] = json.loads(body)
+    return int(head.split()[1]), said
+
+
+def post(order_id: int, *headers: bytes, body: bytes | None = None) -> bytes:
+    content = VALID % order_id if body is None else body
+    lines = [b"POST /payments HTTP/1.1", b"Host: x", b"Connection: close", *headers]
+    return b"\r\n".join([*lines, b"", b""]) + content
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"nonsense\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # a TLS client hello
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /payments/\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET nowhere HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /payments HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /payments HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n",
+        b"POST /payments HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+        b"POST /payments HTTP/1.1\r\nHost: x\r\nBad Header: 1\r\n\r\n",
+    ],
+    ids=lambda sent: repr(sent[:30]),
+)
+def test_what_is_not_http_is_400_in_our_shape(hasty: Service, sent: bytes) -> None:
+    status, said = read_answer(exchange(hasty, sent))
+    assert status == 400
+    assert said["error"]
+
+
+def test_a_chunk_that_is_none_ends_the_connection_and_books_nothing(hasty: Service) -> None:
+    received = exchange(
+        hasty, post(50, b"Transfer-Encoding: chunked", b"Content-Type: application/json", body=b"zz\r\n")
+    )
+    assert b" 201 " not in received
+    assert hasty.pay(50).status_code == 201
+
+
+def test_headers_larger_than_the_limit_are_431(hasty: Service) -> None:
+    many = b"".join(b"X-%d: %s\r\n" % (n, b"x" * 1000) for n in range(400))
+    for sent in (b"GET / HTTP/1.1\r\n" + many, b"GET / HTTP/1.1\r\nX: " + b"x" * 400_000):
+        received = exchange(hasty, *(sent[at : at + 10_000] for at in range(0, len(sent), 10_000)))
+        if received:  # the answer may be lost to the reset that our unread bytes cause
+            status, said = read_answer(received)
+            assert (status, said) == (431, {"error": "Header permintaan lebih besar dari 65536 byte"})
+
+
+def test_a_request_that_does_not_arrive_is_408(hasty: Service) -> None:
+    for pieces in (
+        [b"POST /payments HT"],
+        [b"POST /payments HTTP/1.1\r\nHost: x\r\n"],
+        [post(60, b"Content-Length: 1000", b"Content-Type: application/json", body=b'{"order')],
+        [b"POST /payments HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{    \r\n"],
+        [],
+    ):
+        began_s = time.monotonic()
+        status, said = read_answer(exchange(hasty, *pieces))
+        assert (status, said) == (408, {"error": "Permintaan tidak tiba dalam 1 detik"}), pieces
+        assert time.monotonic() - began_s < 5
+
+
+def test_a_head_that_trickles_is_408_on_a_connection_that_was_good_before(hasty: Service) -> None:
+    with connect(hasty) as wire:
+        wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = b""
+        while not received.endswith(b'{"status":"ok"}'):
+            received += wire.recv(65536)
+        wire.sendall(b"GET /healthz HTTP/1.1\r\nHo")
+        assert read_answer(everything(wire))[0] == 408
+
+
+def test_a_caller_that_goes_away_in_the_middle_books_nothing(hasty: Service) -> None:
+    with connect(hasty) as wire:
+        wire.sendall(post(70, b"Content-Length: 1000", b"Content-Type: application/json"))
+    assert hasty.pay(70).status_code == 201
+
+
+def test_requests_in_a_row_on_one_connection_are_answered_in_their_order(hasty: Service) -> None:
+    """HTTP pipelining: three payments sent at once, then an orderly end."""
+    one = b"POST /payments HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
+    sent = b"".join(one % (len(VALID % n), VALID % n) for n in (81, 82, 81))
+    received = exchange(hasty, sent + b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    statuses = [int(part.split()[0]) for part in received.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [201, 201, 409, 200]
+
+
+def test_a_body_with_get_and_an_upgrade_are_ignored(hasty: Service) -> None:
+    upgrade = (
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n"
+        b"Content-Length: 2\r\n\r\n{}"
+    )
+    assert read_answer(exchange(hasty, upgrade))[0] == 200

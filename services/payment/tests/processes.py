@@ -1,0 +1,201 @@
+"""Real processes for the tests (our service, both stubs), and a way to wait for facts.
+
+Every service runs as its own process on a free port and is reached over HTTP; nothing is mocked.
+"""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+START_WITHIN_S = 30.0
+Fact = TypeVar("Fact")
+
+
+def wait_for(fact: Callable[[], Fact], within_s: float = 10.0, what: str = "") -> Fact:
+    """Return the first truthy result of `fact`; fail if there is none within the time."""
+    deadline_s = time.monotonic() + within_s
+    while True:
+        found = fact()
+        if found:
+            return found
+        if time.monotonic() > deadline_s:
+            pytest.fail(f"not within {within_s} s: {what or fact}; last: {found!r}")
+        time.sleep(0.02)
+
+
+class Process:
+    """A real process whose output lines are kept, and waited for."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], cwd: Path | None = None) -> None:
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        self.lines: list[str] = []
+        self._fresh: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self.popen = subprocess.Popen(
+            command,
+            env=inherited | environment,
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.popen.stdout is not None
+        for line in self.popen.stdout:
+            self.lines.append(line)
+            self._fresh.put(line)
+        self._fresh.put(None)
+
+    def line_with(self, text: str) -> str:
+        """Return the next line that contains the text."""
+        deadline_s = time.monotonic() + START_WITHIN_S
+        while (line := self._fresh.get(timeout=max(0.01, deadline_s - time.monotonic()))) is not None:
+            if text in line:
+                return line
+        pytest.fail(f"ended with {self.popen.wait()} before it said {text!r}:\n{''.join(self.lines)}")
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash or the OOM killer does."""
+        self.popen.kill()
+        self._close()
+
+    def _close(self) -> None:
+        self.popen.wait()
+        self._reader.join()
+        assert self.popen.stdout is not None
+        self.popen.stdout.close()
+
+    def stop(self, within_s: float = 10.0) -> int:
+        """SIGTERM; return the exit code."""
+        self.popen.send_signal(signal.SIGTERM)
+        try:
+            code = self.popen.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            pytest.fail(f"did not end within {within_s} s of SIGTERM:\n{''.join(self.lines)}")
+        self._close()
+        return code
+
+
+class Service:
+    """Our service as a process, with an HTTP client for it."""
+
+    def __init__(self, environment: dict[str, str], *arguments: str, cwd: Path | None = None) -> None:
+        self.environment = environment
+        self.arguments = arguments or ("serve",)
+        self._cwd = cwd
+        self.process: Process
+        self.url = ""
+        self.http = httpx.Client()
+        self.start()
+
+    def start(self) -> None:
+        """Start it (again); returns when it listens."""
+        command = [sys.executable, "-m", "payment", *self.arguments]
+        self.process = Process(command, {"LOG_FORMAT": "json", "PORT": "0"} | self.environment, self._cwd)
+        if self.arguments[0] == "serve":
+            self.url = json.loads(self.process.line_with('"listening"'))["url"]
+            self.http.close()
+            self.http = httpx.Client(base_url=self.url, timeout=15.0, trust_env=False)
+        else:
+            self.process.line_with("worker started")
+
+    def kill(self) -> None:
+        """SIGKILL it."""
+        self.http.close()
+        self.process.kill()
+
+    def stop(self) -> int:
+        """SIGTERM it; return the exit code."""
+        self.http.close()
+        return self.process.stop()
+
+    def pay(self, order_id: int, user_id: int = 1, amount: int = 20_000, **headers: str) -> httpx.Response:
+        """POST /payments; header names with _ for -."""
+        return self.http.post(
+            "/payments",
+            json={"order_id": order_id, "user_id": user_id, "amount": amount},
+            headers={name.replace("_", "-"): value for name, value in headers.items()},
+        )
+
+    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a `payment` command with the service's own settings."""
+        environment = {"PATH": os.environ["PATH"]} | self.environment
+        return subprocess.run(
+            [sys.executable, "-m", "payment", *arguments],
+            env=environment,
+            cwd=self._cwd,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    def log(self) -> list[dict[str, Any]]:
+        """Return what it has logged so far."""
+        return [json.loads(line) for line in self.process.lines if line.startswith("{")]
+
+    def notifications(self, *arguments: str) -> list[dict[str, Any]]:
+        """Return the notifications, newest first, through the command line."""
+        ran = self.cli("notifications", "list", "--limit", "1000", "--json", *arguments)
+        assert ran.returncode == 0, ran.stderr
+        return [json.loads(line) for line in ran.stdout.splitlines()]
+
+
+class Stub:
+    """The Order or the User stub as a process."""
+
+    def __init__(self, name: str, count: int = 1_000_000, **environment: str) -> None:
+        self.name = name
+        self._environment = {f"{name.upper()}_COUNT": str(count), "PORT": "0"} | environment
+        self.process: Process
+        self.url = ""
+        self.start()
+
+    def start(self) -> None:
+        """Start it (again, on the same port); what it knew is gone."""
+        app = ROOT / "services" / "stubs" / self.name / "app.py"
+        self.process = Process([sys.executable, str(app)], self._environment)
+        self.url = self.process.line_with(" stub on ").split(" stub on ")[1].strip()
+        self._environment["PORT"] = self.url.rsplit(":", 1)[1]
+        self._http = httpx.Client(base_url=self.url, timeout=15.0, trust_env=False)
+
+    def kill(self) -> None:
+        """SIGKILL it."""
+        self._http.close()
+        self.process.kill()
+
+    def fault(self, **switch: Any) -> None:
+        """Switch a misbehaviour on, see services/stubs/order/README.md."""
+        self._http.post("/_stub/faults", json=switch).raise_for_status()
+
+    def heal(self) -> None:
+        """Switch all misbehaviour off; hanging requests are released."""
+        self._http.delete("/_stub/faults").raise_for_status()
+
+    def received(self, target_id: int | None = None) -> list[dict[str, Any]]:
+        """Return the PUTs that arrived, in order."""
+        parameters = {} if target_id is None else {"id": target_id}
+        received: list[dict[str, Any]] = self._http.get("/_stub/received", params=parameters).json()[
+            "received"
+        ]
+        return received
+
+    def states(self) -> dict[int, str]:
+        """Return the newest state of each id that was told."""
+        states = self._http.get("/_stub/states").json()["states"]
+        return {int(target_id): state for target_id, state in states.items()}

@@ -1,0 +1,163 @@
+"""Run the whole journey on this machine: Payment on SQLite with its worker, and both stubs.
+
+`make run` calls this. Ctrl-C ends everything; if one service ends, all end.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from typing import IO, NamedTuple
+
+HERE = Path(__file__).resolve().parent
+READY_WITHIN_S = 30.0
+END_WITHIN_S = 10.0
+
+TRY_IT = """
+  Payment  http://localhost:{payment}   API: http://localhost:{payment}/docs
+  Order    http://localhost:{order}   (stub)
+  User     http://localhost:{user}   (stub)
+
+Coba / try:
+
+  curl -i http://localhost:{payment}/payments \\
+    -H 'Content-Type: application/json' \\
+    -d '{{"order_id": 1, "user_id": 1, "amount": 20000}}'
+  curl http://localhost:{order}/orders/1
+  curl http://localhost:{user}/users/1
+
+Ctrl-C menghentikan semuanya / ends everything.
+"""
+
+
+class Service(NamedTuple):
+    """A program of the stack."""
+
+    name: str
+    port: int
+    command: list[str]
+    health: str
+    environment: dict[str, str]
+
+
+def stack() -> list[Service]:
+    """Return what runs; the ports may be set by PORT, ORDER_PORT and USER_PORT."""
+    port, order, user = (
+        int(os.environ.get(name, default))  # noqa: TID251  # a program of its own
+        for name, default in (("PORT", "5004"), ("ORDER_PORT", "5003"), ("USER_PORT", "5001"))
+    )
+    neighbours = {
+        "ORDER_SERVICE_URL": f"http://localhost:{order}",
+        "USER_SERVICE_URL": f"http://localhost:{user}",
+    }
+    python = sys.executable
+    return [
+        Service("order", order, [python, str(HERE / "stubs/order/app.py")], "/health", {"PORT": str(order)}),
+        Service("user", user, [python, str(HERE / "stubs/user/app.py")], "/health", {"PORT": str(user)}),
+        Service(
+            "payment",
+            port,
+            [python, "-m", "payment", "serve"],
+            "/readyz",
+            {"PORT": str(port), "LOG_FORMAT": "text", **neighbours},
+        ),
+    ]
+
+
+def main() -> int:
+    """Run until Ctrl-C, SIGTERM or the end of a service; return the exit code."""
+    services = stack()
+    taken = [service for service in services if is_taken(service.port)]
+    for service in taken:
+        print(
+            f"Port {service.port} ({service.name}) sudah dipakai / is in use. "
+            f"Hentikan yang memakainya / stop what uses it: ss -ltnp 'sport = :{service.port}'",
+            file=sys.stderr,
+        )
+    if taken:
+        return 1
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    running = [(service, start(service)) for service in services]
+    try:
+        if not all(is_ready(service, process, ended) for service, process in running):
+            return 0 if ended.is_set() else 1
+        print(TRY_IT.format(**{service.name: service.port for service in services}), flush=True)
+        while not ended.wait(0.2):
+            for service, process in running:
+                if process.poll() is not None:
+                    print(f"{service.name} berhenti / ended: exit {process.returncode}", file=sys.stderr)
+                    return 1
+        return 0
+    finally:
+        end([process for _, process in running])
+
+
+def is_taken(port: int) -> bool:
+    """Say whether something listens on the port already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
+def start(service: Service) -> subprocess.Popen[str]:
+    """Start a service in a session of its own (Ctrl-C reaches only us) and show what it says."""
+    process = subprocess.Popen(  # noqa: S603  # our own programs
+        service.command,
+        env={**os.environ, **service.environment},  # noqa: TID251  # a program of its own
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    threading.Thread(target=show, args=(service.name, process.stdout), daemon=True).start()
+    return process
+
+
+def show(name: str, lines: IO[str]) -> None:
+    """Print each line with its service's name before it."""
+    for line in lines:
+        print(f"{name:8}| {line}", end="", flush=True)
+
+
+def is_ready(service: Service, process: subprocess.Popen[str], ended: threading.Event) -> bool:
+    """Wait until the service answers; False if it ends, takes too long, or we are to end."""
+    deadline_s = time.monotonic() + READY_WITHIN_S
+    url = f"http://127.0.0.1:{service.port}{service.health}"
+    while time.monotonic() < deadline_s and process.poll() is None and not ended.wait(0.05):
+        try:
+            with urllib.request.urlopen(url, timeout=1):  # loopback
+                return True
+        except OSError:
+            continue
+    if not ended.is_set():
+        print(f"{service.name} tidak menjawab / does not answer", file=sys.stderr)
+    return False
+
+
+def end(processes: list[subprocess.Popen[str]]) -> None:
+    """End every process: first politely, then at once."""
+    for process in processes:
+        process.terminate()
+    deadline_s = time.monotonic() + END_WITHIN_S
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
