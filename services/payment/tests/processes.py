@@ -17,6 +17,10 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
+from sqlalchemy import make_url
+
+from payment import outbox
+from payment.database import Database
 
 ROOT = Path(__file__).resolve().parents[3]
 START_WITHIN_S = 30.0
@@ -149,11 +153,13 @@ class Service:
         """Return what it has logged so far."""
         return [json.loads(line) for line in self.process.lines if line.startswith("{")]
 
-    def notifications(self, *arguments: str) -> list[dict[str, Any]]:
-        """Return the notifications, newest first, through the command line."""
-        ran = self.cli("notifications", "list", "--limit", "1000", "--json", *arguments)
-        assert ran.returncode == 0, ran.stderr
-        return [json.loads(line) for line in ran.stdout.splitlines()]
+    def notifications(self) -> list[dict[str, Any]]:
+        """Return the notifications, newest first."""
+        database = Database(make_url(self.environment["DATABASE_URL"]))
+        with database.read() as connection:
+            rows = outbox.find_notifications(connection, limit=1000)
+        database.close()
+        return [dict(row) for row in rows]
 
 
 class Stub:

@@ -190,9 +190,7 @@ class Stub:
     an id and its payment status. Nothing is stored for an id before its first PUT.
     """
 
-    def __init__(
-        self, count: int, unknown: str, show: Callable[[int, str], dict[str, object]]
-    ) -> None:
+    def __init__(self, count: int, unknown: str, show: Callable[[int, str], dict[str, object]]) -> None:
         self._count = count
         self._unknown = unknown
         self._show = show

@@ -1,0 +1,1 @@
+"""Benchmarks: how fast the payment service is, beside services that do the same work."""

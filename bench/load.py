@@ -1,0 +1,358 @@
+"""A lean closed-loop HTTP load driver.
+
+Each connection sends a request, waits for the whole answer, and sends the next one. The driver runs
+in a process of its own, so that it never holds the interpreter lock of whoever calls it. Only
+answers with the expected status count as throughput and latency; everything else is reported.
+"""
+
+import asyncio
+import gc
+import importlib.util
+import math
+import multiprocessing
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import cast
+
+ANSWER_TIMEOUT_S = 30.0
+"""How long after the end of the run an answer may still come before it counts as missing."""
+
+AMOUNT = 20_000
+
+
+class BadAnswerError(Exception):
+    """The bytes that came back are not an HTTP/1.1 answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostPayments:
+    """Request number n is a payment of order `first_order_id + n` by one of `users` guests."""
+
+    first_order_id: int = 1
+    users: int = 1
+    idempotency_keys: bool = False
+    expected_status: int = 201
+
+    def __call__(self, n: int) -> bytes:
+        """The bytes of request number n."""
+        order_id = self.first_order_id + n
+        user_id = 1 + n % self.users
+        body = f'{{"order_id": {order_id}, "user_id": {user_id}, "amount": {AMOUNT}}}'
+        key = f"Idempotency-Key: bench-{order_id}\r\n" if self.idempotency_keys else ""
+        return (
+            "POST /payments HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            f"{key}Content-Length: {len(body)}\r\n\r\n{body}"
+        ).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Request number n reads `path` with `{id}` replaced by one of `first_id` … `last_id`."""
+
+    path: str = "/payments/{id}"
+    first_id: int = 1
+    last_id: int = 1
+    expected_status: int = 200
+
+    def __call__(self, n: int) -> bytes:
+        """The bytes of request number n."""
+        number = self.first_id + n % (self.last_id - self.first_id + 1)
+        path = self.path.replace("{id}", str(number))
+        return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """What one run measured. Times and rate are those of the expected answers alone."""
+
+    requests: int
+    """Answers with the expected status."""
+    per_second: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    statuses: dict[int, int]
+    """How many answers of each status, expected or not."""
+    failures: dict[str, int]
+    """Requests without a usable answer, by reason."""
+    expected_status: int
+    elapsed_s: float
+    """From the first request to the last answer, and no less than the run was to last."""
+    driver_cpu: float
+    """Part of a core the driver used; near 1.0 it measured itself, not the server."""
+
+    @property
+    def valid(self) -> bool:
+        """Whether every request was answered with the expected status, and at least one was."""
+        return not self.failures and set(self.statuses) == {self.expected_status}
+
+
+def run_load(
+    host: str,
+    port: int,
+    make_request: PostPayments | Get,
+    *,
+    duration_s: float,
+    connections: int = 16,
+) -> LoadResult:
+    """Load `host:port` for `duration_s` seconds from a new process, and wait for the result."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as executor:
+        return executor.submit(_drive, host, port, make_request, duration_s, connections).result()
+
+
+def _drive(
+    host: str,
+    port: int,
+    make_request: PostPayments | Get,
+    duration_s: float,
+    connections: int,
+) -> LoadResult:
+    """Run the load in this process."""
+    gc.disable()
+    run = _Run(make_request)
+    with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+        runner.run(_load(run, host, port, duration_s, connections))
+    return run.result(make_request.expected_status)
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    """A uvloop where it is installed, the standard loop elsewhere."""
+    if importlib.util.find_spec("uvloop") is None:
+        return asyncio.new_event_loop()
+    import uvloop  # noqa: PLC0415  # only where it is installed
+
+    return uvloop.new_event_loop()
+
+
+class _Run:
+    """What the connections of one run share: the request counter, the clock and the tallies."""
+
+    def __init__(self, make_request: Callable[[int], bytes]) -> None:
+        self.failures: Counter[str] = Counter()
+        self._make_request = make_request
+        self._sent = 0
+        self._latencies_s: dict[int, list[float]] = {}
+        self._started_at = self._last_answer_at = self._deadline = 0.0
+        self._cpu_at_start = 0.0
+
+    def start(self, duration_s: float) -> None:
+        """Start the clock."""
+        self._started_at = self._last_answer_at = time.perf_counter()
+        self._deadline = self._started_at + duration_s
+        self._cpu_at_start = time.process_time()
+
+    def is_over(self) -> bool:
+        """Whether no further request may be sent."""
+        return time.perf_counter() >= self._deadline
+
+    def next_request(self) -> bytes:
+        """The bytes of the next request; no two are the same request."""
+        n = self._sent
+        self._sent += 1
+        return self._make_request(n)
+
+    def answered(self, status: int, sent_at: float) -> bool:
+        """Record an answer that is complete now; whether its connection shall go on."""
+        now = self._last_answer_at = time.perf_counter()
+        self._latencies_s.setdefault(status, []).append(now - sent_at)
+        return now < self._deadline
+
+    def result(self, expected_status: int) -> LoadResult:
+        """The tallies as a result."""
+        latencies_s = sorted(self._latencies_s.get(expected_status, []))
+        elapsed_s = max(self._last_answer_at, self._deadline) - self._started_at
+        return LoadResult(
+            requests=len(latencies_s),
+            per_second=len(latencies_s) / elapsed_s if elapsed_s else 0.0,
+            p50_ms=percentile(latencies_s, 50) * 1000,
+            p95_ms=percentile(latencies_s, 95) * 1000,
+            p99_ms=percentile(latencies_s, 99) * 1000,
+            statuses={status: len(times) for status, times in sorted(self._latencies_s.items())},
+            failures=dict(self.failures),
+            expected_status=expected_status,
+            elapsed_s=elapsed_s,
+            driver_cpu=(time.process_time() - self._cpu_at_start) / elapsed_s if elapsed_s else 0.0,
+        )
+
+
+async def _load(run: _Run, host: str, port: int, duration_s: float, connections: int) -> None:
+    """Connect everything first, then let all connections loop until the time is up."""
+    opened = await asyncio.gather(*(_connect(run, host, port) for _ in range(connections)))
+    run.start(duration_s)
+    clients = [asyncio.create_task(_client(run, host, port, connection)) for connection in opened]
+    done, unanswered = await asyncio.wait(clients, timeout=duration_s + ANSWER_TIMEOUT_S)
+    for client in unanswered:
+        run.failures[f"no answer within {ANSWER_TIMEOUT_S:g} s"] += 1
+        client.cancel()
+    for client in done:
+        client.result()
+
+
+async def _connect(run: _Run, host: str, port: int) -> "_Connection":
+    """Open one connection."""
+    loop = asyncio.get_running_loop()
+    _, connection = await loop.create_connection(lambda: _Connection(run), host, port)
+    return connection
+
+
+async def _client(run: _Run, host: str, port: int, connection: "_Connection") -> None:
+    """Keep one connection busy, opening a new one whenever the server closes it."""
+    connection.send_next()
+    await connection.closed
+    while not run.is_over():
+        try:
+            connection = await _connect(run, host, port)
+        except OSError:
+            run.failures["cannot connect"] += 1
+            return
+        connection.send_next()
+        await connection.closed
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: a request, its answer, the next request."""
+
+    def __init__(self, run: _Run) -> None:
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._run = run
+        self._buffer = bytearray()
+        self._waiting = False
+        self._sent_at = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember the transport; the first request is sent when the run starts."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def send_next(self) -> None:
+        """Send the next request."""
+        request = self._run.next_request()
+        self._waiting = True
+        self._sent_at = time.perf_counter()
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        """Take a piece of the answer; when it is whole, record it and go on."""
+        self._buffer += data
+        try:
+            answer = parse_answer(self._buffer)
+        except BadAnswerError as error:
+            self._fail(str(error))
+            return
+        if answer is not None:
+            self._finish(answer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Account for the request in flight: its answer may end where the connection does."""
+        if self._waiting:
+            try:
+                answer = parse_answer(self._buffer, at_end=True)
+            except BadAnswerError as error:
+                self._fail(str(error))
+            else:
+                if answer is None:
+                    how = "closed" if exc is None else f"lost ({type(exc).__name__})"
+                    self._fail(f"connection {how} before the answer")
+                else:
+                    self._finish(answer)
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def _finish(self, answer: "Answer") -> None:
+        self._waiting = False
+        self._buffer.clear()
+        go_on = self._run.answered(answer.status, self._sent_at)
+        if go_on and answer.keep_alive:
+            self.send_next()
+        else:
+            self._transport.close()
+
+    def _fail(self, reason: str) -> None:
+        self._waiting = False
+        self._run.failures[reason] += 1
+        self._transport.abort()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer: its status, and whether its connection may be used again."""
+
+    status: int
+    keep_alive: bool
+
+
+def parse_answer(buffer: bytearray, *, at_end: bool = False) -> Answer | None:
+    """The answer in `buffer`, or None while a part of it is missing.
+
+    Interim (1xx) answers are cut off the front of `buffer`. `at_end` says that the connection is
+    closed, which ends an answer that carries neither `Content-Length` nor chunks.
+    """
+    while True:
+        head_end = buffer.find(b"\r\n\r\n")
+        if head_end < 0:
+            return None
+        body_start = head_end + 4
+        head = bytes(buffer[: head_end + 2]).lower()
+        if not head.startswith(b"http/1.") or not head[9:12].isdigit():
+            raise BadAnswerError("not an HTTP/1 answer")
+        status = int(head[9:12])
+        if status >= 200:
+            break
+        del buffer[:body_start]
+
+    keep_alive = head.startswith(b"http/1.1") and _header(head, b"connection") != b"close"
+    length = _header(head, b"content-length")
+    end: int | None
+    if status in (204, 304):
+        end = body_start
+    elif _header(head, b"transfer-encoding") == b"chunked":
+        end = _chunks_end(buffer, body_start)
+    elif length is not None and length.isdigit():
+        end = body_start + int(length)
+    else:
+        end = len(buffer) if at_end else None
+        keep_alive = False
+    if end is None or len(buffer) < end:
+        return None
+    if len(buffer) > end:
+        raise BadAnswerError("bytes after the answer")
+    return Answer(status, keep_alive)
+
+
+def _header(head: bytes, name: bytes) -> bytes | None:
+    """The value of a header in a lower-case head, or None."""
+    mark = b"\r\n" + name + b":"
+    start = head.find(mark)
+    if start < 0:
+        return None
+    start += len(mark)
+    return head[start : head.index(b"\r\n", start)].strip()
+
+
+def _chunks_end(buffer: bytearray, position: int) -> int | None:
+    """Where a chunked body that starts at `position` ends, or None while it is not whole."""
+    while True:
+        line_end = buffer.find(b"\r\n", position)
+        if line_end < 0:
+            return None
+        try:
+            size = int(buffer[position:line_end].split(b";")[0], 16)
+        except ValueError:
+            raise BadAnswerError("bad chunk size") from None
+        if size == 0:
+            break
+        position = line_end + 2 + size + 2
+    if buffer[line_end + 2 : line_end + 4] == b"\r\n":
+        return line_end + 4
+    trailers_end = buffer.find(b"\r\n\r\n", line_end + 2)
+    return None if trailers_end < 0 else trailers_end + 4
+
+
+def percentile(ascending: Sequence[float], percent: float) -> float:
+    """The nearest-rank percentile of values that are sorted already; 0.0 of none."""
+    if not ascending:
+        return 0.0
+    return ascending[max(0, math.ceil(len(ascending) * percent / 100) - 1)]

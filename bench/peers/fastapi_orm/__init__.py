@@ -1,0 +1,1 @@
+"""The peer that most teams would write: FastAPI and the SQLAlchemy ORM."""

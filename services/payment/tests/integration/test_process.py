@@ -1,0 +1,169 @@
+"""The program as operators meet it: start, settings, ports, signals, pages, the command line."""
+
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from processes import ROOT, Process, Service, Stub, wait_for
+
+
+def test_the_api_description_and_its_page_are_served(shared: Service) -> None:
+    described = shared.http.get("/openapi.json").json()
+    assert described["info"]["title"] == "Payment"
+    assert set(described["paths"]) >= {"/payments", "/payments/{payment_id}"}
+    page = shared.http.get("/docs", follow_redirects=True)
+    assert page.status_code == 200
+    assert "swagger" in page.text.lower()
+    for asset in ("swagger-ui.css", "swagger-ui-bundle.js"):
+        assert shared.http.get(f"/docs/{asset}").status_code == 200, "the page loads nothing from elsewhere"
+    for wrong in ("/docs/nothing.js", "/docs/../../etc/passwd", "/openapi.xml"):
+        assert set(shared.http.get(wrong).json()) == {"error"}
+    assert shared.http.post("/openapi.json").status_code == 405
+
+
+def test_health_says_ok(shared: Service) -> None:
+    for path in ("/healthz", "/readyz"):
+        answer = shared.http.get(path)
+        assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+def test_ready_says_what_is_wrong_with_the_schema(start_alone: Service, database_url: str) -> None:
+    with sqlite3.connect(database_url.removeprefix("sqlite:///")) as database:
+        database.execute("UPDATE alembic_version SET version_num = '0000'")
+    ready = start_alone.http.get("/readyz")
+    assert ready.status_code == 503
+    assert "payment migrate" in ready.json()["error"]
+    assert start_alone.http.get("/healthz").status_code == 200
+
+
+def test_a_bad_setting_stops_the_start_with_its_name(tmp_path: Path) -> None:
+    for name, value in {"PORT": "abc", "ORDER_PAYMENT_PATH": "/orders/x", "AUTH": "maybe"}.items():
+        process = Process([sys.executable, "-m", "payment", "serve"], {name: value}, cwd=tmp_path)
+        assert process.popen.wait(20) == 2
+        process.kill()
+        assert f"bad setting: {name}:" in "".join(process.lines)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_open_address_needs_a_word_about_authentication(tmp_path: Path) -> None:
+    process = Process([sys.executable, "-m", "payment", "serve"], {"HOST": "0.0.0.0"}, cwd=tmp_path)
+    assert process.popen.wait(20) == 2
+    process.kill()
+    assert "AUTH" in "".join(process.lines)
+
+
+def test_a_port_in_use_gives_a_clear_message(shared: Service, tmp_path: Path) -> None:
+    port = shared.url.rsplit(":", 1)[1]
+    process = Process([sys.executable, "-m", "payment", "serve"], {"PORT": port}, cwd=tmp_path)
+    assert process.popen.wait(20) == 1
+    process.kill()
+    said = "".join(process.lines)
+    assert f"Alamat sudah dipakai / address in use: 127.0.0.1:{port}" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_answers_what_has_come_and_exits_0(start_alone: Service, number: signal.Signals) -> None:
+    answers: list[int] = []
+    stop = threading.Event()
+
+    def pay(first: int) -> None:
+        with httpx.Client(base_url=start_alone.url, trust_env=False) as client:
+            order_id = first
+            while not stop.is_set():
+                body = {"order_id": order_id, "user_id": 1, "amount": 1}
+                try:
+                    answers.append(client.post("/payments", json=body).status_code)
+                except httpx.TransportError:
+                    return  # it no longer listens, or closed the idle connection as the request left
+                order_id += 10
+
+    threads = [threading.Thread(target=pay, args=(n,)) for n in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: len(answers) > 50, 10)
+    start_alone.process.popen.send_signal(number)
+    assert start_alone.process.popen.wait(10) == 0
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert set(answers) == {201}
+    assert "Traceback" not in "".join(start_alone.process.lines)
+
+
+def test_the_old_documentations_way_to_start_works(tmp_path: Path) -> None:
+    process = Process(
+        [sys.executable, str(ROOT / "services" / "payment" / "app.py")], {"PORT": "0"}, cwd=tmp_path
+    )
+    assert '"listening"' in process.line_with('"listening"')
+    assert process.stop() == 0
+
+
+def test_migrate_and_its_second_time(tmp_path: Path) -> None:
+    for said in ("migrated", "up to date"):
+        ran = subprocess.run(
+            [sys.executable, "-m", "payment", "migrate"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"DATABASE_URL": f"sqlite:///{tmp_path / 'payment.db'}"},
+        )
+        assert said in ran.stdout
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_make_runs_program_brings_up_the_whole_journey(tmp_path: Path) -> None:
+    ports = {name: str(free_port()) for name in ("PORT", "ORDER_PORT", "USER_PORT")}
+    process = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)
+    process.line_with("Ctrl-C")
+    payment, order, user = (f"http://127.0.0.1:{port}" for port in ports.values())
+    booked = httpx.post(f"{payment}/payments", json={"order_id": 1, "user_id": 1, "amount": 20000})
+    assert booked.text == '{"message":"Pembayaran diproses","payment_id":1}'
+    wait_for(lambda: httpx.get(f"{order}/orders/1").json()["status"] == "paid", 1)
+    wait_for(lambda: httpx.get(f"{user}/users/1").json()["payment_status"] == "paid", 1)
+
+    second = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)
+    assert second.popen.wait(10) == 1
+    second.kill()
+    assert "sudah dipakai" in "".join(second.lines)
+
+    process.popen.send_signal(signal.SIGINT)
+    assert process.popen.wait(15) == 0
+    process.kill()
+    for url in (payment, order, user):
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(url)
+
+
+def test_if_one_service_ends_all_end(tmp_path: Path) -> None:
+    ports = {name: str(free_port()) for name in ("PORT", "ORDER_PORT", "USER_PORT")}
+    process = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)
+    process.line_with("Ctrl-C")
+    children = Path(f"/proc/{process.popen.pid}/task/{process.popen.pid}/children").read_text().split()
+    subprocess.run(["kill", "-KILL", children[0]], check=True)
+    assert process.popen.wait(15) == 1
+    process.kill()
+    assert "order berhenti / ended" in "".join(process.lines)
+
+
+def test_no_secret_is_in_the_log(start: Callable[..., Service], order: Stub) -> None:
+    service = start(ORDER_SERVICE_TOKEN="very-secret-token", LOG_LEVEL="debug")
+    order.kill()
+    service.pay(1)
+    wait_for(lambda: any(line["event"] == "could not tell" for line in service.log()), 5)
+    assert "very-secret" not in "".join(service.process.lines)
