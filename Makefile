@@ -9,10 +9,10 @@ STUBS := services/stubs/order services/stubs/user
 SOURCES := services bench
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check fmt lock clean
+.PHONY: help install run test check fmt lock clean contracts verify-contracts
 
 help: ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed ## .venv with everything, the payment program included
 
@@ -31,10 +31,23 @@ run: install ## Payment on 5004 (SQLite), Order on 5003 and User on 5001 (stubs)
 test: check ## everything that a change must pass
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
+contracts: install ## regenerate contracts/*.json from the consumer interactions
+	rm -rf contracts/.new && mkdir contracts/.new
+	PACT_DO_NOT_TRACK=true PYTHONPATH=services/payment/tests/contract \
+		$(BIN)/python services/payment/tests/contract/consumer.py contracts/.new
+	rm -f contracts/*-*.json && mv contracts/.new/*.json contracts/ && rmdir contracts/.new
+
+verify-contracts: install ## ORDER_URL=… USER_URL=… [ORDER_ID= USER_ID= *_STATE_URL= *_PAYMENT_PATH=]
+	@$(BIN)/python contracts/verify.py \
+		--order-url "$(ORDER_URL)" --order-id "$(ORDER_ID)" \
+		--order-state-url "$(ORDER_STATE_URL)" --order-path "$(ORDER_PAYMENT_PATH)" \
+		--user-url "$(USER_URL)" --user-id "$(USER_ID)" \
+		--user-state-url "$(USER_STATE_URL)" --user-path "$(USER_PAYMENT_PATH)"
+
 check: install ## lint, format, types, import rules
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet . || { echo "run: make fmt" >&2; exit 1; }
-	$(BIN)/mypy services/payment/src services/payment/tests services/run.py
+	$(BIN)/mypy services/payment/src services/payment/tests services/run.py contracts
 	for stub in $(STUBS); do $(BIN)/mypy $$stub || exit 1; done
 	$(BIN)/mypy bench
 	$(BIN)/lint-imports

@@ -18,9 +18,9 @@ def upgrade() -> None:
         sa.Column("total", sa.BigInteger(), nullable=False),
         sa.Column("paid", sa.BigInteger(), nullable=False),
         sa.Column("pending", sa.BigInteger(), nullable=False),
-        sa.CheckConstraint("paid + pending <= total", name="ck_bills_not_overpaid"),
-        sa.CheckConstraint("total >= 1 AND paid >= 0 AND pending >= 0", name="ck_bills_not_negative"),
-        sa.PrimaryKeyConstraint("order_id", name="pk_bills"),
+        sa.CheckConstraint("paid + pending <= total", name=op.f("ck_bills_not_overpaid")),
+        sa.CheckConstraint("total >= 1 AND paid >= 0 AND pending >= 0", name=op.f("ck_bills_not_negative")),
+        sa.PrimaryKeyConstraint("order_id", name=op.f("pk_bills")),
     )
     op.create_table(
         "idempotency_keys",
@@ -32,9 +32,9 @@ def upgrade() -> None:
         sa.Column("location", sa.Text(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("created_us", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("caller", "operation", "key", name="pk_idempotency_keys"),
+        sa.PrimaryKeyConstraint("caller", "operation", "key", name=op.f("pk_idempotency_keys")),
     )
-    op.create_index("ix_idempotency_keys_created", "idempotency_keys", ["created_us"])
+    op.create_index(op.f("ix_idempotency_keys_created"), "idempotency_keys", ["created_us"])
 
     op.create_table(
         "leases",
@@ -43,7 +43,7 @@ def upgrade() -> None:
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("until_us", sa.BigInteger(), nullable=False),
         sa.Column("taken_over", sa.Boolean(), nullable=False),
-        sa.PrimaryKeyConstraint("service", "target_id", name="pk_leases"),
+        sa.PrimaryKeyConstraint("service", "target_id", name=op.f("pk_leases")),
     )
     op.create_table(
         "payments",
@@ -57,18 +57,18 @@ def upgrade() -> None:
         sa.Column("created_us", sa.BigInteger(), nullable=False),
         sa.Column("updated_us", sa.BigInteger(), nullable=False),
         sa.CheckConstraint(
-            "method IN ('cash', 'card', 'qris', 'transfer', 'ewallet')", name="ck_payments_method"
+            "method IN ('cash', 'card', 'qris', 'transfer', 'ewallet')", name=op.f("ck_payments_method")
         ),
-        sa.CheckConstraint("status IN ('pending', 'paid', 'failed')", name="ck_payments_status"),
-        sa.CheckConstraint("amount >= 1", name="ck_payments_amount"),
+        sa.CheckConstraint("status IN ('pending', 'paid', 'failed')", name=op.f("ck_payments_status")),
+        sa.CheckConstraint("amount >= 1", name=op.f("ck_payments_amount")),
         sa.CheckConstraint(
-            "amount_refunded >= 0 AND amount_refunded <= amount", name="ck_payments_not_overrefunded"
+            "amount_refunded >= 0 AND amount_refunded <= amount", name=op.f("ck_payments_not_overrefunded")
         ),
-        sa.ForeignKeyConstraint(["order_id"], ["bills.order_id"], name="fk_payments_order_id"),
-        sa.PrimaryKeyConstraint("id", name="pk_payments"),
+        sa.ForeignKeyConstraint(["order_id"], ["bills.order_id"], name=op.f("fk_payments_order_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_payments")),
     )
-    op.create_index("ix_payments_order", "payments", ["order_id"])
-    op.create_index("ix_payments_user_newest", "payments", ["user_id", "id"])
+    op.create_index(op.f("ix_payments_order"), "payments", ["order_id"])
+    op.create_index(op.f("ix_payments_user_newest"), "payments", ["user_id", "id"])
 
     op.create_table(
         "notifications",
@@ -82,32 +82,34 @@ def upgrade() -> None:
         sa.Column("next_attempt_us", sa.BigInteger(), nullable=False),
         sa.Column("last_outcome", sa.Text(), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True),
-        sa.Column("wait_was_asked", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("not_before_us", sa.BigInteger(), nullable=True),
         sa.Column("is_repeat", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("traceparent", sa.Text(), nullable=True),
         sa.Column("created_us", sa.BigInteger(), nullable=False),
         sa.Column("due_since_us", sa.BigInteger(), nullable=False),
         sa.Column("unknown_since_us", sa.BigInteger(), nullable=True),
         sa.Column("settled_us", sa.BigInteger(), nullable=True),
-        sa.CheckConstraint("(state = 'waiting') = (settled_us IS NULL)", name="ck_notifications_settled"),
-        sa.CheckConstraint("service IN ('order', 'user')", name="ck_notifications_service"),
         sa.CheckConstraint(
-            "state IN ('waiting', 'delivered', 'superseded', 'dead')", name="ck_notifications_state"
+            "(state = 'waiting') = (settled_us IS NULL)", name=op.f("ck_notifications_settled")
         ),
-        sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name="fk_notifications_payment_id"),
-        sa.PrimaryKeyConstraint("id", name="pk_notifications"),
+        sa.CheckConstraint("service IN ('order', 'user')", name=op.f("ck_notifications_service")),
+        sa.CheckConstraint(
+            "state IN ('waiting', 'delivered', 'superseded', 'dead')", name=op.f("ck_notifications_state")
+        ),
+        sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name=op.f("fk_notifications_payment_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_notifications")),
         sqlite_autoincrement=True,
     )
     op.create_index(
-        "ix_notifications_due",
+        op.f("ix_notifications_due"),
         "notifications",
         ["service", "next_attempt_us", "id"],
         sqlite_where=sa.text("state = 'waiting'"),
         postgresql_where=sa.text("state = 'waiting'"),
     )
-    op.create_index("ix_notifications_payment", "notifications", ["payment_id"])
+    op.create_index(op.f("ix_notifications_payment"), "notifications", ["payment_id"])
     op.create_index(
-        "ix_notifications_waiting",
+        op.f("ix_notifications_waiting"),
         "notifications",
         ["service", "target_id", "id"],
         sqlite_where=sa.text("state = 'waiting'"),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from sqlalchemy.exc import SQLAlchemyError
 
 from payment import outbox
 from payment.database import Database
@@ -23,7 +24,12 @@ EXIT_BAD_SETTING = 2
 
 def main() -> None:
     """Run the command line; the entry point of the `payment` program."""
-    cli()
+    try:
+        cli()
+    except SQLAlchemyError as error:
+        said = str(error).partition("\n")[0]
+        click.echo(f"Basis data tidak dapat dipakai / the database cannot be used: {said}", err=True)
+        sys.exit(1)
 
 
 @click.group()

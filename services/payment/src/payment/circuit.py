@@ -63,12 +63,12 @@ class Circuit:
         self._failures = self._probes_failed = 0
         return came_back
 
-    def failed(self, now_us: int, retry_after_s: float = 0.0) -> bool:
+    def failed(self, now_us: int, not_before_us: int = 0) -> bool:
         """Note a failure that says something of the neighbour as a whole.
 
         Args:
             now_us: the time, microseconds since the epoch.
-            retry_after_s: the wait that the neighbour asked for, seconds; 0 if it did not.
+            not_before_us: the time before which the neighbour does not want to be asked again.
 
         Returns:
             True if it opened a circuit that was closed.
@@ -78,10 +78,12 @@ class Circuit:
             self._failures += 1
             if self._failures < self.failures_max:
                 return False
-        elif self.state(now_us) is CircuitState.OPEN and retry_after_s <= 0:
-            return False  # sent before the circuit opened: it says nothing new
+        elif self.state(now_us) is CircuitState.OPEN:
+            # sent before the circuit opened: it says nothing new, unless it asks for more patience
+            self._open_until_us = max(self._open_until_us, not_before_us)
+            return False
         wait_s = min(self.probe_wait_max_s, self.probe_wait_s * 2.0 ** min(self._probes_failed, 30))
         self._is_closed = False
         self._probes_failed += 1
-        self._open_until_us = now_us + round(max(wait_s, retry_after_s) * SECOND_US)
+        self._open_until_us = max(now_us + round(wait_s * SECOND_US), not_before_us)
         return opens

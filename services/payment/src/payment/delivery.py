@@ -60,7 +60,7 @@ def judge(
         heard.outcome,
         error=heard.error,
         next_attempt_us=policy.next_attempt_at(claim.attempts + 1, now_us, dice, heard.retry_after_s),
-        wait_was_asked=heard.retry_after_s is not None,
+        not_before_us=policy.not_before(now_us, heard.retry_after_s),
         unknown_since_us=unknown_since_us,
         resend_us=resend_us,
     )

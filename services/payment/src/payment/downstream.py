@@ -4,7 +4,9 @@ A client says what it heard, never what to do about it (`delivery` does). It fol
 TLS, sends no proxy's or netrc's credentials, and reads an answer only up to a limit.
 """
 
+import contextlib
 import json
+import socket
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +17,8 @@ from typing import Any, ClassVar
 import requests
 from requests.adapters import HTTPAdapter
 from requests.exceptions import ConnectTimeout, RequestException
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError
 
 from payment import __version__
@@ -25,11 +29,14 @@ from payment.settings import Neighbour, Settings
 ANSWER_MAX_BYTES = 64 * 1024
 ERROR_MAX_CHARS = 200
 
+_NO_ANSWER = (RequestException, HTTPError, OSError)
 _BUSY = {
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.TOO_EARLY,
     HTTPStatus.TOO_MANY_REQUESTS,
 }
+# a gateway's own words: what it passed on may still be applied
+_GATEWAY = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +57,30 @@ class Heard:
     retry_after_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a neighbour says it knows; `status` is None if it does not say, and `error` says why."""
+
+    status: str | None
+    error: str | None = None
+
+
 class NeighbourClient:
     """Tells one neighbour. Threads may share it; each has its own connections, kept alive."""
 
     name: ClassVar[str]
     placeholder: ClassVar[str]
     status_field: ClassVar[str]
+    """The field of the PUT's body that holds the status."""
+    read_path: ClassVar[str]
+    read_field: ClassVar[str]
+    """The field of the GET's answer that holds the status."""
 
     def __init__(self, neighbour: Neighbour, *, connect_timeout_s: float, read_timeout_s: float) -> None:
-        self._url = neighbour.url + neighbour.path
+        self._base_url = neighbour.url
         self._path = neighbour.path
         self._timeout = (connect_timeout_s, read_timeout_s)
+        self._sockets: dict[int, socket.socket] = {}  # of each thread's connection
         self._headers = {"User-Agent": f"payment/{__version__}", "Accept": "application/json"}
         if neighbour.token:
             self._headers["Authorization"] = f"Bearer {neighbour.token}"
@@ -76,23 +96,59 @@ class NeighbourClient:
             traceparent: W3C trace context of the payment.
         """
         try:
-            response = self._session().put(
-                self._url.format(**{self.placeholder: target_id}),
+            response, body = self._call(
+                "PUT",
+                self._path.format(**{self.placeholder: target_id}),
                 data=json.dumps({self.status_field: status}),
                 headers={
                     "Content-Type": "application/json",
                     "Idempotency-Key": idempotency_key,
                     "traceparent": traceparent,
                 },
-                timeout=self._timeout,
-                allow_redirects=False,
-                stream=True,
             )
-            with response:
-                body = response.raw.read(ANSWER_MAX_BYTES, decode_content=True)
-        except (RequestException, HTTPError, OSError) as error:
+        except _NO_ANSWER as error:
             return Heard(Outcome.OUTAGE, _in_words(error), may_come_late=not _was_never_sent(error))
         return self._judge(response, body)
+
+    def read(self, target_id: int) -> Seen:
+        """Ask the neighbour what it knows of its order or user."""
+        try:
+            response, body = self._call("GET", self.read_path.format(**{self.placeholder: target_id}))
+        except _NO_ANSWER as error:
+            return Seen(None, _in_words(error))
+        if response.status_code == HTTPStatus.OK:
+            status = (_object(response, body) or {}).get(self.read_field)
+            if isinstance(status, str):
+                return Seen(status)
+            return Seen(None, f"the answer has no {self.read_field}")
+        said = f"HTTP {response.status_code} {_said(response, body)}".strip()
+        if response.status_code == HTTPStatus.NOT_FOUND and _own_error(response, body) is not None:
+            said = f"unknown {self.name}: {said}"
+        return Seen(None, said)
+
+    @property
+    def deadline_s(self) -> float:
+        """Return how long a call may take in all; the time-outs alone do not bound an answer that drips."""
+        return sum(self._timeout)
+
+    def give_up(self, thread_id: int) -> None:
+        """End the call that a thread is making; to it the connection is lost."""
+        if (open_socket := self._sockets.get(thread_id)) is not None:
+            with contextlib.suppress(OSError):
+                open_socket.shutdown(socket.SHUT_RDWR)
+
+    def _call(self, method: str, path: str, **request: Any) -> tuple[requests.Response, bytes]:
+        """Return the answer and its body up to the limit; raises one of `_NO_ANSWER`."""
+        response = self._session().request(
+            method,
+            self._base_url + path,
+            timeout=self._timeout,
+            allow_redirects=False,
+            stream=True,
+            **request,
+        )
+        with response:
+            return response, response.raw.read(ANSWER_MAX_BYTES, decode_content=True)
 
     def _judge(self, response: requests.Response, body: bytes) -> Heard:
         status = response.status_code
@@ -103,6 +159,7 @@ class NeighbourClient:
             return Heard(
                 Outcome.OUTAGE,
                 error,
+                may_come_late=status in _GATEWAY,
                 retry_after_s=_retry_after_s(response.headers.get("Retry-After")),
             )
         if status == HTTPStatus.NOT_FOUND:
@@ -123,7 +180,7 @@ class NeighbourClient:
             session.headers.update(self._headers)
             session.cookies.set_policy(_NoCookies())
             for scheme in ("http://", "https://"):
-                session.mount(scheme, HTTPAdapter(max_retries=0, pool_maxsize=1))
+                session.mount(scheme, _Adapter(self._sockets))
         return session
 
 
@@ -133,6 +190,8 @@ class OrderClient(NeighbourClient):
     name = "order"
     placeholder = "order_id"
     status_field = "payment_status"
+    read_path = "/orders/{order_id}"
+    read_field = "status"
 
 
 class UserClient(NeighbourClient):
@@ -141,6 +200,8 @@ class UserClient(NeighbourClient):
     name = "user"
     placeholder = "user_id"
     status_field = "status"
+    read_path = "/users/{user_id}"
+    read_field = "payment_status"
 
 
 def order_client(settings: Settings) -> OrderClient:
@@ -159,6 +220,33 @@ def user_client(settings: Settings) -> UserClient:
         connect_timeout_s=settings.connect_timeout_s,
         read_timeout_s=settings.read_timeout_s,
     )
+
+
+class _Adapter(HTTPAdapter):
+    """One connection, kept alive, whose socket is known by its thread."""
+
+    def __init__(self, sockets: dict[int, socket.socket]) -> None:
+        self._sockets = sockets
+        super().__init__(max_retries=0, pool_maxsize=1)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Have the connections note their sockets."""
+        super().init_poolmanager(*args, **kwargs)
+        sockets = self._sockets
+
+        class Http(HTTPConnectionPool):
+            class ConnectionCls(HTTPConnection):
+                def connect(self) -> None:
+                    super().connect()
+                    sockets[threading.get_ident()] = self.sock
+
+        class Https(HTTPSConnectionPool):
+            class ConnectionCls(HTTPSConnection):
+                def connect(self) -> None:
+                    super().connect()
+                    sockets[threading.get_ident()] = self.sock
+
+        self.poolmanager.pool_classes_by_scheme = {"http": Http, "https": Https}
 
 
 class _NoCookies(requests.cookies.cookielib.DefaultCookiePolicy):  # type: ignore[name-defined,misc]
@@ -186,17 +274,21 @@ def _in_words(error: Exception) -> str:
     return f"{type(error).__name__}: {reason}"[:ERROR_MAX_CHARS]
 
 
-def _own_error(response: requests.Response, body: bytes) -> str | None:
-    """Return the `error` of the neighbour's own JSON refusal, None if the answer is not one."""
+def _object(response: requests.Response, body: bytes) -> dict[str, Any] | None:
+    """Return the JSON object of an answer, None if it is not one."""
     if "json" not in response.headers.get("Content-Type", ""):
         return None
     try:
         said = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(said, dict) or not isinstance(said.get("error"), str):
-        return None
-    return str(said["error"])
+    return said if isinstance(said, dict) else None
+
+
+def _own_error(response: requests.Response, body: bytes) -> str | None:
+    """Return the `error` of the neighbour's own JSON refusal, None if the answer is not one."""
+    said = (_object(response, body) or {}).get("error")
+    return said if isinstance(said, str) else None
 
 
 def _said(response: requests.Response, body: bytes) -> str:

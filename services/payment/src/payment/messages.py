@@ -24,9 +24,9 @@ def choose_language(accept_language: str | None) -> str:
 
     A look-up in the sense of RFC 4647, 3.4: `en-US, id;q=0.5` is English.
     """
-    for tag in parse_accept_header(accept_language, LanguageAccept).values():
+    for tag, quality in parse_accept_header(accept_language, LanguageAccept):
         language = tag.partition("-")[0].lower()
-        if language in (INDONESIAN, ENGLISH):
+        if quality > 0 and language in (INDONESIAN, ENGLISH):
             return language
     return INDONESIAN
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
     RowMapping,
     and_,
     bindparam,
+    case,
     delete,
     exists,
     func,
@@ -77,6 +78,7 @@ class Settlement:
 
     Attributes:
         state: `waiting` if it is to be tried again at `next_attempt_us`.
+        not_before_us: the neighbour asked not to hear of it before (Retry-After).
         resend_us: when to tell the newest state once more, because this attempt had no answer and may
             still be applied late; None if it had one.
     """
@@ -86,7 +88,7 @@ class Settlement:
     outcome: Outcome
     error: str | None = None
     next_attempt_us: int = 0
-    wait_was_asked: bool = False
+    not_before_us: int | None = None
     unknown_since_us: int | None = None
     resend_us: int | None = None
 
@@ -128,7 +130,9 @@ def _not_leased(now_us: int) -> ColumnElement[bool]:
 def _claimable(service: Service, now_us: int, *, probing: bool) -> ColumnElement[bool]:
     ready = _row.next_attempt_us <= now_us
     if probing:  # what an outage pushed back need not wait for its turn: it shows whether the outage is over
-        ready = or_(ready, and_(_row.last_outcome.in_(OUTAGES), not_(_row.wait_was_asked)))
+        ready = or_(
+            ready, and_(_row.last_outcome.in_(OUTAGES), func.coalesce(_row.not_before_us, 0) <= now_us)
+        )
     return and_(_waiting(service), ready, _not_leased(now_us))
 
 
@@ -325,7 +329,7 @@ def settle(
             next_attempt_us=bindparam("new_next_attempt_us"),
             last_outcome=bindparam("new_outcome"),
             last_error=bindparam("new_error"),
-            wait_was_asked=bindparam("new_wait_was_asked"),
+            not_before_us=bindparam("new_not_before_us"),
             unknown_since_us=bindparam("new_unknown_since_us"),
             settled_us=bindparam("new_settled_us"),
         ),
@@ -338,7 +342,7 @@ def settle(
                 "new_next_attempt_us": item.next_attempt_us,
                 "new_outcome": item.outcome,
                 "new_error": item.error,
-                "new_wait_was_asked": item.wait_was_asked,
+                "new_not_before_us": item.not_before_us,
                 "new_unknown_since_us": item.unknown_since_us,
                 "new_settled_us": None if item.state is State.WAITING else now_us,
             }
@@ -364,6 +368,7 @@ def _repeat(connection: Connection, claims: Sequence[Claim], now_us: int, resend
         _row.target_id.in_([item.target_id for item in claims]),
         _row.is_repeat,
         _row.last_outcome.is_(None),
+        _row.id.not_in([item.id for item in claims]),  # one that is being sent is no later one
     )
     postponed = set(
         connection.execute(
@@ -423,16 +428,12 @@ def release(connection: Connection, service: Service, owner: str, target_ids: It
 
 
 def end_outage(connection: Connection, service: Service, now_us: int) -> int:
-    """Make due what an outage pushed back, except waits that the service asked for; return how many."""
+    """Make due what an outage pushed back, but nothing before the service wants it; return how many."""
+    asked_us = func.coalesce(_row.not_before_us, 0)
     return connection.execute(
         update(notifications)
-        .where(
-            _waiting(service),
-            _row.next_attempt_us > now_us,
-            _row.last_outcome.in_(OUTAGES),
-            not_(_row.wait_was_asked),
-        )
-        .values(next_attempt_us=now_us)
+        .where(_waiting(service), _row.next_attempt_us > now_us, _row.last_outcome.in_(OUTAGES))
+        .values(next_attempt_us=case((asked_us > now_us, asked_us), else_=now_us))
     ).rowcount
 
 
@@ -459,7 +460,7 @@ def send_again(connection: Connection, now_us: int, *, notification_id: int | No
                 next_attempt_us=now_us,
                 due_since_us=now_us,
                 unknown_since_us=None,
-                wait_was_asked=False,
+                not_before_us=None,
                 settled_us=None,
             )
             .returning(_row.id)

@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, RowMapping, func, insert, select, tuple_
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from payment import outbox
 from payment.booking import Bill, Outcome, PaymentRequest, Writes, decide
@@ -176,7 +175,7 @@ class Ledger:
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._readers, run)
-        except (SQLAlchemyError, PoolTimeoutError) as error:
+        except SQLAlchemyError as error:
             _log.error("read failed", **facts_of(error))
             raise Unavailable from error
 

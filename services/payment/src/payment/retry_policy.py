@@ -44,16 +44,23 @@ class RetryPolicy:
             attempt: number of the attempt that failed; 1 is the first.
             now_us: the time, microseconds since the epoch.
             dice: a number from 0 to 1, evenly drawn.
-            retry_after_s: what the neighbour asked for in `Retry-After` (RFC 9110, 10.2.3), seconds.
+            retry_after_s: what the neighbour asked for in `Retry-After`, seconds.
 
         Returns:
             The time of the next attempt, microseconds since the epoch; never before what the
             neighbour asked for, up to `retry_after_max_s`.
         """
-        wait_s = self.ceiling_s(attempt) * dice
-        if retry_after_s is not None:
-            wait_s = max(wait_s, min(max(retry_after_s, 0.0), self.retry_after_max_s))
-        return now_us + round(wait_s * SECOND_US)
+        next_us = now_us + round(self.ceiling_s(attempt) * dice * SECOND_US)
+        return max(next_us, self.not_before(now_us, retry_after_s) or 0)
+
+    def not_before(self, now_us: int, retry_after_s: float | None) -> int | None:
+        """Return when the neighbour wants to be asked again at the earliest, None if it said nothing.
+
+        `Retry-After`: RFC 9110, 10.2.3.
+        """
+        if retry_after_s is None:
+            return None
+        return now_us + round(min(max(retry_after_s, 0.0), self.retry_after_max_s) * SECOND_US)
 
     def is_exhausted(self, due_since_us: int, now_us: int) -> bool:
         """Say whether news waiting since `due_since_us` is too old to be tried again."""

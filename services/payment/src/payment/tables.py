@@ -105,13 +105,8 @@ notifications = Table(
     Column("next_attempt_us", BigInteger, nullable=False),
     Column("last_outcome", Text),  # of the last failed attempt, see downstream.Outcome
     Column("last_error", Text),
-    # True if the service asked for the wait (Retry-After): then even its coming back does not end it
-    Column(
-        "wait_was_asked",
-        Boolean(create_constraint=False),
-        nullable=False,
-        server_default=text("false"),
-    ),
+    # before this the service does not want to hear of it (Retry-After), even if it is back
+    Column("not_before_us", BigInteger),
     # True if this row only tells the newest state once more after an attempt without an answer
     Column("is_repeat", Boolean(create_constraint=False), nullable=False, server_default=text("false")),
     Column("traceparent", Text),

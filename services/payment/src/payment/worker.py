@@ -67,6 +67,7 @@ class Lane:
         self._inbox: queue.SimpleQueue[Ended | None] = queue.SimpleQueue()
         self._outgoing: queue.SimpleQueue[Claim | None] = queue.SimpleQueue()
         self._leased_until_us: dict[int, int] = {}  # of the targets in hand
+        self._sending_since_s: dict[int, float] = {}  # of the sender threads that are sending
         self._ended: list[Ended] = []
         self._settlements: list[Settlement] = []
         self._unsent: list[Claim] = []
@@ -113,6 +114,9 @@ class Lane:
             except SQLAlchemyError as error:
                 self._log.error("outbox out of reach", **facts_of(error))
                 wait_s = DATABASE_PAUSE_S
+            except Exception:  # noqa: BLE001  # logged; a defect must not end the lane
+                self._log.exception("lane failed unexpectedly")
+                wait_s = DATABASE_PAUSE_S
             if deadline_s is not None:
                 if not self._leased_until_us or time.monotonic() >= deadline_s:
                     break
@@ -138,6 +142,7 @@ class Lane:
         Returns:
             How long there is nothing to do, seconds, unless something comes into the inbox.
         """
+        self._give_up_the_slow()
         self._judge_ended(now_us)
         room, probing = self._room(now_us)
         due_us = None
@@ -153,6 +158,13 @@ class Lane:
         for claim in claims:
             self._outgoing.put(claim)
         return self._idle_s(due_us, now_us, has_more=bool(claims) and len(claims) < room)
+
+    def _give_up_the_slow(self) -> None:
+        """End calls whose answer drips: each read is in time, the whole is not."""
+        latest_s = time.monotonic() - self._client.deadline_s
+        for thread_id, began_s in list(self._sending_since_s.items()):
+            if began_s < latest_s:
+                self._client.give_up(thread_id)
 
     def _judge_ended(self, now_us: int) -> None:
         """Judge what ended, once; it stays in hand until it is written."""
@@ -179,9 +191,7 @@ class Lane:
                 self._came_back = True
                 self._log.info("neighbour answers")
             return
-        was_asked = settlement.wait_was_asked
-        asked_s = (settlement.next_attempt_us - now_us) / SECOND_US if was_asked else 0.0
-        if self._circuit.failed(now_us, asked_s):
+        if self._circuit.failed(now_us, not_before_us=settlement.not_before_us or 0):
             self._log.warning("circuit opened", error=settlement.error)
 
     def _log_settlement(self, item: Settlement) -> None:
@@ -270,12 +280,15 @@ class Lane:
             return None
         if now_us >= self._leased_until_us.get(claim.target_id, 0):
             return None  # this process slept too long; somebody else may be telling by now
+        self._sending_since_s[threading.get_ident()] = time.monotonic()
         try:
             return send(self._client, claim)
         except Exception:  # noqa: BLE001  # logged below
             # a defect must not end the thread, nor lose the delivery
             self._log.exception("delivery failed unexpectedly", notification=claim.id)
             return Heard(outbox.Outcome.OUTAGE, "internal error, see the log", may_come_late=True)
+        finally:
+            del self._sending_since_s[threading.get_ident()]
 
 
 class Worker:

@@ -1,0 +1,358 @@
+"""The consumer contracts: every call that we make to Order and User, and what we rely on in the answer.
+
+Each interaction drives the production client against Pact's mock server. The same list is tested one by one
+(`test_consumer.py`) and written to files: `python consumer.py FOLDER` (`make contracts`).
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pact import Pact, match
+
+from payment.downstream import Heard, NeighbourClient, OrderClient, Seen, UserClient
+from payment.lifecycle import Status
+from payment.outbox import Outcome
+from payment.settings import Neighbour
+
+ID = 1
+UNKNOWN_ID = 999_999_999
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+Expected = Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """One call and its answer, as the contract states it.
+
+    Attributes:
+        description: says what we do, unique in the contract.
+        state: what must be true of the provider before, as a sentence.
+        parameters: the ids of that sentence; a provider may put its own in their place.
+        method: the HTTP method.
+        path: with the parameters' names in braces.
+        request: the JSON body that we send, None for none.
+        status: the answer's status code.
+        answer: what we rely on in the answer's JSON body.
+        call: makes the call with the production client (or, for `restaurant`, over HTTP).
+        expected: whether what the call returned is what it must return for this answer.
+    """
+
+    description: str
+    state: str
+    parameters: Mapping[str, int]
+    method: str
+    path: str
+    request: Mapping[str, Any] | None
+    status: int
+    answer: Mapping[str, Any]
+    call: Callable[[str], Any]
+    expected: Expected
+    request_headers: Mapping[str, Any] = field(default_factory=dict)
+    request_generators: Mapping[str, Any] = field(default_factory=dict)
+    answer_headers: Mapping[str, Any] = field(default_factory=dict)
+
+    def declare(self, pact: Pact) -> None:
+        """Add it to a contract."""
+        path = self.path.format(**self.parameters)
+        interaction = pact.upon_receiving(self.description).given(self.state, **self.parameters)
+        interaction.with_request(self.method, path)
+        generators: dict[str, Any] = dict(self.request_generators)
+        if "{" in self.path:
+            generators["path"] = {
+                "type": "ProviderState",
+                "dataType": "STRING",
+                "expression": self.path.replace("{", "${"),
+            }
+        if generators:
+            interaction.with_generators(generators, "Request")
+        for name, value in self.request_headers.items():
+            interaction.with_header(name, value)
+        if self.request is not None:
+            interaction.with_body(dict(self.request), "application/json")
+        interaction.will_respond_with(self.status)
+        for name, value in self.answer_headers.items():
+            interaction.with_header(name, value)
+        interaction.with_body(dict(self.answer), "application/json")
+
+
+ERROR = {"error": match.str("any words")}
+
+
+def _client(kind: type[NeighbourClient], url: str) -> NeighbourClient:
+    paths = {OrderClient: "/orders/{order_id}/payment", UserClient: "/users/{user_id}/payment-service"}
+    neighbour = Neighbour(url=url, path=paths[kind], token=None)
+    return kind(neighbour, connect_timeout_s=2, read_timeout_s=5)
+
+
+def _tell(kind: type[NeighbourClient], target_id: int, status: str) -> Callable[[str], Heard]:
+    def call(url: str) -> Heard:
+        # an invalid status is one that no Status has, so the type says what production never does
+        told: Any = status
+        return _client(kind, url).tell(
+            target_id, told, idempotency_key=f"notification-1-1-{status}", traceparent=TRACE
+        )
+
+    return call
+
+
+def _read(kind: type[NeighbourClient], target_id: int) -> Callable[[str], Seen]:
+    return lambda url: _client(kind, url).read(target_id)
+
+
+def _heard(outcome: Outcome) -> Expected:
+    return lambda heard: isinstance(heard, Heard) and heard.outcome is outcome
+
+
+def neighbour_interactions(
+    kind: type[NeighbourClient], path: str, answer: Callable[[Any], Mapping[str, Any]]
+) -> list[Interaction]:
+    """Return all that we call a neighbour for.
+
+    Args:
+        kind: the production client.
+        path: of the PUT, with the id's name in braces.
+        answer: the order or user that the neighbour answers with, given its status.
+    """
+    name, placeholder, status_field = kind.name, kind.placeholder, kind.status_field
+    sent = {
+        "Idempotency-Key": match.regex("notification-1-1-paid", regex="^[!-~]{1,255}$"),
+        "traceparent": match.regex(TRACE, regex="^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"),
+    }
+
+    def put(
+        description: str, state: str, target_id: int, status: str, code: int, outcome: Outcome
+    ) -> Interaction:
+        return Interaction(
+            description=description,
+            state=state,
+            parameters={placeholder: target_id},
+            method="PUT",
+            path=path,
+            request={status_field: status},
+            status=code,
+            answer=answer(status) if outcome is Outcome.DELIVERED else ERROR,
+            call=_tell(kind, target_id, status),
+            expected=_heard(outcome),
+            request_headers=sent,
+        )
+
+    exists, missing, paid = f"{name} exists", f"{name} does not exist", f"{name} is paid"
+    told = [
+        put(f"tell that the {name} is {status.value}", exists, ID, status.value, 200, Outcome.DELIVERED)
+        for status in (Status.PAID, Status.PENDING, Status.FAILED)
+    ]
+    return [
+        *told,
+        put(f"tell again that the {name} is paid", paid, ID, "paid", 200, Outcome.DELIVERED),
+        put(f"tell of an unknown {name}", missing, UNKNOWN_ID, "paid", 404, Outcome.UNKNOWN),
+        put(f"tell the {name} an invalid status", exists, ID, "lunas", 400, Outcome.REJECTED),
+        Interaction(
+            description=f"read the {name}",
+            state=paid,
+            parameters={placeholder: ID},
+            method="GET",
+            path=kind.read_path,
+            request=None,
+            status=200,
+            answer=answer("paid"),
+            call=_read(kind, ID),
+            expected=lambda seen: seen == Seen("paid"),
+        ),
+        Interaction(
+            description=f"read an unknown {name}",
+            state=missing,
+            parameters={placeholder: UNKNOWN_ID},
+            method="GET",
+            path=kind.read_path,
+            request=None,
+            status=404,
+            answer=ERROR,
+            call=_read(kind, UNKNOWN_ID),
+            expected=lambda seen: seen.status is None and seen.error.startswith(f"unknown {name}"),
+        ),
+    ]
+
+
+def _restaurant(method: str, path: str, body: Mapping[str, Any] | None = None) -> Callable[[str], Any]:
+    """Call as a restaurant's back end does, with any HTTP client."""
+    return lambda url: httpx.request(method, url + path, json=body, trust_env=False)
+
+
+def _status(code: int) -> Expected:
+    return lambda answer: isinstance(answer, httpx.Response) and answer.status_code == code
+
+
+def restaurant_interactions() -> list[Interaction]:
+    """Return what the restaurant system relies on from us, as documented to it."""
+    required = {"error": "order_id, user_id, dan amount wajib diisi"}
+
+    def pay(
+        description: str, order_id: int, body: Mapping[str, Any], code: int, answer: Mapping[str, Any]
+    ) -> Interaction:
+        unpaid = code != 409
+        from_state = {
+            "$.order_id": {"type": "ProviderState", "expression": "${order_id}", "dataType": "INTEGER"}
+        }
+        return Interaction(
+            description=description,
+            state="order has no payment" if unpaid else "order is paid",
+            parameters={"order_id": order_id},
+            method="POST",
+            path="/payments",
+            request=body,
+            status=code,
+            answer=answer,
+            call=_restaurant("POST", "/payments", body),
+            expected=_status(code),
+            request_generators={"body": from_state} if body.get("order_id") == order_id else {},
+            answer_headers=(
+                {"Location": match.regex("/payments/1", regex=r"^/payments/\d+$")} if code == 201 else {}
+            ),
+        )
+
+    def get(
+        description: str, state: str, payment_id: int, code: int, answer: Mapping[str, Any]
+    ) -> Interaction:
+        return Interaction(
+            description=description,
+            state=state,
+            parameters={"payment_id": payment_id},
+            method="GET",
+            path="/payments/{payment_id}",
+            request=None,
+            status=code,
+            answer=answer,
+            call=_restaurant("GET", f"/payments/{payment_id}"),
+            expected=_status(code),
+        )
+
+    sample = {"order_id": 1, "user_id": 1, "amount": 20_000}
+
+    def without(missing: str) -> Mapping[str, Any]:
+        return {name: value for name, value in sample.items() if name != missing}
+
+    refusals = [
+        pay(
+            f"pay without {name}",
+            1,
+            {key: value for key, value in sample.items() if key != name},
+            400,
+            required,
+        )
+        for name in sample
+    ]
+    return [
+        pay("pay an order", 1, sample, 201, {"message": "Pembayaran diproses", "payment_id": match.int(1)}),
+        *refusals,
+        pay("pay with an amount that is null", 1, sample | {"amount": None}, 400, required),
+        pay(
+            "pay with an amount of zero",
+            1,
+            sample | {"amount": 0},
+            400,
+            {"error": match.regex("amount harus bilangan bulat", regex="^amount .+$")},
+        ),
+        pay(
+            "pay an order that is paid",
+            2,
+            sample | {"order_id": 2},
+            409,
+            {"error": match.regex("Pesanan 2 sudah lunas", regex=r"^Pesanan \d+ sudah lunas$")},
+        ),
+        get(
+            "read a payment",
+            "payment exists",
+            1,
+            200,
+            {
+                "id": match.int(1),
+                "order_id": match.int(1),
+                "user_id": match.int(1),
+                "amount": match.int(20_000),
+                "status": "paid",
+            },
+        ),
+        get(
+            "read an unknown payment",
+            "payment does not exist",
+            UNKNOWN_ID,
+            404,
+            {"error": "Pembayaran tidak ditemukan"},
+        ),
+    ]
+
+
+CONTRACTS: Mapping[tuple[str, str], Sequence[Interaction]] = {
+    ("payment", "order"): neighbour_interactions(
+        OrderClient,
+        "/orders/{order_id}/payment",
+        lambda status: {"id": match.int(ID), "status": status},
+    ),
+    ("payment", "user"): neighbour_interactions(
+        UserClient,
+        "/users/{user_id}/payment-service",
+        lambda status: {"id": match.int(ID), "payment_status": status},
+    ),
+    ("restaurant", "payment"): restaurant_interactions(),
+}
+
+
+def new_pact(consumer: str, provider: str) -> Pact:
+    """Return an empty contract."""
+    return Pact(consumer, provider).with_specification("V4")
+
+
+def write_contracts(folder: Path) -> list[Path]:
+    """Exercise every interaction and write the contracts into an empty folder.
+
+    Raises:
+        ValueError: a contract is empty, or two of its interactions have one description and state.
+        AssertionError: a client did not hear what it must hear.
+    """
+    if list(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty, and Pact merges into what is there")
+    return [
+        write_contract(folder, consumer, provider, interactions)
+        for (consumer, provider), interactions in CONTRACTS.items()
+    ]
+
+
+def write_contract(folder: Path, consumer: str, provider: str, interactions: Sequence[Interaction]) -> Path:
+    """Write one contract; see `write_contracts`."""
+    check_sound(f"{consumer}-{provider}", interactions)
+    pact = new_pact(consumer, provider)
+    for interaction in interactions:
+        interaction.declare(pact)
+    with pact.serve(addr="127.0.0.1") as server:
+        for interaction in interactions:
+            returned = interaction.call(str(server.url))
+            if not interaction.expected(returned):
+                raise AssertionError(f"{interaction.description}: {returned}")
+    pact.write_file(folder)
+    return folder / f"{consumer}-{provider}.json"
+
+
+def check_sound(name: str, interactions: Sequence[Interaction]) -> None:
+    """Refuse what Pact would accept in silence: nothing to verify, and one interaction replacing another.
+
+    Raises:
+        ValueError: says which.
+    """
+    if not interactions:
+        raise ValueError(f"{name}: the contract has no interactions, so every provider would pass")
+    seen = Counter((interaction.description, interaction.state) for interaction in interactions)
+    twice = [description for (description, _), times in seen.items() if times > 1]
+    if twice:
+        raise ValueError(f"{name}: two interactions are called {twice[0]!r} in one state")
+
+
+if __name__ == "__main__":
+    for written in write_contracts(Path(sys.argv[1])):
+        interactions = json.loads(written.read_text())["interactions"]
+        sys.stdout.write(f"{written.name}: {len(interactions)} interactions\n")

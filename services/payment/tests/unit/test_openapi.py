@@ -1,0 +1,260 @@
+"""openapi/*.yaml, the truth: it names functions that exist, answers that happen, examples that are valid."""
+
+import importlib
+import inspect
+import re
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft4Validator
+
+from payment import errors, schemas
+from payment.errors import PaymentError
+from payment.messages import INDONESIAN, translate
+from payment.schemas import BodySchema
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Connexion and what it loads warn of one another while they load
+    from payment.app import OPERATION_MODULES
+
+FOLDER = Path(__file__).resolve().parents[4] / "openapi"
+DOCUMENTS = ["payment", "order", "user"]
+METHODS = {"get", "put", "post", "patch", "delete", "head", "options", "trace"}
+
+# What a caller of each operation must be prepared for. A new operation or refusal comes in here too.
+REFUSALS = {
+    "payment.api.create_payment": {400, 405, 408, 409, 413, 415, 422, 431, 500, 503},
+    "payment.api.get_payment": {400, 404, 405, 431, 500, 503},
+    "payment.health.live": {405},
+    "payment.health.ready": {405, 503},
+}
+
+ERRORS = [
+    error
+    for error in vars(errors).values()
+    if isinstance(error, type) and issubclass(error, PaymentError) and error is not PaymentError
+]
+
+
+@cache
+def document(name: str) -> Any:
+    return yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+
+
+@cache
+def resolved(name: str) -> Any:
+    """Return a document with what its `$ref`s name in their place."""
+
+    def resolve(node: Any) -> Any:
+        if isinstance(node, list):
+            return [resolve(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            target = document(name)
+            for step in node["$ref"].removeprefix("#/").split("/"):
+                target = target[step]
+            return resolve(target)
+        return {key: resolve(value) for key, value in node.items()}
+
+    return resolve(document(name))
+
+
+def operations(name: str) -> dict[str, dict[str, Any]]:
+    """Return the operations of a document by their operationId."""
+    return {
+        operation["operationId"]: operation
+        for path in resolved(name)["paths"].values()
+        for method, operation in path.items()
+        if method in METHODS
+    }
+
+
+def examples(node: Any, at: str) -> Iterator[tuple[str, Any, Any]]:
+    """Find every example below a node: where it is, its schema, its value."""
+    if isinstance(node, list):
+        for position, item in enumerate(node):
+            yield from examples(item, f"{at}/{position}")
+    if not isinstance(node, dict):
+        return
+    schema = node.get("schema", node if "type" in node or "allOf" in node else None)
+    if schema is not None and "example" in node:
+        yield at, schema, node["example"]
+    if "schema" in node:
+        for name, listed in node.get("examples", {}).items():
+            yield f"{at}/{name}", schema, listed["value"]
+    for name, value in node.items():
+        if name not in {"example", "examples"}:
+            yield from examples(value, f"{at}/{name}")
+
+
+EXAMPLES = [found for name in DOCUMENTS for found in examples(resolved(name), name)]
+
+
+@pytest.mark.parametrize("name", operations("payment"))
+def test_every_operation_is_a_coroutine_function_that_takes_a_request(name: str) -> None:
+    module, _, function = name.rpartition(".")
+    handler = getattr(importlib.import_module(module), function)
+    assert inspect.iscoroutinefunction(handler)
+    assert list(inspect.signature(handler).parameters) == ["request"]
+
+
+def test_the_app_imports_the_module_of_every_operation_where_import_linter_sees_it() -> None:
+    named = {name.rpartition(".")[0] for name in operations("payment")}
+    assert named == {module.__name__ for module in OPERATION_MODULES}
+
+
+def test_every_public_coroutine_of_these_modules_is_an_operation() -> None:
+    """An endpoint that the specification does not know is one that nobody can reach."""
+    functions = {
+        f"{module.__name__}.{name}"
+        for module in OPERATION_MODULES
+        for name, function in vars(module).items()
+        if inspect.iscoroutinefunction(function) and not name.startswith("_")
+    }
+    assert functions == set(operations("payment"))
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_no_two_operations_have_the_same_name(name: str) -> None:
+    names = [
+        operation["operationId"]
+        for path in document(name)["paths"].values()
+        for method, operation in path.items()
+        if method in METHODS
+    ]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("name", operations("payment"))
+def test_what_an_operation_may_refuse_with_is_documented_and_no_more(name: str) -> None:
+    documented = {int(status) for status in operations("payment")[name]["responses"]}
+    assert {status for status in documented if status >= 400} == REFUSALS[name]
+
+
+@pytest.mark.parametrize(
+    "error", [e for e in ERRORS if e is not errors.HttpRefused], ids=lambda e: e.__name__
+)
+def test_the_status_of_every_error_is_documented_somewhere(error: type[PaymentError]) -> None:
+    assert error.status in set().union(*REFUSALS.values())
+
+
+@pytest.mark.parametrize("status", sorted(set().union(*REFUSALS.values())))
+def test_every_documented_refusal_is_the_status_of_an_error(status: int) -> None:
+    assert status in {error.status for error in ERRORS}
+
+
+@pytest.mark.parametrize("name", [name for name in operations("payment") if "health" not in name])
+def test_every_refusal_comes_as_error_and_as_problem(name: str) -> None:
+    """Every error, from any layer, is `{"error": …}`, and RFC 9457 where that is asked for.
+
+    (The 503 of /readyz is an answer, not an error.)
+    """
+    components = resolved("payment")["components"]["schemas"]
+    for status, response in operations("payment")[name]["responses"].items():
+        if int(status) >= 400:
+            content = response["content"]
+            assert content["application/json"]["schema"] == components["Error"], status
+            assert content["application/problem+json"]["schema"] == components["Problem"], status
+
+
+@pytest.mark.parametrize(("status", "header"), [("405", "Allow"), ("503", "Retry-After")])
+def test_a_header_that_a_refusal_brings_is_documented(status: str, header: str) -> None:
+    response = operations("payment")["payment.api.create_payment"]["responses"][status]
+    assert header in response["headers"]
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) > 40
+    assert {at.partition("/")[0] for at, _, _ in EXAMPLES} == set(DOCUMENTS)
+
+
+@pytest.mark.parametrize(("at", "schema", "value"), EXAMPLES, ids=[at for at, _, _ in EXAMPLES])
+def test_every_example_is_valid(at: str, schema: Any, value: Any) -> None:
+    Draft4Validator.check_schema(schema)
+    assert list(Draft4Validator(schema).iter_errors(value)) == [], at
+
+
+def is_said(words: str) -> bool:
+    """Say whether an error of ours has these Indonesian words, whatever its facts are."""
+    messages = [schemas.MUST_BE_WHOLE, schemas.MUST_BE_ONE_OF, *(error.message for error in ERRORS)]
+    messages.remove(errors.FieldInvalid.message)  # "{field} {rule}" would let anything pass
+    field_and_rule = words.partition(" ")[2]
+    for message in messages:
+        pattern = re.sub(r"\\\{\w+\\\}", ".+", re.escape(translate(message, INDONESIAN)))
+        if re.fullmatch(pattern, words) or re.fullmatch(pattern, field_and_rule):
+            return True
+    return False
+
+
+SHOWN = [v for at, _, v in EXAMPLES if at.startswith("payment/") and isinstance(v, dict)]
+OF_ERRORS = [value["error"] for value in SHOWN if set(value) == {"error"}]
+PROBLEMS = [value for value in SHOWN if "detail" in value]
+
+
+@pytest.mark.parametrize("words", [*OF_ERRORS, *(problem["detail"] for problem in PROBLEMS)])
+def test_every_error_in_an_example_is_one_that_the_service_says(words: str) -> None:
+    assert is_said(words)
+
+
+def test_what_nobody_says_is_not_said() -> None:
+    assert OF_ERRORS
+    assert PROBLEMS
+    assert not is_said("amount tidak boleh kosong")
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem["type"])
+def test_every_problem_in_an_example_is_one_of_ours(problem: dict[str, Any]) -> None:
+    known = {f"urn:payment:problem:{error.code}": error.status for error in ERRORS}
+    assert known[problem["type"]] == problem["status"]
+    assert problem["title"] == HTTPStatus(problem["status"]).phrase
+
+
+def test_the_code_of_every_error_fits_the_documented_pattern() -> None:
+    pattern = resolved("payment")["components"]["schemas"]["Problem"]["properties"]["type"]["pattern"]
+    for error in ERRORS:
+        assert re.search(pattern, f"urn:payment:problem:{error.code}")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, operation in operations("payment").items() if "requestBody" in operation]
+)
+def test_every_request_body_names_the_marshmallow_schema_that_reads_it(name: str) -> None:
+    schema = operations("payment")[name]["requestBody"]["content"]["application/json"]["schema"]
+    reader = getattr(schemas, schema["x-marshmallow"])
+    assert issubclass(reader, BodySchema)
+    assert set(reader().fields) == set(schema["properties"])
+    required = {field for field, how in reader().fields.items() if how.required}
+    assert required == set(schema.get("required", []))
+
+
+def test_some_request_body_is_described() -> None:
+    assert any("requestBody" in operation for operation in operations("payment").values())
+
+
+@pytest.mark.parametrize("name", operations("payment"))
+def test_a_link_leads_to_an_operation_and_its_parameters(name: str) -> None:
+    known = operations("payment")
+    for response in known[name]["responses"].values():
+        for link in response.get("links", {}).values():
+            parameters = {parameter["name"] for parameter in known[link["operationId"]]["parameters"]}
+            assert set(link["parameters"]) <= parameters
+
+
+@pytest.mark.parametrize("name", operations("payment"))
+def test_path_and_parameters_agree(name: str) -> None:
+    path = next(
+        path
+        for path, methods in resolved("payment")["paths"].items()
+        if any(isinstance(o, dict) and o.get("operationId") == name for o in methods.values())
+    )
+    parameters = operations("payment")[name].get("parameters", [])
+    in_path = {parameter["name"] for parameter in parameters if parameter["in"] == "path"}
+    assert in_path == set(re.findall(r"\{(\w+)\}", path))
+    assert all(parameter["required"] for parameter in parameters if parameter["in"] == "path")

@@ -1,0 +1,378 @@
+"""Settings: what they are unless somebody says otherwise; a wrong one stops the start with its name."""
+
+import inspect
+import os
+import re
+from dataclasses import FrozenInstanceError, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from payment import settings as module
+from payment.retry_policy import RetryPolicy
+from payment.settings import Neighbour, Settings, SettingsError, read_settings
+
+Values = list[Any]  # texts, or texts with a name (pytest.param)
+
+ROOT = Path(__file__).resolve().parents[4]
+
+
+def names_in_code() -> set[str]:
+    """Return the name of every setting that `read_settings` asks the environment for."""
+    code = inspect.getsource(module.read_settings)
+    plain = re.findall(r'(?:env\.\w+|seconds|count)\(\s*"([A-Z][A-Z_]+)"', code)
+    of_neighbours = re.findall(r'f"\{name\}(_[A-Z_]+)"', code)
+    return {*plain, *(name + suffix for name in ("ORDER", "USER") for suffix in of_neighbours)}
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the developer or CI has set must not decide these tests."""
+    for name in list(os.environ):
+        if not name.startswith("PYTEST"):
+            monkeypatch.delenv(name)
+
+
+def problems(monkeypatch: pytest.MonkeyPatch, **environment: str) -> dict[str, list[str]]:
+    """Read the settings in this environment; return what is wrong with them."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as refused:
+        read_settings()
+    assert all(name in str(refused.value) for name in refused.value.problems)
+    return dict(refused.value.problems)
+
+
+def test_without_any_setting_the_service_is_this() -> None:
+    assert read_settings() == Settings(
+        host="127.0.0.1",
+        port=5004,
+        auth="none",
+        database_url=make_url("sqlite:///payment.db"),
+        order=Neighbour("http://localhost:5003", "/orders/{order_id}/payment", token=None),
+        user=Neighbour("http://localhost:5001", "/users/{user_id}/payment-service", token=None),
+        connect_timeout_s=2.0,
+        read_timeout_s=5.0,
+        lane_concurrency=8,
+        poll_interval_s=0.5,
+        lease_s=30.0,
+        resend_after_s=60.0,
+        retry=RetryPolicy(
+            wait_initial_s=1.0,
+            wait_max_s=3600.0,
+            give_up_after_s=14 * 24 * 3600.0,
+            unknown_for_s=3600.0,
+            retry_after_max_s=3600.0,
+        ),
+        circuit_failures=3,
+        circuit_probe_max_s=3.0,
+        batch_max=64,
+        requests_max=1024,
+        body_max_bytes=65_536,
+        headers_max_bytes=65_536,
+        request_timeout_s=10.0,
+        openapi_file=ROOT / "openapi" / "payment.yaml",
+        log_level="info",
+        log_format="auto",
+    )
+
+
+def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each differs from its default and from every other, so that no two can be swapped."""
+    openapi_file = tmp_path / "other.yaml"
+    openapi_file.touch()
+    given = {
+        "HOST": "::1",
+        "PORT": "1",
+        "AUTH": "none",
+        "DATABASE_URL": "sqlite:////data/other.db",
+        "ORDER_SERVICE_URL": "https://order.example:8443/api/",
+        "ORDER_PAYMENT_PATH": "/o/{order_id}",
+        "ORDER_SERVICE_TOKEN": "order's",
+        "USER_SERVICE_URL": "http://[::1]:81",
+        "USER_PAYMENT_PATH": "/users/{user_id}/payment-status",
+        "USER_SERVICE_TOKEN": "user's",
+        "CONNECT_TIMEOUT_S": "0.1",
+        "READ_TIMEOUT_S": "2.5",
+        "LANE_CONCURRENCY": "3",
+        "POLL_INTERVAL_S": "4",
+        "LEASE_S": "5",
+        "RESEND_AFTER_S": "6",
+        "RETRY_INITIAL_S": "7",
+        "RETRY_MAX_S": "8",
+        "RETRY_FOR_S": "9",
+        "RETRY_UNKNOWN_FOR_S": "10",
+        "CIRCUIT_FAILURES": "11",
+        "CIRCUIT_PROBE_MAX_S": "12",
+        "BATCH_MAX": "13",
+        "REQUESTS_MAX": "14",
+        "BODY_MAX_BYTES": "15",
+        "HEADERS_MAX_BYTES": "16",
+        "REQUEST_TIMEOUT_S": "17",
+        "OPENAPI_FILE": str(openapi_file),
+        "LOG_LEVEL": "debug",
+        "LOG_FORMAT": "json",
+    }
+    assert set(given) == names_in_code(), "a setting is missing in this test"
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert read_settings() == Settings(
+        host="::1",
+        port=1,
+        auth="none",
+        database_url=make_url("sqlite:////data/other.db"),
+        order=Neighbour("https://order.example:8443/api", "/o/{order_id}", "order's"),
+        user=Neighbour("http://[::1]:81", "/users/{user_id}/payment-status", "user's"),
+        connect_timeout_s=0.1,
+        read_timeout_s=2.5,
+        lane_concurrency=3,
+        poll_interval_s=4,
+        lease_s=5,
+        resend_after_s=6,
+        retry=RetryPolicy(wait_initial_s=7, wait_max_s=8, give_up_after_s=9, unknown_for_s=10),
+        circuit_failures=11,
+        circuit_probe_max_s=12,
+        batch_max=13,
+        requests_max=14,
+        body_max_bytes=15,
+        headers_max_bytes=16,
+        request_timeout_s=17,
+        openapi_file=openapi_file,
+        log_level="debug",
+        log_format="json",
+    )
+
+
+NO_COUNT: Values = ["", "0", "-1", "1.5", "many", "nan", "inf", "9" * 5000]
+NO_SECONDS: Values = ["", "0", "-1", "soon", "nan", "inf", "-inf", "1e999"]
+NO_URL: Values = [
+    "",
+    "order:5003",
+    "ftp://order",
+    "http://",
+    "http:///orders",
+    "http://order 1",
+    "http://order?a=b",
+    "http://order#a",
+    pytest.param("http://order:99999", id="a port that cannot be"),
+    pytest.param("http://:5003", id="no host"),
+    pytest.param("http://[::1", id="half an IPv6 address"),
+    pytest.param("http://order/{tenant}", id="a placeholder that nobody fills"),
+]
+NO_TOKEN: Values = [
+    pytest.param("one\ntwo", id="a line break"),
+    pytest.param("geheim\x07", id="a control character"),
+    pytest.param("kunci-€", id="no ASCII"),
+]
+
+BAD: dict[str, Values] = {
+    "PORT": ["", "-1", "65536", "http", "80.5", "nan"],
+    "AUTH": ["maybe", "None", "no", "0"],
+    "DATABASE_URL": [
+        "",
+        "payment.db",
+        "/data/payment.db",
+        "mysql://payment:geheim@db/payment",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        pytest.param("sqlite:///file:payment?mode=memory&uri=true", id="a memory by another name"),
+        pytest.param("sqlite+nosuchdriver:///payment.db", id="a driver that is not there"),
+        pytest.param("sqlite://host/payment.db", id="a host that SQLite does not have"),
+        pytest.param("postgresql://payment:geheim@db:port/payment", id="a port that is no number"),
+    ],
+    "ORDER_SERVICE_URL": NO_URL,
+    "USER_SERVICE_URL": NO_URL,
+    "ORDER_PAYMENT_PATH": [
+        "",
+        "/orders/payment",
+        "orders/{order_id}",
+        "/orders/{user_id}",
+        "/orders/{}",
+        "/orders/{order_id",
+        "/orders/order_id}",
+        "/orders/{order_id}/{order_id}",
+        "/orders/{order_id}/{other}",
+        "/orders/{order_id.__class__}",
+        pytest.param("/orders/{order_id:q}", id="a format that an id cannot have"),
+        pytest.param("/orders/{order_id:{width}}", id="a placeholder within the placeholder"),
+        pytest.param("/orders/{order_id!z}", id="a conversion that there is not"),
+    ],
+    "USER_PAYMENT_PATH": ["", "/users", "users/{user_id}", "/users/{order_id}"],
+    "ORDER_SERVICE_TOKEN": NO_TOKEN,
+    "USER_SERVICE_TOKEN": NO_TOKEN,
+    "OPENAPI_FILE": ["", "/no/such/file.yaml", "/"],
+    "LOG_LEVEL": ["", "loud", "INFO", "critical"],
+    "LOG_FORMAT": ["", "xml", "JSON"],
+}
+COUNTS = (
+    "LANE_CONCURRENCY",
+    "CIRCUIT_FAILURES",
+    "BATCH_MAX",
+    "REQUESTS_MAX",
+    "BODY_MAX_BYTES",
+    "HEADERS_MAX_BYTES",
+)
+BAD |= dict.fromkeys(COUNTS, NO_COUNT)
+BAD |= {name: NO_SECONDS for name in names_in_code() if name.endswith("_S")}
+
+WITHOUT_A_RULE = {"HOST"}
+"""Any text may be the name of an address; the AUTH rule below looks at it."""
+
+
+def test_every_setting_has_bad_values_below() -> None:
+    assert set(BAD) == names_in_code() - WITHOUT_A_RULE
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param(
+            name, *getattr(value, "values", (value,)), id=f"{name}={getattr(value, 'id', value)!s:.40}"
+        )
+        for name, values in sorted(BAD.items())
+        for value in values
+    ],
+)
+def test_a_bad_value_is_refused_with_the_name_of_its_setting_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    said = problems(monkeypatch, **{name: value})
+    assert list(said) == [name]
+    assert said[name][0]
+
+
+@pytest.mark.parametrize("value", ["postgresql+x://u:geheim@db:port/p", "mysql://u:geheim@db/p", "geheim"])
+def test_what_is_said_of_a_bad_database_url_does_not_show_its_password(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    assert "geheim" not in str(problems(monkeypatch, DATABASE_URL=value))
+
+
+@pytest.mark.parametrize("name", ["ORDER_SERVICE_TOKEN", "USER_SERVICE_TOKEN"])
+def test_what_is_said_of_a_bad_token_does_not_show_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert "geheim" not in str(problems(monkeypatch, **{name: "geheim\nx"}))
+
+
+def test_several_bad_settings_are_all_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or each start would tell of one more."""
+    bad = {
+        "PORT": "x",
+        "LEASE_S": "-1",
+        "DATABASE_URL": "x",
+        "USER_PAYMENT_PATH": "x",
+        "LOG_LEVEL": "x",
+        "OPENAPI_FILE": "/x",
+    }
+    assert set(problems(monkeypatch, **bad)) == set(bad)
+
+
+def test_a_missing_auth_is_named_beside_other_bad_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(problems(monkeypatch, HOST="0.0.0.0", PORT="x")) == {"AUTH", "PORT"}
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.1.2.3", "::1", "0:0:0:0:0:0:0:1", "localhost"], ids=lambda host: f"HOST={host}"
+)
+def test_on_loopback_nobody_need_speak_of_auth(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("HOST", host)
+    assert (read_settings().host, read_settings().auth) == (host, "none")
+
+
+EVERYBODY = ["0.0.0.0", "::", "192.168.1.5", "8.8.8.8", "fe80::1", "payment.example", "localhost.example", ""]
+
+
+@pytest.mark.parametrize("host", EVERYBODY, ids=lambda host: f"HOST={host}")
+def test_on_another_address_the_service_does_not_start_unless_auth_is_said(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    assert list(problems(monkeypatch, HOST=host)) == ["AUTH"]
+
+
+def test_an_empty_auth_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`AUTH=${AUTH}` in a compose file gives this where nobody has decided."""
+    assert list(problems(monkeypatch, HOST="0.0.0.0", AUTH="")) == ["AUTH"]
+
+
+@pytest.mark.parametrize("host", EVERYBODY, ids=lambda host: f"HOST={host}")
+def test_on_another_address_auth_none_is_a_decision_that_is_accepted(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv("HOST", host)
+    monkeypatch.setenv("AUTH", "none")
+    assert read_settings().host == host
+
+
+def test_no_token_and_no_password_stands_in_the_printed_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORDER_SERVICE_TOKEN", "geheim1")
+    monkeypatch.setenv("USER_SERVICE_TOKEN", "geheim2")
+    settings = read_settings()
+    assert (settings.order.token, settings.user.token) == ("geheim1", "geheim2")
+    secret_url = make_url("postgresql://payment:geheim3@db/payment")
+    for printed in (repr, str, "{}".format, "%s".__mod__):
+        assert "geheim" not in printed(replace(settings, database_url=secret_url))
+
+
+@pytest.mark.parametrize("name", ["ORDER_SERVICE_TOKEN", "USER_SERVICE_TOKEN"])
+def test_an_empty_token_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """`ORDER_SERVICE_TOKEN=${ORDER_SERVICE_TOKEN}` must not send an empty bearer."""
+    monkeypatch.setenv(name, "")
+    assert read_settings().order.token is None
+    assert read_settings().user.token is None
+
+
+@pytest.mark.parametrize("end_of_file", ["", "\n", "\r\n"], ids=["bare", "newline", "Windows newline"])
+@pytest.mark.parametrize("name", ["ORDER_SERVICE_TOKEN", "ORDER_SERVICE_URL", "DATABASE_URL", "PORT"])
+def test_a_setting_may_be_the_content_of_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, end_of_file: str
+) -> None:
+    """Docker and Kubernetes hand secrets over like this; an editor ends the last line."""
+    content = {
+        "ORDER_SERVICE_TOKEN": "geheim",
+        "ORDER_SERVICE_URL": "http://order:1",
+        "DATABASE_URL": "sqlite:////data/of-file.db",
+        "PORT": "81",
+    }[name]
+    file = tmp_path / "secret"
+    file.write_bytes((content + end_of_file).encode())
+    monkeypatch.setenv(f"{name}_FILE", str(file))
+    settings = read_settings()
+    read = {
+        "ORDER_SERVICE_TOKEN": settings.order.token,
+        "ORDER_SERVICE_URL": settings.order.url,
+        "DATABASE_URL": settings.database_url.render_as_string(hide_password=False),
+        "PORT": str(settings.port),
+    }[name]
+    assert read == content
+
+
+@pytest.mark.parametrize("name", ["ORDER_SERVICE_TOKEN", "DATABASE_URL", "PORT"])
+def test_a_file_that_is_not_there_is_a_bad_setting_like_any_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    (bad,) = problems(monkeypatch, **{f"{name}_FILE": str(tmp_path / "missing")})
+    assert bad in {name, f"{name}_FILE"}
+
+
+def test_a_bad_value_in_a_file_is_refused_by_the_name_of_the_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "port").write_text("x")
+    assert list(problems(monkeypatch, PORT_FILE=str(tmp_path / "port"))) == ["PORT"]
+
+
+def test_what_the_test_run_has_in_its_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but the named settings is looked at, whatever else is there."""
+    before = read_settings()
+    for name in ("DEBUG", "LEVEL", "ORDER", "PAYMENT_PORT", "port", "http_proxy", "TZ"):
+        monkeypatch.setenv(name, "1")
+    assert read_settings() == before
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = read_settings()
+    for field in fields(settings):
+        with pytest.raises(FrozenInstanceError):
+            setattr(settings, field.name, None)
