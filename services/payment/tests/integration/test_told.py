@@ -124,7 +124,7 @@ def test_order_being_down_does_not_keep_user_waiting(start: Start, order: Stub, 
 def test_a_passing_failure_is_tried_again(start: Start, order: Stub) -> None:
     service = start(CIRCUIT_FAILURES="1000", RESEND_AFTER_S="0.5")
     for status in (408, 425, 429, 500, 502, 503, 504):
-        order.fault(answer=status, times=2)
+        order.fault(answer=status, times=2, ids=[status])
         service.pay(status)
         told(order, status)
         assert [put["applied"] for put in order.received(status)][:3] == [False, False, True]
@@ -448,7 +448,7 @@ class DrippingAnswer(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:  # the standard library's name
         """Answer, slowly."""
         with contextlib.suppress(OSError):
-            self.wfile.write(b"HTTP/1.1 200 ")
+            self.wfile.write(b"HTTP/1")
             while True:
                 self.wfile.write(b"x")
                 time.sleep(0.2)
