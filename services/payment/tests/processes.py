@@ -19,10 +19,10 @@ import httpx
 import pytest
 from sqlalchemy import make_url
 
+from described import ROOT, check
 from payment import outbox
 from payment.database import Database
 
-ROOT = Path(__file__).resolve().parents[3]
 START_WITHIN_S = 30.0
 Fact = TypeVar("Fact")
 
@@ -114,7 +114,9 @@ class Service:
         if self.arguments[0] == "serve":
             self.url = json.loads(self.process.line_with('"listening"'))["url"]
             self.http.close()
-            self.http = httpx.Client(base_url=self.url, timeout=15.0, trust_env=False)
+            self.http = httpx.Client(
+                base_url=self.url, timeout=15.0, trust_env=False, event_hooks={"response": [check]}
+            )
         else:
             self.process.line_with("worker started")
 

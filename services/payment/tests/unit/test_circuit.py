@@ -101,36 +101,36 @@ def test_a_wait_that_the_neighbour_asks_for_is_kept() -> None:
     circuit = closed()
     circuit.failed(NOW_US)
     circuit.failed(NOW_US)
-    assert circuit.failed(NOW_US, retry_after_s=60) is True
+    assert circuit.failed(NOW_US, NOW_US + 60 * SECOND_US) is True
     assert circuit.state(NOW_US + 60 * SECOND_US - 1) is CircuitState.OPEN
     assert circuit.state(NOW_US + 60 * SECOND_US) is CircuitState.PROBING
 
 
 def test_a_wait_that_is_asked_for_when_it_is_open_already_is_kept_too() -> None:
     circuit = opened()
-    assert circuit.failed(NOW_US + 1, retry_after_s=60) is False
-    assert circuit.state(NOW_US + 60 * SECOND_US) is CircuitState.OPEN
-    assert circuit.state(NOW_US + 60 * SECOND_US + 1) is CircuitState.PROBING
+    assert circuit.failed(NOW_US + 1, NOW_US + 60 * SECOND_US) is False
+    assert circuit.state(NOW_US + 60 * SECOND_US - 1) is CircuitState.OPEN
+    assert circuit.state(NOW_US + 60 * SECOND_US) is CircuitState.PROBING
 
 
 def test_a_shorter_wait_asked_for_does_not_end_a_longer_one() -> None:
     """Of two that were under way, one was told "in a minute", the other "in a second": a minute it is."""
     circuit = opened()
-    circuit.failed(NOW_US, retry_after_s=60)
-    circuit.failed(NOW_US, retry_after_s=1)
+    circuit.failed(NOW_US, NOW_US + 60 * SECOND_US)
+    circuit.failed(NOW_US, NOW_US + SECOND_US)
     assert circuit.state(NOW_US + 60 * SECOND_US - 1) is CircuitState.OPEN
 
 
 def test_a_single_failure_of_a_neighbour_that_is_well_stops_nothing_even_if_it_asks_for_a_wait() -> None:
     """That wait is the notification's own; one throttled request is no outage."""
     circuit = closed()
-    assert circuit.failed(NOW_US, retry_after_s=3600) is False
+    assert circuit.failed(NOW_US, NOW_US + 3600 * SECOND_US) is False
     assert circuit.state(NOW_US) is CircuitState.CLOSED
 
 
 def test_an_answer_ends_even_a_wait_that_was_asked_for() -> None:
     circuit = opened()
-    circuit.failed(NOW_US, retry_after_s=3600)
+    circuit.failed(NOW_US, NOW_US + 3600 * SECOND_US)
     assert circuit.answered_well() is True
     assert circuit.state(NOW_US) is CircuitState.CLOSED
 
@@ -185,24 +185,25 @@ class AnyOrder(RuleBasedStateMachine):
         self.was_closed = True
         self.failures_in_a_row = 0
 
-    @rule(retry_after_s=st.just(0.0) | st.floats(-10, 0) | st.floats(0, 60))
-    def it_fails(self, retry_after_s: float) -> None:
+    @rule(asked_us=st.just(0) | st.integers(-10 * SECOND_US, 60 * SECOND_US))
+    def it_fails(self, asked_us: int) -> None:
         """A failure opens it if it is one too many in a row."""
         before, until_us = self.state, self._open_until_us()
-        opens = self.circuit.failed(self.now_us, retry_after_s)
+        not_before_us = self.now_us + asked_us if asked_us else 0
+        opens = self.circuit.failed(self.now_us, not_before_us)
         self.failures_in_a_row += 1
-        asked_us = self.now_us + round(retry_after_s * SECOND_US)
         if before is CircuitState.CLOSED:
             assert opens is (self.failures_in_a_row >= self.failures_max)
         else:
             assert opens is False
-        if before is CircuitState.OPEN and retry_after_s <= 0:
-            assert self._open_until_us() == until_us, "sent before it opened: nothing new"
-        elif before is not CircuitState.CLOSED or opens:
+        if before is CircuitState.OPEN:
+            assert self._open_until_us() == max(until_us, not_before_us), "sent before it opened: no news"
+        elif before is CircuitState.PROBING or opens:
             assert self.state is CircuitState.OPEN
-            assert self._open_until_us() >= asked_us
+            assert self._open_until_us() >= not_before_us
             self.failed_us = self.now_us
-            self.asked_until_us = max(self.asked_until_us, asked_us)
+        if self.state is CircuitState.OPEN:
+            self.asked_until_us = max(self.asked_until_us, not_before_us)
         self.was_closed = self.was_closed and not opens
 
     @invariant()

@@ -146,25 +146,23 @@ def test_a_missing_route_and_an_outage_have_fourteen_days_not_an_hour(outcome: O
 @pytest.mark.parametrize("asked_s", [2.0, 120.0, 3600.0])
 def test_a_wait_that_was_asked_for_is_kept_and_noted(outcome: Outcome, asked_s: float) -> None:
     settlement = judged(failed(outcome, retry_after_s=asked_s))
-    assert settlement.next_attempt_us == NOW_US + round(asked_s * SECOND_US)
-    assert settlement.wait_was_asked is True
+    asked_us = NOW_US + round(asked_s * SECOND_US)
+    assert (settlement.next_attempt_us, settlement.not_before_us) == (asked_us, asked_us)
 
 
 def test_a_wait_of_our_own_is_not_noted_as_asked_for() -> None:
-    assert judged(failed(Outcome.OUTAGE)).wait_was_asked is False
+    assert judged(failed(Outcome.OUTAGE)).not_before_us is None
 
 
-@pytest.mark.parametrize("asked_s", [-3600.0, 0.0, 1.0])
-def test_a_backoff_longer_than_what_was_asked_for_does_not_count_as_asked_for(asked_s: float) -> None:
-    """`Retry-After: 1` must not make half an hour of our own backoff immune to the neighbour's coming back.
-
-    What was asked for is left alone when an outage ends (`outbox.end_outage`), and keeps the circuit open
-    (`worker.Lane`); so nothing may count as asked for that goes beyond it.
-    """
+@pytest.mark.parametrize(("asked_s", "kept_s"), [(-3600.0, 0), (0.0, 0), (1.0, 1), (1e9, 3600)])
+def test_only_what_was_asked_for_is_noted_as_that_however_long_our_own_wait_is(
+    asked_s: float, kept_s: int
+) -> None:
+    """`Retry-After: 1` must not make half an hour of our own backoff outlast the neighbour's coming back."""
     after_ten = claim(attempts=10)  # the next wait is up to 1024 s
     settlement = judged(failed(Outcome.OUTAGE, retry_after_s=asked_s), after_ten)
-    if settlement.wait_was_asked:
-        assert settlement.next_attempt_us <= NOW_US + max(0, round(asked_s * SECOND_US))
+    assert settlement.not_before_us == NOW_US + kept_s * SECOND_US
+    assert settlement.next_attempt_us == NOW_US + max(1024, kept_s) * SECOND_US
 
 
 @pytest.mark.parametrize("outcome", FAILURES)
@@ -213,6 +211,7 @@ def test_nothing_is_ever_dropped_superseded_or_sent_in_the_past(  # all that mat
     assert settlement.state is not State.SUPERSEDED, "only a newer notification supersedes"
     if settlement.state is State.WAITING:
         assert NOW_US <= settlement.next_attempt_us <= NOW_US + HOUR_US
+        assert (settlement.not_before_us or 0) <= settlement.next_attempt_us
     if settlement.unknown_since_us is not None:
         assert outcome is Outcome.UNKNOWN
         assert settlement.unknown_since_us <= NOW_US

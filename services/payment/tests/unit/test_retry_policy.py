@@ -128,6 +128,17 @@ def test_retry_after_is_honoured_up_to_its_limit(asked_s: float | None, waited_s
     assert next_us == NOW_US + round(waited_s * SECOND_US)
 
 
+@pytest.mark.parametrize(
+    ("asked_s", "kept_s"), [(0.0, 0), (0.5, 0.5), (3600.0, 3600), (3601.0, 3600), (1e12, 3600), (-1.0, 0)]
+)
+def test_what_a_neighbour_asks_for_is_a_time_up_to_the_limit(asked_s: float, kept_s: float) -> None:
+    assert RetryPolicy().not_before(NOW_US, asked_s) == NOW_US + round(kept_s * SECOND_US)
+
+
+def test_a_neighbour_that_asks_for_nothing_names_no_time() -> None:
+    assert RetryPolicy().not_before(NOW_US, None) is None
+
+
 @bounded
 @given(policies, attempts, times_us, dice, st.floats(0, 1e9))
 def test_what_was_asked_for_is_waited_for_and_no_more_than_that_or_the_ceiling(

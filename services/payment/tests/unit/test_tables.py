@@ -236,30 +236,70 @@ def test_sqlite_keeps_its_word(connection: Connection) -> None:
     assert pragma("foreign_keys") == 1
 
 
-# What the constraint called by the name must refuse: a row that is right but for these values.
+# What must be refused, and how SQLite says so: rows that are right but for one value.
 REFUSED: list[tuple[str, Table, dict[str, Any]]] = [
-    ("ck_bills_not_overpaid", bills, BILL | {"order_id": 2, "paid": 20_001}),
-    ("ck_bills_not_overpaid", bills, BILL | {"order_id": 2, "pending": 20_001}),
-    ("ck_bills_not_overpaid", bills, BILL | {"order_id": 2, "paid": 10_000, "pending": 10_001}),
-    ("ck_bills_not_negative", bills, BILL | {"order_id": 2, "paid": -1}),
-    ("ck_bills_not_negative", bills, BILL | {"order_id": 2, "pending": -1}),
-    ("ck_bills_not_negative", bills, BILL | {"order_id": 2, "total": 0}),
+    ("CHECK constraint failed: ck_bills_not_overpaid", bills, BILL | {"order_id": 2, "paid": 20_001}),
+    ("CHECK constraint failed: ck_bills_not_overpaid", bills, BILL | {"order_id": 2, "pending": 20_001}),
+    (
+        "CHECK constraint failed: ck_bills_not_overpaid",
+        bills,
+        BILL | {"order_id": 2, "paid": 10_000, "pending": 10_001},
+    ),
+    ("CHECK constraint failed: ck_bills_not_negative", bills, BILL | {"order_id": 2, "paid": -1}),
+    ("CHECK constraint failed: ck_bills_not_negative", bills, BILL | {"order_id": 2, "pending": -1}),
+    ("CHECK constraint failed: ck_bills_not_negative", bills, BILL | {"order_id": 2, "total": 0}),
     ("UNIQUE constraint failed: bills.order_id", bills, BILL | {"total": 5}),
-    ("ck_payments_amount", payments, PAYMENT | {"id": 2, "amount": 0}),
-    ("ck_payments_amount", payments, PAYMENT | {"id": 2, "amount": -20_000, "amount_refunded": -20_000}),
-    ("ck_payments_not_overrefunded", payments, PAYMENT | {"id": 2, "amount_refunded": 20_001}),
-    ("ck_payments_not_overrefunded", payments, PAYMENT | {"id": 2, "amount_refunded": -1}),
-    ("ck_payments_status", payments, PAYMENT | {"id": 2, "status": "PAID"}),
-    ("ck_payments_status", payments, PAYMENT | {"id": 2, "status": ""}),
-    ("ck_payments_method", payments, PAYMENT | {"id": 2, "method": "cheque"}),
+    ("CHECK constraint failed: ck_payments_amount", payments, PAYMENT | {"id": 2, "amount": 0}),
+    (
+        "CHECK constraint failed: ck_payments_amount",
+        payments,
+        PAYMENT | {"id": 2, "amount": -20_000, "amount_refunded": -20_000},
+    ),
+    (
+        "CHECK constraint failed: ck_payments_not_overrefunded",
+        payments,
+        PAYMENT | {"id": 2, "amount_refunded": 20_001},
+    ),
+    (
+        "CHECK constraint failed: ck_payments_not_overrefunded",
+        payments,
+        PAYMENT | {"id": 2, "amount_refunded": -1},
+    ),
+    ("CHECK constraint failed: ck_payments_status", payments, PAYMENT | {"id": 2, "status": "PAID"}),
+    ("CHECK constraint failed: ck_payments_status", payments, PAYMENT | {"id": 2, "status": ""}),
+    ("CHECK constraint failed: ck_payments_method", payments, PAYMENT | {"id": 2, "method": "cheque"}),
     ("FOREIGN KEY constraint failed", payments, PAYMENT | {"id": 2, "order_id": 404}),
     ("UNIQUE constraint failed: payments.id", payments, PAYMENT),
-    ("ck_notifications_service", notifications, NOTIFICATION | {"id": 2, "service": "menu"}),
-    ("ck_notifications_state", notifications, NOTIFICATION | {"id": 2, "state": "lost", "settled_us": 1}),
-    ("ck_notifications_settled", notifications, NOTIFICATION | {"id": 2, "settled_us": NOW_US}),
-    ("ck_notifications_settled", notifications, NOTIFICATION | {"id": 2, "state": "delivered"}),
-    ("ck_notifications_settled", notifications, NOTIFICATION | {"id": 2, "state": "superseded"}),
-    ("ck_notifications_settled", notifications, NOTIFICATION | {"id": 2, "state": "dead"}),
+    (
+        "CHECK constraint failed: ck_notifications_service",
+        notifications,
+        NOTIFICATION | {"id": 2, "service": "menu"},
+    ),
+    (
+        "CHECK constraint failed: ck_notifications_state",
+        notifications,
+        NOTIFICATION | {"id": 2, "state": "lost", "settled_us": 1},
+    ),
+    (
+        "CHECK constraint failed: ck_notifications_settled",
+        notifications,
+        NOTIFICATION | {"id": 2, "settled_us": NOW_US},
+    ),
+    (
+        "CHECK constraint failed: ck_notifications_settled",
+        notifications,
+        NOTIFICATION | {"id": 2, "state": "delivered"},
+    ),
+    (
+        "CHECK constraint failed: ck_notifications_settled",
+        notifications,
+        NOTIFICATION | {"id": 2, "state": "superseded"},
+    ),
+    (
+        "CHECK constraint failed: ck_notifications_settled",
+        notifications,
+        NOTIFICATION | {"id": 2, "state": "dead"},
+    ),
     ("FOREIGN KEY constraint failed", notifications, NOTIFICATION | {"id": 2, "payment_id": 404}),
     (
         "UNIQUE constraint failed: idempotency_keys.caller, idempotency_keys.operation, idempotency_keys.key",
@@ -287,7 +327,7 @@ def checks() -> set[str]:
 
 
 def test_every_check_has_a_row_that_it_refuses() -> None:
-    assert {name for name, _, _ in REFUSED if name.startswith("ck_")} == checks()
+    assert {name for name, _, _ in REFUSED if name.startswith("CHECK constraint failed: ck_")} == checks()
 
 
 @pytest.mark.parametrize(("said", "table", "row"), REFUSED)
@@ -329,12 +369,12 @@ def test_a_value_that_must_be_there_cannot_be_left_out(
 @pytest.mark.parametrize(
     ("said", "table", "values"),
     [
-        ("ck_bills_not_overpaid", bills, {"paid": 20_001}),
-        ("ck_bills_not_overpaid", bills, {"total": 10, "paid": 5, "pending": 6}),
-        ("ck_bills_not_negative", bills, {"pending": -1}),
-        ("ck_payments_not_overrefunded", payments, {"amount_refunded": 20_001}),
-        ("ck_payments_status", payments, {"status": "refund"}),
-        ("ck_notifications_settled", notifications, {"state": "delivered"}),
+        ("CHECK constraint failed: ck_bills_not_overpaid", bills, {"paid": 20_001}),
+        ("CHECK constraint failed: ck_bills_not_overpaid", bills, {"total": 10, "paid": 5, "pending": 6}),
+        ("CHECK constraint failed: ck_bills_not_negative", bills, {"pending": -1}),
+        ("CHECK constraint failed: ck_payments_not_overrefunded", payments, {"amount_refunded": 20_001}),
+        ("CHECK constraint failed: ck_payments_status", payments, {"status": "refund"}),
+        ("CHECK constraint failed: ck_notifications_settled", notifications, {"state": "delivered"}),
         ("FOREIGN KEY constraint failed", payments, {"order_id": 404}),
     ],
 )

@@ -1,0 +1,68 @@
+"""Every answer that a test gets from our service is held against openapi/payment.yaml."""
+
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+from jsonschema import Draft4Validator
+
+ROOT = Path(__file__).resolve().parents[3]
+EVERYWHERE = {400, 404, 405, 408, 431, 503}
+"""What the layers above an operation may answer to anything."""
+
+
+@functools.cache
+def description() -> dict[str, Any]:
+    """Return the parsed openapi/payment.yaml."""
+    parsed: dict[str, Any] = yaml.safe_load((ROOT / "openapi" / "payment.yaml").read_text())
+    return parsed
+
+
+def resolve(node: Any) -> Any:
+    """Return the node with every $ref replaced by what it names."""
+    if isinstance(node, dict):
+        if "$ref" in node:
+            target: Any = description()
+            for step in node["$ref"].removeprefix("#/").split("/"):
+                target = target[step]
+            return resolve(target)
+        return {key: resolve(value) for key, value in node.items()}
+    return [resolve(item) for item in node] if isinstance(node, list) else node
+
+
+@functools.cache
+def answers_of(method: str, path: str) -> dict[str, Any] | None:
+    """Return the described answers of an operation, None if the description has no such path and method."""
+    for template, operations in description()["paths"].items():
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path):
+            operation = operations.get("get" if method == "HEAD" else method.lower())
+            if operation:
+                answers: dict[str, Any] = resolve(operation["responses"])
+                return answers
+    return None
+
+
+def check(response: httpx.Response) -> None:
+    """Fail if an answer is not as described; an `httpx` event hook."""
+    request = response.request
+    response.read()
+    status, kind = str(response.status_code), response.headers.get("content-type", "")
+    path = request.url.path
+    if path.startswith(("/docs", "/openapi.")):
+        return  # Connexion's own
+    answers = answers_of(request.method, path) or {}
+    if status not in answers:
+        assert response.status_code in EVERYWHERE, f"{request.method} {path}: {status} is not described"
+        answers = {status: resolve(description()["components"]["responses"]["Internal"])}
+    described = answers[status]
+    for name, header in described.get("headers", {}).items():
+        assert "Replayed" in name or name.lower() in response.headers, f"{path} {status}: no {name} {header}"
+    if request.method == "HEAD":
+        return
+    assert kind in described["content"], f"{path} {status}: {kind} is not described"
+    schema = described["content"][kind]["schema"]
+    errors = [error.message for error in Draft4Validator(schema).iter_errors(response.json())]
+    assert not errors, f"{request.method} {path} {status}: {errors}"
