@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import Connection
 
-from payment.database import Database
+from payment.database import open_database
 from payment.settings import read_settings
 from payment.tables import metadata
 
@@ -23,5 +23,5 @@ given = context.config.attributes.get("connection")
 if given is not None:
     migrate(given)
 else:  # the alembic command, for a developer
-    with Database(read_settings().database_url).write() as opened:
+    with open_database(read_settings().database_url).write() as opened:
         migrate(opened)

@@ -1,23 +1,67 @@
 """The fixtures that the tests share; the processes themselves are in `processes`."""
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import URL, make_url
 
+from payment.database import open_database
+from postgres import PostgresServer, create_database, drop_database
 from processes import Service, Stub
 
+BOTH = ("sqlite", "postgresql")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[URL]:
+    """The URL of a PostgreSQL server on which the tests may create databases."""
+    given = os.environ.get("TEST_DATABASE_URL")
+    if given:
+        yield make_url(given).set(drivername="postgresql")
+        return
+    server = PostgresServer()
+    yield server.url
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: URL) -> str:
+    """The name of a database whose schema is current, to copy."""
+    name = f"payment_template_{uuid4().hex}"
+    database = open_database(create_database(postgres, name))
+    database.migrate()
+    database.close()
+    return name
+
+
+@contextmanager
+def fresh_database(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Give the URL of a fresh database of this kind, its schema current or made by the first start."""
+    if kind == "sqlite":
+        yield f"sqlite:///{folder / 'payment.db'}"
+        return
+    server: URL = request.getfixturevalue("postgres")
+    template: str = request.getfixturevalue("migrated")
+    name = f"payment_{uuid4().hex}"
+    yield create_database(server, name, template).render_as_string(hide_password=False)
+    drop_database(server, name)
+
+
+@pytest.fixture(params=BOTH)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a fresh database; the test runs once on each kind."""
+    with fresh_database(request.param, tmp_path, request) as url:
+        yield url
+
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """Return the URL of a fresh, empty database."""
-    return f"sqlite:///{tmp_path / 'payment.db'}"
-
-
-@pytest.fixture
-def end() -> Iterator[ExitStack]:
-    """Collect what has to end with the test."""
+def end(database_url: str) -> Iterator[ExitStack]:
+    """Collect what has to end with the test, before its database does."""
+    del database_url
     with ExitStack() as stack:
         yield stack
 
@@ -70,12 +114,11 @@ def start_alone(end: ExitStack, database_url: str, tmp_path: Path) -> Service:
     return service
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+@pytest.fixture(scope="module", params=BOTH)
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Return a running service without a worker, shared by a module's tests of the API alone."""
     folder = tmp_path_factory.mktemp("shared")
-    service = Service(
-        {"DATABASE_URL": f"sqlite:///{folder / 'payment.db'}"}, "serve", "--no-worker", cwd=folder
-    )
-    yield service
-    service.kill()
+    with fresh_database(request.param, folder, request) as url:
+        service = Service({"DATABASE_URL": url}, "serve", "--no-worker", cwd=folder)
+        yield service
+        service.kill()

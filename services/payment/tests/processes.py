@@ -21,7 +21,7 @@ from sqlalchemy import make_url
 
 from described import ROOT, check
 from payment import outbox
-from payment.database import Database
+from payment.database import open_database
 
 START_WITHIN_S = 30.0
 Fact = TypeVar("Fact")
@@ -157,7 +157,7 @@ class Service:
 
     def notifications(self) -> list[dict[str, Any]]:
         """Return the notifications, newest first."""
-        database = Database(make_url(self.environment["DATABASE_URL"]))
+        database = open_database(make_url(self.environment["DATABASE_URL"]))
         with database.read() as connection:
             rows = outbox.find_notifications(connection, limit=1000)
         database.close()

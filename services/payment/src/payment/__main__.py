@@ -13,7 +13,7 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from payment import outbox
-from payment.database import Database
+from payment.database import OldSchemaError, open_current, open_database
 from payment.logs import configure_logs, get_logger
 from payment.notifications import Service, State
 from payment.schemas import NotificationAnswer
@@ -29,6 +29,9 @@ def main() -> None:
     except SQLAlchemyError as error:
         said = str(error).partition("\n")[0]
         click.echo(f"Basis data tidak dapat dipakai / the database cannot be used: {said}", err=True)
+        sys.exit(1)
+    except OldSchemaError as error:
+        click.echo(f"Skema basis data lama / old schema ({error}): payment migrate", err=True)
         sys.exit(1)
 
 
@@ -73,7 +76,7 @@ def worker(settings: Settings) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with_database = _open(settings)
+    with_database = open_current(settings.database_url)
     telling = Worker(with_database, settings)
     telling.start()
     get_logger().info("worker started")
@@ -86,7 +89,7 @@ def worker(settings: Settings) -> None:
 @click.pass_obj
 def migrate(settings: Settings) -> None:
     """Perbarui skema basis data / bring the database schema up to date."""
-    database = Database(settings.database_url)
+    database = open_database(settings.database_url)
     click.echo("Skema diperbarui / migrated" if database.migrate() else "Sudah baru / up to date")
 
 
@@ -105,7 +108,7 @@ def list_notifications(
     settings: Settings, *, service: str | None, state: str | None, limit: int, as_json: bool
 ) -> None:
     """Daftar, yang terbaru dulu / list, newest first."""
-    with _open(settings).read() as connection:
+    with open_current(settings.database_url).read() as connection:
         rows = outbox.find_notifications(
             connection,
             service=Service(service) if service else None,
@@ -128,7 +131,7 @@ def retry_notifications(settings: Settings, *, notification_id: int | None, all_
     """Kirim lagi / send again: one NOTIFICATION_ID, or --all-dead."""
     if (notification_id is None) != all_dead:
         raise click.UsageError("Beri NOTIFICATION_ID atau --all-dead / give one of the two.")
-    with _open(settings).write() as connection:
+    with open_current(settings.database_url).write() as connection:
         sent = outbox.send_again(connection, time.time_ns() // 1000, notification_id=notification_id)
     if not sent and not all_dead:
         click.echo(
@@ -138,12 +141,6 @@ def retry_notifications(settings: Settings, *, notification_id: int | None, all_
         )
         sys.exit(1)
     click.echo(f"Dikirim lagi / to be sent again: {len(sent)}")
-
-
-def _open(settings: Settings) -> Database:
-    database = Database(settings.database_url)
-    database.migrate()
-    return database
 
 
 def _print_table(rows: Sequence[dict[str, Any]]) -> None:

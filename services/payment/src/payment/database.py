@@ -1,60 +1,105 @@
-"""The database: engine, transactions, and what SQLite needs to keep its word.
+"""The database: connections, transactions, and what each of the two needs to keep its word.
 
-`write()` is one transaction that may write, `read()` one that sees a single state. Both give a SQLAlchemy
-Core connection; nothing above this file knows which database it is, but for `insert`, whose
-`ON CONFLICT` both databases spell alike.
+`write()` is one transaction that may write, `read()` one that only reads; `run_write` and `run_read` are the
+same for the event loop. All give a SQLAlchemy Core connection, and the functions at the end are the few
+things that the two databases spell differently: nothing above this file knows which one it is.
 """
 
+import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, text
-from sqlalchemy.dialects import sqlite
+import psycopg
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Table,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from payment.logs import facts_of, get_logger
+
+Result = TypeVar("Result")
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 SCHEMA_REVISION = "0001"
 """The newest migration. A test holds it against `migrations/`, so that a start need not load Alembic."""
 
-BUSY_TIMEOUT_MS = 5_000
+CONNECT_TIMEOUT_S = 2
+STATEMENT_TIMEOUT_MS = 5_000
+LOCK_TIMEOUT_MS = 3_000
+POOL_SIZE = 12
+POOL_TIMEOUT_S = 3
+CHANNEL = "payment_outbox"
+LISTEN_PAUSE_S = 1.0
+
+_MIGRATION_LOCK = 7_205_759_403_792_793  # any number that nobody else locks
+_log = get_logger()
 
 
-class Database:
-    """A pool of connections to one database."""
+class OldSchemaError(Exception):
+    """The schema is not the one that this version works with."""
 
-    def __init__(self, url: URL, pool_size: int = 20) -> None:
+    def __init__(self, revision: str | None) -> None:
+        super().__init__(f"{revision or 'empty'}, not {SCHEMA_REVISION}")
+
+
+class Database(ABC):
+    """One database, with its connections."""
+
+    migrates_itself: bool
+    """True if a start brings the schema up to date; else it refuses an old one."""
+
+    def __init__(self, url: URL) -> None:
         self.url = url
-        self._engine = _sqlite_engine(url, pool_size)
-        # SQLite has one writer. Writers of this process queue here, where waiting ends at once, and not
-        # in SQLite's busy handler, which sleeps up to 100 ms between looks.
-        self._writer = threading.Lock()
 
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
+    @abstractmethod
+    def write(self) -> AbstractContextManager[Connection]:
         """Open a transaction that may write; committed at the end, rolled back on an error."""
-        with self._writer, self._engine.begin() as connection:
-            yield connection
 
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """Open a transaction that only reads, and sees one state of the database."""
-        with self._engine.connect().execution_options(sqlite_begin="DEFERRED") as connection:
-            yield connection
+    @abstractmethod
+    def read(self) -> AbstractContextManager[Connection]:
+        """Open a transaction that only reads."""
+
+    @abstractmethod
+    async def run_write(self, work: Callable[[Connection], Result]) -> Result:
+        """Run `work` in a transaction that may write, off the event loop; one at a time."""
+
+    @abstractmethod
+    async def run_read(self, work: Callable[[Connection], Result]) -> Result:
+        """Run `work` in a transaction that only reads, off the event loop."""
+
+    @abstractmethod
+    def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
+        """Call `heard` whenever another process has booked something, until `stop`; returns at once."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close every connection that `write` and `read` opened."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close every connection, those of the event loop too."""
 
     def schema_revision(self) -> str | None:
         """Return the migration that the database is at, None if it is empty."""
         with self.read() as connection:
-            try:
-                row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
-            except OperationalError as error:
-                if "no such table" in str(error.orig):
-                    return None
-                raise
-        return row[0] if row else None
+            return schema_revision(connection)
 
     def migrate(self) -> bool:
         """Bring the schema to the newest migration, safely beside another process that does the same.
@@ -70,27 +115,250 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
         with self.write() as connection:
+            lock(connection, [_MIGRATION_LOCK])
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
         return True
 
+
+class Sqlite(Database):
+    """A file. It has one writer at a time, in this process and in all."""
+
+    migrates_itself = True
+
+    def __init__(self, url: URL) -> None:
+        super().__init__(url)
+        self._engine = _sqlite_engine(url)
+        # Writers of this process queue here, where waiting ends at once, and not in SQLite's busy
+        # handler, which sleeps up to 100 ms between looks.
+        self._writing = threading.Lock()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._readers = ThreadPoolExecutor(4, thread_name_prefix="reader")
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """See `Database.write`."""
+        with self._writing, self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """See `Database.read`; all of it sees one state of the database."""
+        with self._engine.connect().execution_options(sqlite_begin="DEFERRED") as connection:
+            yield connection
+
+    async def run_write(self, work: Callable[[Connection], Result]) -> Result:
+        """See `Database.run_write`."""
+        return await self._run(self._writer, self.write, work)
+
+    async def run_read(self, work: Callable[[Connection], Result]) -> Result:
+        """See `Database.run_read`."""
+        return await self._run(self._readers, self.read, work)
+
+    async def _run(
+        self,
+        threads: ThreadPoolExecutor,
+        transaction: Callable[[], AbstractContextManager[Connection]],
+        work: Callable[[Connection], Result],
+    ) -> Result:
+        def run() -> Result:
+            with transaction() as connection:
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(threads, run)
+
+    def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
+        """Do nothing: SQLite does not tell other processes; they look now and then."""
+
     def close(self) -> None:
-        """Close every connection."""
+        """See `Database.close`."""
+        self._writer.shutdown()
+        self._readers.shutdown()
         self._engine.dispose()
 
+    async def aclose(self) -> None:
+        """See `Database.aclose`."""
+        self.close()
 
-def insert(table: Table) -> sqlite.Insert:
+
+class Postgres(Database):
+    """A server, or a primary and its standbys (several `host=` in the URL)."""
+
+    migrates_itself = False
+
+    def __init__(self, url: URL) -> None:
+        super().__init__(url)
+        self._engine: Engine = create_engine(
+            _psycopg(url), pool_pre_ping=True, connect_args=_POSTGRES_ARGUMENTS, **_POOL
+        )
+        self._async_engine: AsyncEngine | None = None
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """See `Database.write`."""
+        with self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """See `Database.read`."""
+        with self._engine.connect() as connection:
+            yield connection
+
+    async def run_write(self, work: Callable[[Connection], Result]) -> Result:
+        """See `Database.run_write`."""
+        async with self._on_loop().begin() as connection:
+            return await connection.run_sync(work)
+
+    async def run_read(self, work: Callable[[Connection], Result]) -> Result:
+        """See `Database.run_read`."""
+        async with self._on_loop().connect() as connection:
+            return await connection.run_sync(work)
+
+    def _on_loop(self) -> AsyncEngine:
+        """Return the engine of the event loop; through a thread the same costs twice as much."""
+        if self._async_engine is None:
+            self._async_engine = create_async_engine(
+                _psycopg(self.url), connect_args=_POSTGRES_ARGUMENTS, **_POOL
+            )
+        return self._async_engine
+
+    def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
+        """See `Database.listen`: LISTEN on a connection of its own, made again when it breaks."""
+        thread = threading.Thread(target=self._listen, args=(heard, stop), name="listener", daemon=True)
+        thread.start()
+
+    def _listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
+        while not stop.is_set():
+            try:
+                with self._engine.connect() as connection:
+                    driver: Any = connection.connection.driver_connection
+                    connection.detach()  # it waits for ever, so it is none of the pool's
+                    driver.autocommit = True
+                    driver.execute(f"LISTEN {CHANNEL}")
+                    heard()  # what was booked while nobody listened
+                    while not stop.is_set():
+                        for _ in driver.notifies(timeout=1.0, stop_after=1):
+                            heard()
+            except (SQLAlchemyError, psycopg.Error) as error:
+                _log.warning("not listening", **facts_of(error))
+                stop.wait(LISTEN_PAUSE_S)
+
+    def close(self) -> None:
+        """See `Database.close`."""
+        self._engine.dispose()
+
+    async def aclose(self) -> None:
+        """See `Database.aclose`."""
+        self.close()
+        if self._async_engine is not None:
+            await self._async_engine.dispose()
+
+
+def open_database(url: URL) -> Database:
+    """Return the database that the URL names; nothing is connected yet."""
+    return Sqlite(url) if url.get_backend_name() == "sqlite" else Postgres(url)
+
+
+def open_current(url: URL) -> Database:
+    """Return the database that the URL names, its schema current.
+
+    Raises:
+        OldSchemaError: it is not, and this database does not migrate itself.
+    """
+    database = open_database(url)
+    if database.migrates_itself:
+        database.migrate()
+    elif (revision := database.schema_revision()) != SCHEMA_REVISION:
+        database.close()
+        raise OldSchemaError(revision)
+    return database
+
+
+# --- what the two spell differently -------------------------------------------------------------------
+
+
+def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """Return an INSERT that knows ON CONFLICT."""
-    return sqlite.insert(table)
+    return postgresql.insert(table) if _is_postgres(connection) else sqlite.insert(table)
 
 
-def _sqlite_engine(url: URL, pool_size: int) -> Engine:
+def lock(connection: Connection, numbers: Collection[int]) -> None:
+    """Let nobody else book what these numbers stand for until the transaction ends.
+
+    The numbers are locked in ascending order, so that two batches never wait for each other. SQLite's
+    writer has locked everything already.
+    """
+    if _is_postgres(connection):
+        locking = func.pg_advisory_xact_lock(func.unnest(postgresql.array(sorted(numbers))))
+        connection.execute(select(locking))
+
+
+def fresh_ids(connection: Connection, column: Column[int], size: int) -> Iterator[int]:
+    """Return ids that no row of the column's table has, at least `size` of them."""
+    if _is_postgres(connection):
+        sequence = func.nextval(f"{column.table.name}_{column.name}_seq")
+        rows = connection.execute(select(sequence).select_from(func.generate_series(1, size).alias("n")))
+        return iter(rows.scalars().all())
+    newest = connection.execute(select(func.max(column))).scalar_one()
+    return count((newest or 0) + 1)
+
+
+def announce(connection: Connection) -> None:
+    """Tell the workers of other processes, with the commit, that something was booked."""
+    if _is_postgres(connection):
+        connection.execute(text(f"NOTIFY {CHANNEL}"))
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Say whether the database ended a transaction only because of another one: try it again."""
+    original = getattr(error, "orig", None)
+    return isinstance(original, psycopg.errors.SerializationFailure | psycopg.errors.DeadlockDetected)
+
+
+def schema_revision(connection: Connection) -> str | None:
+    """Return the migration that the database is at, None if it is empty."""
+    try:
+        row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
+    except DatabaseError as error:
+        if isinstance(error.orig, psycopg.errors.UndefinedTable) or "no such table" in str(error.orig):
+            return None
+        raise
+    return row[0] if row else None
+
+
+def _is_postgres(connection: Connection) -> bool:
+    return connection.dialect.name == "postgresql"
+
+
+# --- connections --------------------------------------------------------------------------------------
+
+_POOL: dict[str, Any] = {"pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": POOL_TIMEOUT_S}
+
+# Every wait has an end: a server that is gone or stuck must cost seconds, not requests that hang.
+_POSTGRES_ARGUMENTS: dict[str, Any] = {
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    "application_name": "payment",
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 5_000,
+    "options": (
+        f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} "
+        "-c idle_in_transaction_session_timeout=10000"
+    ),
+}
+
+
+def _psycopg(url: URL) -> URL:
+    return url.set(drivername="postgresql+psycopg")
+
+
+def _sqlite_engine(url: URL) -> Engine:
     engine = create_engine(
         url,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=5,
-        connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
+        connect_args={"timeout": STATEMENT_TIMEOUT_MS / 1000, "check_same_thread": False},
+        **_POOL,
     )
 
     @event.listens_for(engine, "connect")

@@ -1,8 +1,7 @@
 """Whether the process lives, and whether it can book."""
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from payment.database import SCHEMA_REVISION
+from payment.errors import Unavailable
 from payment.operations import Request
 from payment.problems import Reply
 
@@ -17,7 +16,7 @@ async def ready(request: Request) -> Reply:
     """GET /readyz: the database answers and its schema is current; else 503 and what is wrong."""
     try:
         revision = await request.ledger.schema_revision()
-    except SQLAlchemyError:
+    except Unavailable:
         return Reply.of_json(503, {"status": "unavailable", "error": "the database does not answer"})
     if revision != SCHEMA_REVISION:
         wrong = f"the schema is at {revision}, not at {SCHEMA_REVISION}; run: payment migrate"

@@ -96,7 +96,7 @@ class Settlement:
 def enqueue(connection: Connection, news: Iterable[Notification], now_us: int) -> None:
     """Write notifications, in the transaction of what they are about."""
     connection.execute(
-        insert(notifications),
+        notifications.insert(),
         [
             {
                 "service": item.service,
@@ -191,6 +191,7 @@ def _due_targets(
         .where(_claimable(service, now_us, probing=probing))
         .order_by(_row.next_attempt_us, _row.id)
         .limit(limit * 4)  # several rows may wait for one target
+        .with_for_update(skip_locked=True)  # what another worker is claiming; SQLite has one at a time
     ).scalars()
     return sorted(list(dict.fromkeys(rows))[:limit])
 
@@ -206,7 +207,7 @@ def _lease(
     """Return the targets that are ours now, each with whether it was taken over from a dead worker."""
     if not target_ids:
         return {}
-    new = insert(leases)
+    new = insert(connection, leases)
     statement = new.on_conflict_do_update(
         index_elements=[leases.c.service, leases.c.target_id],
         set_={
@@ -239,26 +240,28 @@ def _merge(
 
     A repeat that is not due yet stays: it must be sent after the PUT whose answer never came.
     """
-    mergeable = and_(
-        _waiting(service),
-        _row.target_id.in_(target_ids),
-        or_(not_(_row.is_repeat), _row.next_attempt_us <= now_us),
-    )
-    groups = connection.execute(
-        select(
-            func.max(_row.id).label("newest"),
-            func.max(_row.attempts).label("attempts"),
-            func.count().label("rows"),
+    rows = connection.execute(
+        select(_row.id, _row.target_id, _row.attempts)
+        .where(
+            _waiting(service),
+            _row.target_id.in_(target_ids),
+            or_(not_(_row.is_repeat), _row.next_attempt_us <= now_us),
         )
-        .where(mergeable)
-        .group_by(_row.target_id)
+        .order_by(_row.id)
+        .with_for_update(skip_locked=True)  # one that another worker looks at is left for the next time
     ).all()
-    carriers = {group.newest: group.attempts for group in groups}
-    if any(group.rows > 1 for group in groups):
+    newest = {row.target_id: row.id for row in rows}
+    attempts: dict[int, int] = {}
+    for row in rows:
+        attempts[row.target_id] = max(attempts.get(row.target_id, 0), row.attempts)
+    carriers = {newest[target_id]: most for target_id, most in attempts.items()}
+    merged = [{"merged_id": row.id} for row in rows if row.id not in carriers]
+    if merged:
         connection.execute(
             update(notifications)
-            .where(mergeable, _row.id.not_in(list(carriers)))
-            .values(state=State.SUPERSEDED, settled_us=now_us)
+            .where(_row.id == bindparam("merged_id"))
+            .values(state=State.SUPERSEDED, settled_us=now_us),
+            merged,
         )
     return carriers
 
@@ -391,7 +394,7 @@ def _repeat(connection: Connection, claims: Sequence[Claim], now_us: int, resend
         if item.target_id not in postponed
     ]
     if rows:
-        connection.execute(insert(notifications), rows)
+        connection.execute(notifications.insert(), rows)
 
 
 def renew(

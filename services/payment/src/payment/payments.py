@@ -1,28 +1,28 @@
 """The use cases: pay, and read a payment."""
 
-import asyncio
+import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from itertools import count
 from typing import TypeVar
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, tuple_
+from sqlalchemy import Connection, RowMapping, insert, select, tuple_
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from payment import outbox
 from payment.booking import Bill, Outcome, PaymentRequest, Writes, decide
-from payment.database import Database
+from payment.database import Database, announce, fresh_ids, is_conflict, lock, schema_revision
 from payment.errors import PaymentError, PaymentNotFound, Unavailable, Unexpected
 from payment.group_commit import GroupCommit
 from payment.idempotency import Answer, KeptAnswer
 from payment.logs import facts_of, get_logger
-from payment.tables import bills, idempotency_keys, payments
+from payment.tables import WHOLE_NUMBER_MAX, bills, idempotency_keys, payments
 
 Result = TypeVar("Result")
 
-READERS = 4
+CONFLICTS_MAX = 3
+"""How often a batch is tried that the database ended for the sake of another transaction."""
+
 _log = get_logger()
 
 
@@ -37,15 +37,24 @@ def book(connection: Connection, requests: Sequence[PaymentRequest], now_us: int
     Returns:
         An answer or a refusal for each request, in their order.
     """
+    lock(connection, _locks(requests))
     outcomes, writes = decide(
         requests,
         _kept_answers(connection, requests),
         _bills(connection, requests),
-        _fresh_ids(connection),
+        fresh_ids(connection, payments.c.id, len(requests)),
         now_us,
     )
     _write(connection, writes, now_us)
     return outcomes
+
+
+def _locks(requests: Sequence[PaymentRequest]) -> set[int]:
+    """Return a number for each order and each key of a batch; two keys may share one, which only waits."""
+    orders = {request.order_id for request in requests}
+    keys = {"\0".join(request.key.identity) for request in requests if request.key}
+    hashes = (hashlib.blake2b(key.encode(), digest_size=7).digest() for key in keys)
+    return orders | {WHOLE_NUMBER_MAX + 1 + int.from_bytes(each) for each in hashes}
 
 
 def _kept_answers(
@@ -72,17 +81,13 @@ def _bills(connection: Connection, requests: Sequence[PaymentRequest]) -> dict[i
     return {row.order_id: Bill(row.order_id, row.total, row.paid, row.pending) for row in rows}
 
 
-def _fresh_ids(connection: Connection) -> Iterator[int]:
-    newest = connection.execute(select(func.max(payments.c.id))).scalar_one()
-    return count((newest or 0) + 1)
-
-
 def _write(connection: Connection, writes: Writes, now_us: int) -> None:
     if writes.bills:
         connection.execute(insert(bills), [asdict(bill) for bill in writes.bills])
     if writes.payments:
         connection.execute(insert(payments), [asdict(payment) for payment in writes.payments])
         outbox.enqueue(connection, writes.notifications, now_us)
+        announce(connection)
     if writes.keys:
         connection.execute(
             insert(idempotency_keys),
@@ -121,7 +126,7 @@ class Ledger:
         database: where the payments are.
         batch_max: the most payments in one transaction.
         queue_max: the most payments that wait for theirs.
-        booked: called after each commit that booked something, from the writer's thread.
+        booked: called after each commit that booked something.
     """
 
     def __init__(
@@ -129,10 +134,8 @@ class Ledger:
     ) -> None:
         self._database = database
         self._booked = booked
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
         self._group = GroupCommit[PaymentRequest, Outcome](
-            self._write_in_thread, batch_max=batch_max, queue_max=queue_max
+            self._write, batch_max=batch_max, queue_max=queue_max
         )
 
     async def pay(self, request: PaymentRequest) -> Answer:
@@ -158,44 +161,43 @@ class Ledger:
         return await self._read(lambda connection: find_payment(connection, payment_id))
 
     async def schema_revision(self) -> str | None:
-        """Return the migration that the database is at."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, self._database.schema_revision)
+        """Return the migration that the database is at.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        return await self._read(schema_revision)
 
     async def close(self) -> None:
-        """Write what waits, then stop."""
+        """Write what waits."""
         await self._group.drain()
-        self._writer.shutdown()
-        self._readers.shutdown()
 
     async def _read(self, query: Callable[[Connection], Result]) -> Result:
-        def run() -> Result:
-            with self._database.read() as connection:
-                return query(connection)
-
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+            return await self._database.run_read(query)
         except SQLAlchemyError as error:
             _log.error("read failed", **facts_of(error))
             raise Unavailable from error
 
-    async def _write_in_thread(self, batch: Sequence[PaymentRequest]) -> Sequence[Outcome]:
-        return await asyncio.get_running_loop().run_in_executor(self._writer, self._write, batch)
-
-    def _write(self, batch: Sequence[PaymentRequest]) -> list[Outcome]:
-        try:
-            with self._database.write() as connection:
-                outcomes = book(connection, batch, now_us=time.time_ns() // 1000)
-        except IntegrityError as error:
-            # The database refused a row that the rules let through. It must fail alone.
-            if len(batch) > 1:
-                return [outcome for request in batch for outcome in self._write([request])]
-            _log.error("the database refused a payment", order_id=batch[0].order_id, **facts_of(error))
-            return [Unexpected()]
-        except SQLAlchemyError as error:
-            # Nobody knows whether it was committed, so nobody is told 201 and nothing is tried again
-            # here: that would answer 409 to one's own payment. The caller's key makes its retry safe.
-            _log.error("batch failed", size=len(batch), **facts_of(error))
-            return [Unavailable() for _ in batch]
-        self._booked()
-        return outcomes
+    async def _write(self, batch: Sequence[PaymentRequest]) -> list[Outcome]:
+        for _ in range(CONFLICTS_MAX):
+            try:
+                outcomes = await self._database.run_write(
+                    lambda connection: book(connection, batch, now_us=time.time_ns() // 1000)
+                )
+            except IntegrityError as error:
+                # The database refused a row that the rules let through. It must fail alone.
+                if len(batch) > 1:
+                    return [outcome for request in batch for outcome in await self._write([request])]
+                _log.error("the database refused a payment", order_id=batch[0].order_id, **facts_of(error))
+                return [Unexpected()]
+            except SQLAlchemyError as error:
+                if is_conflict(error):
+                    continue
+                # Nobody knows whether it was committed, so nobody is told 201 and nothing is tried again
+                # here: that would answer 409 to one's own payment. The caller's key makes its retry safe.
+                _log.error("batch failed", size=len(batch), **facts_of(error))
+                break
+            self._booked()
+            return outcomes
+        return [Unavailable() for _ in batch]

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import HANDLED_SIGNALS
 
 from payment.app import create_app
-from payment.database import Database
+from payment.database import open_current
 from payment.errors import BodyTooSlow, HeadersTooLarge, HttpInvalid, PaymentError
 from payment.logs import get_logger
 from payment.payments import Ledger
@@ -166,8 +166,7 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
         PortInUse: something else listens on the port.
     """
     listener = listen(settings.host, settings.port)
-    database = Database(settings.database_url)
-    database.migrate()
+    database = open_current(settings.database_url)
     worker = Worker(database, settings) if with_worker else None
     ledger = Ledger(
         database,
@@ -190,7 +189,7 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
         await ledger.close()
         if worker:
             await asyncio.to_thread(worker.stop)
-        database.close()
+        await database.aclose()
         _log.info("stopped")
 
     config = uvicorn.Config(

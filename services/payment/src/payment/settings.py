@@ -84,9 +84,9 @@ def _is_database(url: str) -> None:
         dialect = make_url(url).get_backend_name()
     except ArgumentError:
         raise ValidationError("is not a database URL, for example sqlite:///payment.db") from None
-    if dialect != "sqlite":
-        raise ValidationError(f"{dialect} is not supported; use sqlite")
-    if make_url(url).database in (None, "", ":memory:"):
+    if dialect not in {"sqlite", "postgresql"}:
+        raise ValidationError(f"{dialect} is not supported; use sqlite or postgresql")
+    if dialect == "sqlite" and make_url(url).database in (None, "", ":memory:"):
         raise ValidationError("names no file: a payment must survive the process")
 
 

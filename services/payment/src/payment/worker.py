@@ -295,6 +295,8 @@ class Worker:
     """Both lanes."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._stopping = threading.Event()
         self._lanes = [
             Lane(Service.ORDER, order_client(settings), database, settings),
             Lane(Service.USER, user_client(settings), database, settings),
@@ -304,6 +306,7 @@ class Worker:
         """Start telling."""
         for lane in self._lanes:
             lane.start()
+        self._database.listen(self.wake, self._stopping)
 
     def wake(self) -> None:
         """Something was booked: look for news now."""
@@ -312,6 +315,7 @@ class Worker:
 
     def begin_stop(self) -> None:
         """Take nothing new."""
+        self._stopping.set()
         for lane in self._lanes:
             lane.stop()
 

@@ -12,8 +12,8 @@ from pact.error import PactError
 
 import consumer
 from consumer import CONTRACTS, Interaction, check_sound, new_pact
+from described import ROOT
 from payment import downstream
-from processes import ROOT
 
 EVERY = [
     pytest.param(names, interaction, id=f"{'-'.join(names)}: {interaction.description}")

@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 import verify
-from processes import ROOT, Process, Service, Stub, wait_for
+from described import ROOT
+from processes import Process, Service, Stub, wait_for
 from verify import BROKEN, HOLDS, INVALID
 
 CONTRACTS = ROOT / "contracts"

@@ -1,14 +1,16 @@
 """Booked once: double clicks and repeated keys that really race, in one process and in two."""
 
-import sqlite3
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from threading import Barrier
 from typing import TypeVar
 
 import pytest
+from sqlalchemy import make_url, text
 
+from payment.database import open_database
 from processes import Service, wait_for
 
 Result = TypeVar("Result")
@@ -107,13 +109,20 @@ def test_a_refusal_is_not_kept_but_judged_anew(start_alone: Service) -> None:
     assert start_alone.pay(2, Idempotency_Key="k").status_code == 201
 
 
+UNLUCKY = {
+    "sqlite": """CREATE TRIGGER unlucky BEFORE INSERT ON payments WHEN new.amount = 13
+        BEGIN SELECT raise(ABORT, 'unlucky'); END""",
+    "postgresql": """
+        CREATE FUNCTION unlucky() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE integrity_constraint_violation USING MESSAGE = 'unlucky'; END $$;
+        CREATE TRIGGER unlucky BEFORE INSERT ON payments FOR EACH ROW WHEN (new.amount = 13)
+            EXECUTE FUNCTION unlucky()""",
+}
+
+
 def test_a_row_that_the_database_refuses_fails_alone(start_alone: Service, database_url: str) -> None:
     """A trigger stands for any refusal that our rules did not foresee."""
-    with sqlite3.connect(database_url.removeprefix("sqlite:///")) as database:
-        database.execute(
-            "CREATE TRIGGER unlucky BEFORE INSERT ON payments WHEN new.amount = 13 "
-            "BEGIN SELECT raise(ABORT, 'unlucky'); END"
-        )
+    execute(database_url, UNLUCKY[make_url(database_url).get_backend_name()])
     calls = [lambda n=n: start_alone.pay(n, amount=13 if n == 7 else 20_000) for n in range(1, 31)]
     answers = race(calls)
     assert [answer.status_code for answer in answers] == [500 if n == 7 else 201 for n in range(1, 31)]
@@ -124,14 +133,11 @@ def test_a_row_that_the_database_refuses_fails_alone(start_alone: Service, datab
 def test_a_locked_database_is_503_and_books_nothing_then_recovers(
     start_alone: Service, database_url: str
 ) -> None:
-    blocker = sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)
-    blocker.execute("BEGIN IMMEDIATE")
-    refused = start_alone.pay(1)
+    with locked(database_url):
+        refused = start_alone.pay(1)
     assert refused.status_code == 503
     assert int(refused.headers["retry-after"]) >= 1
     assert set(refused.json()) == {"error"}
-    blocker.execute("ROLLBACK")
-    blocker.close()
     assert start_alone.pay(1).status_code == 201
 
 
@@ -139,17 +145,13 @@ def test_more_requests_than_may_wait_are_503_at_once(
     start: Callable[..., Service], database_url: str
 ) -> None:
     service = start("serve", "--no-worker", REQUESTS_MAX="4", BATCH_MAX="2")
-    blocker = sqlite3.connect(
-        database_url.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False
-    )
-    blocker.execute("BEGIN IMMEDIATE")
-    with ThreadPoolExecutor(20) as pool:
+    with ThreadPoolExecutor(20) as pool, ExitStack() as stack:
+        stack.enter_context(locked(database_url))
         answers = [pool.submit(service.pay, order_id) for order_id in range(1, 21)]
         # one or two are being written, four wait
-        wait_for(lambda: sum(answer.done() for answer in answers) >= 14, 4, "refusals at once")
-        blocker.execute("ROLLBACK")
+        wait_for(lambda: sum(answer.done() for answer in answers) >= 14, 2.5, "refusals at once")
+        stack.close()
         statuses = Counter(answer.result().status_code for answer in answers)
-    blocker.close()
     assert statuses in ({503: 14, 201: 6}, {503: 15, 201: 5})
 
 
@@ -161,11 +163,32 @@ def test_acknowledged_payments_are_there_after_a_kill(start_alone: Service) -> N
         assert start_alone.http.get(answer.headers["location"]).json()["order_id"] == order_id
 
 
+def execute(database_url: str, statement: str) -> None:
+    """Do something to the database behind the service's back."""
+    database = open_database(make_url(database_url))
+    with database.write() as connection:
+        connection.exec_driver_sql(statement)
+    database.close()
+
+
+@contextmanager
+def locked(database_url: str) -> Iterator[None]:
+    """Hold a lock that no payment gets past."""
+    database = open_database(make_url(database_url))
+    with database.write() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("LOCK TABLE bills IN ACCESS EXCLUSIVE MODE"))
+        yield
+        connection.rollback()
+    database.close()
+
+
 def assert_one_payment_each(database_url: str, orders: int) -> None:
-    with sqlite3.connect(database_url.removeprefix("sqlite:///")) as database:
-        payments = database.execute("SELECT order_id, count(*) FROM payments GROUP BY 1").fetchall()
-        news = database.execute("SELECT service, count(*) FROM notifications GROUP BY 1").fetchall()
-        unpaid = database.execute("SELECT count(*) FROM bills WHERE paid <> total").fetchone()
-    assert payments == [(order_id, 1) for order_id in range(1, orders + 1)]
-    assert dict(news) == {"order": orders, "user": orders}
-    assert unpaid == (0,)
+    database = open_database(make_url(database_url))
+    with database.read() as connection:
+        payments = connection.execute(text("SELECT order_id, count(*) FROM payments GROUP BY 1 ORDER BY 1"))
+        assert [tuple(row) for row in payments] == [(order_id, 1) for order_id in range(1, orders + 1)]
+        news = connection.execute(text("SELECT service, count(*) FROM notifications GROUP BY 1"))
+        assert {row[0]: row[1] for row in news} == {"order": orders, "user": orders}
+        assert connection.execute(text("SELECT count(*) FROM bills WHERE paid <> total")).scalar_one() == 0
+    database.close()

@@ -2,14 +2,15 @@
 
 import os
 import random
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
 
 import httpx
+from sqlalchemy import make_url, text
 
+from payment.database import open_database
 from processes import Service, Stub, wait_for
 
 KILLS = 30
@@ -93,11 +94,16 @@ def test_every_201_survives_sigkill_at_random_moments(
         wait_for(partial(knows, stub, acknowledged), 60, f"{stub.name} knows all")
         assert {stub.states()[order_id] for order_id in acknowledged} == {"paid"}
 
-    with sqlite3.connect(database_url.removeprefix("sqlite:///")) as database:
-        booked = database.execute("SELECT order_id, id FROM payments").fetchall()
-        bills = database.execute("SELECT count(*) FROM bills WHERE paid = total").fetchone()[0]
-        keys = database.execute("SELECT count(*) FROM idempotency_keys").fetchone()[0]
-        dead = database.execute("SELECT count(*) FROM notifications WHERE state = 'dead'").fetchone()[0]
+    database = open_database(make_url(database_url))
+    with database.read() as connection:
+
+        def count(rows: str) -> int:
+            return int(connection.execute(text(f"SELECT count(*) FROM {rows}")).scalar_one())
+
+        booked = [tuple(row) for row in connection.execute(text("SELECT order_id, id FROM payments"))]
+        bills, keys = count("bills WHERE paid = total"), count("idempotency_keys")
+        dead = count("notifications WHERE state = 'dead'")
+    database.close()
     assert dict(booked) == acknowledged, "lost or invented"
     assert len(booked) == len(acknowledged) == bills == keys, "doubled"
     assert dead == 0

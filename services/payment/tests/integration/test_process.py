@@ -2,7 +2,6 @@
 
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -11,8 +10,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import make_url, text
 
-from processes import ROOT, Process, Service, Stub, wait_for
+from described import ROOT
+from payment.database import open_database
+from processes import Process, Service, Stub, wait_for
 
 
 def test_the_api_description_and_its_page_are_served(shared: Service) -> None:
@@ -36,8 +38,10 @@ def test_health_says_ok(shared: Service) -> None:
 
 
 def test_ready_says_what_is_wrong_with_the_schema(start_alone: Service, database_url: str) -> None:
-    with sqlite3.connect(database_url.removeprefix("sqlite:///")) as database:
-        database.execute("UPDATE alembic_version SET version_num = '0000'")
+    database = open_database(make_url(database_url))
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    database.close()
     ready = start_alone.http.get("/readyz")
     assert ready.status_code == 503
     assert "payment migrate" in ready.json()["error"]

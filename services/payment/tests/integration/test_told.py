@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import make_url, update
 
 from payment import outbox
-from payment.database import Database
+from payment.database import open_database
 from payment.lifecycle import Status
 from payment.notifications import Notification
 from payment.notifications import Service as Neighbour
@@ -39,7 +39,7 @@ def settled(service: Service, count: int, within_s: float = 10.0) -> list[dict[s
 
 def change(database_url: str, order_id: int, user_id: int, status: Status) -> None:
     """Change a payment behind the API as a later settlement or refund does, in one transaction."""
-    database = Database(make_url(database_url))
+    database = open_database(make_url(database_url))
     with database.write() as connection:
         payment_id = connection.execute(
             update(payments)

@@ -1,0 +1,127 @@
+"""The contracts beside the OpenAPI files: what is relied on is what is described, and a drift is found.
+
+`make test` installs the comparator, from contracts/opc.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from processes import ROOT
+
+CONTRACTS = ROOT / "contracts"
+NODE = Path(sys.executable).with_name("node")
+OPC = CONTRACTS / "opc" / "node_modules" / ".bin" / "opc"
+
+PAIRS = {"payment-order": "order", "payment-user": "user", "restaurant-payment": "payment"}
+"""Each contract, and the OpenAPI file of its provider."""
+
+
+def description(provider: str) -> Path:
+    return ROOT / "openapi" / f"{provider}.yaml"
+
+
+def compare(openapi: Path, contract: Path) -> list[dict[str, Any]]:
+    """Return what does not fit, warnings included."""
+    assert OPC.exists(), "run: make compare-openapi"
+    ran = subprocess.run(
+        [NODE, OPC, "--oas", openapi, contract], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.stdout.count("\n") == 1, ran.stderr
+    found: list[dict[str, Any]] = json.loads(ran.stdout)
+    assert ran.returncode == any(one["type"] == "error" for one in found), ran.stderr
+    return found
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_contract_fits_the_description_of_its_provider(name: str) -> None:
+    assert compare(description(PAIRS[name]), CONTRACTS / f"{name}.json") == []
+
+
+def test_every_contract_has_its_description() -> None:
+    assert {file.stem for file in CONTRACTS.glob("*-*.json")} == set(PAIRS)
+
+
+BODY = ("request", "body", "content")
+ANSWER = ("response", "body", "content")
+ROUTE = "request.path-or-method.unknown"
+REQUEST = "request.body.incompatible"
+
+# contract, interaction; what is changed, where, to what; what the comparator must say
+TELLING = [
+    ("type", (*ANSWER, "id"), "satu", "response.body.incompatible"),
+    ("extra request field", (*BODY, "amount"), 20_000, REQUEST),
+    ("missing request field", BODY, {}, REQUEST),
+    ("answer's field that is not described", (*ANSWER, "paid_by"), "Ayu", "response.body.incompatible"),
+    ("missing route", ("request", "path"), "/nothing/1/payment", ROUTE),
+    ("method", ("request", "method"), "POST", ROUTE),
+    ("status", ("response", "status"), 202, "response.status.unknown"),
+    (
+        "content type",
+        ("request", "headers", "Content-Type"),
+        ["text/plain"],
+        "request.content-type.incompatible",
+    ),
+]
+DRIFTS = [
+    *(("payment-order", "tell that the order is paid", *drift) for drift in TELLING),
+    *(("payment-user", "tell that the user is paid", *drift) for drift in TELLING),
+    ("payment-order", "tell that the order is paid", "enum", (*BODY, "payment_status"), "lunas", REQUEST),
+    ("payment-user", "tell that the user is paid", "enum", (*BODY, "status"), "lunas", REQUEST),
+    ("restaurant-payment", "pay an order", "type", (*BODY, "amount"), "20000", REQUEST),
+    ("restaurant-payment", "pay an order", "enum", (*BODY, "method"), "gold", REQUEST),
+    ("restaurant-payment", "pay an order", "status", ("response", "status"), 202, "response.status.unknown"),
+    ("restaurant-payment", "read a payment", "method", ("request", "method"), "DELETE", ROUTE),
+]
+
+
+@pytest.mark.parametrize(
+    ("contract", "interaction", "what", "where", "value", "code"),
+    DRIFTS,
+    ids=[f"{drift[0]}: {drift[2]}" for drift in DRIFTS],
+)
+def test_a_contract_that_drifts_is_found(
+    contract: str, interaction: str, what: str, where: tuple[str, ...], value: Any, code: str, tmp_path: Path
+) -> None:
+    changed = json.loads((CONTRACTS / f"{contract}.json").read_text())
+    (node,) = (one for one in changed["interactions"] if one["description"] == interaction)
+    for step in where[:-1]:
+        node = node[step]
+    node[where[-1]] = value
+    drifted = tmp_path / "drifted.json"
+    drifted.write_text(json.dumps(changed))
+
+    found = compare(description(PAIRS[contract]), drifted)
+    assert {one["code"] for one in found if one["type"] == "error"} == {code}, what
+    assert {one["mockDetails"]["interactionDescription"] for one in found} == {interaction}
+
+
+@pytest.mark.parametrize(
+    ("original", "drifted", "code"),
+    [
+        ("/users/{user_id}/payment-service:", "/users/{user_id}/payment-status:", ROUTE),
+        ("[pending, paid, failed]", "[pending, lunas, failed]", REQUEST),
+        ("        payment_status:", "        status_pembayaran:", "response.body.incompatible"),
+    ],
+)
+def test_a_provider_whose_description_drifts_is_found(
+    original: str, drifted: str, code: str, tmp_path: Path
+) -> None:
+    """What their team would see if they changed openapi/user.yaml, or sent us their own."""
+    written = description("user").read_text()
+    assert original in written
+    (tmp_path / "user.yaml").write_text(written.replace(original, drifted))
+    found = compare(tmp_path / "user.yaml", CONTRACTS / "payment-user.json")
+    assert code in {one["code"] for one in found}
+
+
+def test_the_lock_names_no_registry() -> None:
+    """npm takes the one that it is set up with."""
+    lock = json.loads((CONTRACTS / "opc" / "package-lock.json").read_text())
+    installed = [package for path, package in lock["packages"].items() if path]
+    assert installed
+    assert all(package["integrity"] and "resolved" not in package for package in installed)
