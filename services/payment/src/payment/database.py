@@ -6,7 +6,9 @@ things that the two databases spell differently: nothing above this file knows w
 """
 
 import asyncio
+import sqlite3
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -365,7 +367,7 @@ def _sqlite_engine(url: URL) -> Engine:
     def prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves, below
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _use_wal(cursor)
         cursor.execute("PRAGMA synchronous=FULL")  # a commit is on the disk before 201 is sent
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()
@@ -378,3 +380,15 @@ def _sqlite_engine(url: URL) -> Engine:
         connection.exec_driver_sql(f"BEGIN {how}")
 
     return engine
+
+
+def _use_wal(cursor: Any) -> None:
+    """Switch the file to a write-ahead log, once; the busy handler does not wait for that, so we do."""
+    deadline_s = time.monotonic() + STATEMENT_TIMEOUT_MS / 1000
+    while cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.01)

@@ -55,7 +55,7 @@ class GroupCommit(Generic[Request, Outcome]):
     async def drain(self) -> None:
         """Wait until everything submitted is written."""
         while self._writing is not None:
-            await self._writing
+            await asyncio.shield(self._writing)  # who stops waiting for the end does not end the writing
 
     async def _write_all(self) -> None:
         try:
@@ -69,11 +69,12 @@ class GroupCommit(Generic[Request, Outcome]):
     async def _write_batch(self, batch: list[tuple[Request, asyncio.Future[Outcome]]]) -> None:
         try:
             outcomes = await self._write([request for request, _ in batch])
+            answered = list(zip(batch, outcomes, strict=True))  # before anybody gets somebody else's answer
         except Exception as error:  # noqa: BLE001  # every waiting request must be answered
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error)
             return
-        for (_, future), outcome in zip(batch, outcomes, strict=True):
+        for (_, future), outcome in answered:
             if not future.done():  # a caller that gave up no longer waits
                 future.set_result(outcome)

@@ -3,16 +3,17 @@
 A bad setting stops the start with its name. Numbers carry their unit last; see README for the list.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from string import Formatter
 from typing import Any
+from urllib.parse import urlsplit
 
 from environs import EnvValidationError, FileAwareEnv
 from marshmallow import ValidationError
-from marshmallow.validate import OneOf, Range, Regexp
+from marshmallow.validate import OneOf, Range
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -69,25 +70,42 @@ class Settings:
 
 def _is_path_with(placeholder: str) -> Callable[[str], None]:
     def check(path: str) -> None:
-        try:
-            fields = [name for _, name, _, _ in Formatter().parse(path) if name is not None]
-        except ValueError:
-            fields = []
-        if not path.startswith("/") or fields != [placeholder]:
+        before, found, after = path.partition(f"{{{placeholder}}}")
+        if not (path.startswith("/") and found) or re.search(r"[{}?#\s]", before + after):
             raise ValidationError(f"must start with / and hold {{{placeholder}}} once")
 
     return check
 
 
+def _is_service_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # half an IPv6 address, a port beyond 65535
+        is_one = False
+    if not is_one or re.search(r"[{}?#\s]", url):
+        raise ValidationError("is not an http(s) URL")
+
+
+def _is_token(token: str | None) -> None:
+    if token and not re.fullmatch(r"[!-~]+", token):
+        raise ValidationError("must be visible ASCII characters")
+
+
 def _is_database(url: str) -> None:
     try:
-        dialect = make_url(url).get_backend_name()
-    except ArgumentError:
+        parsed = make_url(url)
+        dialect = parsed.get_dialect().name if parsed.get_backend_name() == "sqlite" else None
+    except (ArgumentError, ValueError):
         raise ValidationError("is not a database URL, for example sqlite:///payment.db") from None
-    if dialect not in {"sqlite", "postgresql"}:
-        raise ValidationError(f"{dialect} is not supported; use sqlite or postgresql")
-    if dialect == "sqlite" and make_url(url).database in (None, "", ":memory:"):
-        raise ValidationError("names no file: a payment must survive the process")
+    if (dialect or parsed.get_backend_name()) not in {"sqlite", "postgresql"}:
+        raise ValidationError(f"{parsed.get_backend_name()} is not supported; use sqlite or postgresql")
+    if dialect == "sqlite":
+        if parsed.host:
+            raise ValidationError("names a host; a path begins after three slashes: sqlite:///payment.db")
+        file = parsed.database or ":memory:"
+        if ":memory:" in file or "mode=memory" in url:
+            raise ValidationError("names no file: a payment must survive the process")
 
 
 def _is_file(path: Path) -> None:
@@ -108,17 +126,24 @@ def read_settings() -> Settings:
     Raises:
         SettingsError: names every setting that is wrong.
     """
-    env = FileAwareEnv(eager=False)
+    try:
+        return _read_settings()
+    except ValueError as error:  # environs does not defer that a NAME_FILE cannot be read
+        name = re.search(r"\w+_FILE", str(error))
+        raise SettingsError({name[0] if name else "?": [str(error)]}) from None
+
+
+def _read_settings() -> Settings:
+    env = FileAwareEnv(eager=False, strip_whitespace=True)
     positive = Range(min=0, min_inclusive=False, error="must be more than 0")
     counts = Range(min=1, error="must be at least 1")
-    is_url = Regexp(r"https?://[^\s/?#]+[^\s?#]*$", error="is not an http(s) URL")
 
     def neighbour(name: str, url: str, path: str, placeholder: str) -> Neighbour:
         path_name = f"{name}_PAYMENT_PATH"
         return Neighbour(
-            url=(env.str(f"{name}_SERVICE_URL", url, validate=is_url) or "").rstrip("/"),
+            url=(env.str(f"{name}_SERVICE_URL", url, validate=_is_service_url) or "").rstrip("/"),
             path=env.str(path_name, path, validate=_is_path_with(placeholder)),
-            token=env.str(f"{name}_SERVICE_TOKEN", None) or None,
+            token=env.str(f"{name}_SERVICE_TOKEN", None, validate=_is_token) or None,
         )
 
     def seconds(name: str, default: float) -> float:
@@ -170,14 +195,16 @@ def read_settings() -> Settings:
         ),
     }
     database_url = env.str("DATABASE_URL", "sqlite:///payment.db", validate=_is_database)
+    problems: dict[str, Any] = {}
     try:
         env.seal()
     except EnvValidationError as error:
-        messages: Any = error.error_messages
-        raise SettingsError(messages) from None
-    if not auth and not _is_loopback(host):
+        problems.update(error.error_messages)  # type: ignore[arg-type]  # deferred errors are a mapping
+    if auth == "" and not _is_loopback(host or ""):
         said = f"must be said when HOST is not loopback ({host}): AUTH=none lets everybody in"
-        raise SettingsError({"AUTH": [said]})
+        problems["AUTH"] = [said]
+    if problems:
+        raise SettingsError(problems)
     return Settings(
         **(values | {"retry": RetryPolicy(**values["retry"]), "database_url": make_url(database_url)})
     )
