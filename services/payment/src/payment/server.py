@@ -24,6 +24,9 @@ from payment.settings import Settings
 from payment.worker import Worker
 
 FINISH_REQUESTS_S = 5
+LAST_REQUEST_S = 1.0
+"""How long an ending server waits for the next request on a connection that is open."""
+
 _log = get_logger()
 
 
@@ -46,6 +49,7 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._is_in_head = True
         self._head_timer: TimerHandle | None = None
+        self._is_ending = False
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Expect a request."""
@@ -79,6 +83,25 @@ class Protocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_arrived()
         super().on_headers_complete()
+        if self._is_ending:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """Let a caller that is between two requests send one more, whose answer says that it is the last.
+
+        uvicorn closes such a connection at once, just as the next request may be on its way.
+        """
+        self._is_ending = True
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.keep_alive = False
+        else:
+            self.loop.call_later(LAST_REQUEST_S, self._end_if_idle)
+
+    def _end_if_idle(self) -> None:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP."""
@@ -136,8 +159,13 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, reuse_port: bool) -> socket.socket:
     """Return a listening socket.
+
+    Args:
+        host: the address.
+        port: 0 for any free one.
+        reuse_port: share the port with other processes that say so too; the kernel spreads connections.
 
     Raises:
         PortInUse: the address cannot be had.
@@ -145,6 +173,8 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if reuse_port:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
         listener.listen(2048)
@@ -165,7 +195,7 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
     Raises:
         PortInUse: something else listens on the port.
     """
-    listener = listen(settings.host, settings.port)
+    listener = listen(settings.host, settings.port, reuse_port=settings.reuse_port)
     database = open_current(settings.database_url)
     worker = Worker(database, settings) if with_worker else None
     ledger = Ledger(

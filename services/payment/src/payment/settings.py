@@ -45,6 +45,7 @@ class Settings:
 
     host: str
     port: int
+    reuse_port: bool
     auth: str
     database_url: URL
     order: Neighbour
@@ -157,6 +158,7 @@ def _read_settings() -> Settings:
     values: dict[str, Any] = {
         "host": host,
         "port": env.int("PORT", 5004, validate=Range(0, 65535, error="must be 0 to 65535")),
+        "reuse_port": env.bool("REUSE_PORT", False),  # environs' default
         "auth": auth or "none",
         "order": neighbour("ORDER", "http://localhost:5003", "/orders/{order_id}/payment", "order_id"),
         "user": neighbour("USER", "http://localhost:5001", "/users/{user_id}/payment-service", "user_id"),

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from processes import ROOT
+from described import ROOT
 
 ENVIRONMENTS = {"production": "c540ce64-5493-48c5-ab7c-28dae27b166b", "test": "16926ef3-590f-4e3f-838e"}
 
@@ -67,7 +67,7 @@ class Broker:
                 self.end_headers()
                 self.wfile.write(sent)
 
-            do_POST = do_GET
+            do_POST = do_GET  # noqa: N815  # the standard library's name
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
@@ -79,38 +79,42 @@ class Broker:
 
     def answer(self, asked: Asked) -> tuple[int, Any]:
         """Return the status and the body."""
-        version = asked.path.rpartition("/versions/")[2]
+        status = 200
+        answer: dict[str, Any]
         match asked.method, asked.path.split("/")[1:]:
             case "GET", [""]:
-                return 200, {"_links": {"pb:publish-contracts": {"href": f"{self.url}/contracts/publish"}}}
+                answer = {"_links": {"pb:publish-contracts": {"href": f"{self.url}/contracts/publish"}}}
             case "POST", ["contracts", "publish"] if self.refuses:
-                return 400, {"errors": {"contracts": ["cannot change the content of a published pact"]}}
+                status, answer = 400, {"errors": {"contracts": ["a published pact cannot be changed"]}}
             case "POST", ["contracts", "publish"]:
-                name, number = asked.body["pacticipantName"], asked.body["pacticipantVersionNumber"]
-                links = {
-                    "pb:pacticipant": {"name": name, "href": self.url},
-                    "pb:pacticipant-version": {"name": number, "href": self.url},
-                    "pb:contracts": [{"name": "Pact", "href": self.url}],
-                }
-                return 200, {
-                    "notices": [{"type": "success", "text": "Pact successfully published"}],
-                    "_embedded": {"pacticipant": {"name": name}, "version": {"number": number}},
-                    "_links": links,
-                }
+                answer = self._published(
+                    asked.body["pacticipantName"], asked.body["pacticipantVersionNumber"]
+                )
             case "GET", ["matrix"]:
                 summary = {"deployable": self.verified, "reason": "", "success": 2, "failed": 0, "unknown": 0}
-                return 200, {"summary": summary, "notices": [], "matrix": []}
-            case "GET", ["pacticipants", "payment", "versions", _]:
-                deployed = f"{self.url}/pacticipants/payment/versions/{version}/deployed-versions/environment"
-                links = {
-                    "pb:record-deployment": [
-                        {"name": name, "href": f"{deployed}/{uuid}"} for name, uuid in ENVIRONMENTS.items()
-                    ]
-                }
-                return 200, {"number": version, "_links": links}
+                answer = {"summary": summary, "notices": [], "matrix": []}
+            case "GET", ["pacticipants", "payment", "versions", version]:
+                environments = f"{self.url}{asked.path}/deployed-versions/environment"
+                links = [
+                    {"name": name, "href": f"{environments}/{uuid}"} for name, uuid in ENVIRONMENTS.items()
+                ]
+                answer = {"number": version, "_links": {"pb:record-deployment": links}}
             case "POST", ["pacticipants", "payment", "versions", _, "deployed-versions", "environment", uuid]:
-                return 201, {"uuid": uuid, "currentlyDeployed": True}
-        return 404, {"error": "the broker does not have this"}
+                status, answer = 201, {"uuid": uuid, "currentlyDeployed": True}
+            case _:
+                status, answer = 404, {"error": "the broker does not have this"}
+        return status, answer
+
+    def _published(self, name: str, number: str) -> dict[str, Any]:
+        return {
+            "notices": [{"type": "success", "text": "Pact successfully published"}],
+            "_embedded": {"pacticipant": {"name": name}, "version": {"number": number}},
+            "_links": {
+                "pb:pacticipant": {"name": name, "href": self.url},
+                "pb:pacticipant-version": {"name": number, "href": self.url},
+                "pb:contracts": [{"name": "Pact", "href": self.url}],
+            },
+        }
 
     def close(self) -> None:
         """End the server."""
@@ -143,7 +147,12 @@ def repository(tmp_path: Path) -> Path:
 
 def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(
-        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+        ["git", *arguments],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"]},  # nobody's settings
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
 
 
@@ -189,6 +198,7 @@ def test_both_consumer_contracts_are_published_under_commit_and_branch(
         assert content["interactions"] == committed["interactions"]
     assert {asked.authorization for asked in broker.asked} == {"Bearer secret-token"}
     assert "secret-token" not in ran.stdout + ran.stderr
+    assert "PACT_DO_NOT_TRACK=true" in ran.stdout
 
 
 def test_whether_the_commit_can_be_deployed_is_the_matrix_s_answer(broker: Broker, repository: Path) -> None:
@@ -215,7 +225,10 @@ def test_a_deployment_is_recorded_in_its_environment(broker: Broker, repository:
         assert ran.returncode == 0, ran.stdout + ran.stderr
         version = f"/pacticipants/payment/versions/{sha}"
         recorded = f"{version}/deployed-versions/environment/{ENVIRONMENTS[environment]}"
-        assert [(asked.method, asked.path) for asked in broker.asked] == [("GET", version), ("POST", recorded)]
+        assert [(asked.method, asked.path) for asked in broker.asked] == [
+            ("GET", version),
+            ("POST", recorded),
+        ]
         broker.asked.clear()
 
     ran = make(repository, "record-deployment", "ENVIRONMENT=moon", broker=broker)

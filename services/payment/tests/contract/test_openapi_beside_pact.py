@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from processes import ROOT
+from described import ROOT
 
 CONTRACTS = ROOT / "contracts"
 NODE = Path(sys.executable).with_name("node")
@@ -120,7 +120,7 @@ def test_a_provider_whose_description_drifts_is_found(
 
 
 def test_the_lock_names_no_registry() -> None:
-    """npm takes the one that it is set up with."""
+    """Npm takes the one that it is set up with."""
     lock = json.loads((CONTRACTS / "opc" / "package-lock.json").read_text())
     installed = [package for path, package in lock["packages"].items() if path]
     assert installed

@@ -37,6 +37,12 @@ def run_verify(*arguments: str) -> tuple[int, str]:
 
 
 @pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    """One kind of database is enough: a contract is about HTTP, and the integration tests run on both."""
+    return f"sqlite:///{tmp_path / 'payment.db'}"
+
+
+@pytest.fixture
 def foreign(end: ExitStack, tmp_path: Path) -> Callable[..., str]:
     """A function that starts a service written by others; it returns its URL."""
 

@@ -221,7 +221,7 @@ requests_ = st.builds(
     caller=st.sampled_from(["", "front end"]),
 )
 days = st.lists(st.lists(requests_, max_size=8), max_size=4)
-bounded = settings(max_examples=200, deadline=None)
+bounded = settings(max_examples=100, deadline=None)
 
 
 @bounded

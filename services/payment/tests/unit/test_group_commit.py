@@ -255,19 +255,22 @@ def test_a_caller_that_goes_away_does_not_disturb_the_others(when: str) -> None:
     run(test())
 
 
-def test_a_failed_write_whose_callers_have_all_gone_away_disturbs_nobody() -> None:
+@pytest.mark.parametrize("leave", [1, 3], ids=["one", "all"])
+def test_a_failed_write_is_told_to_those_who_still_wait(leave: int) -> None:
     async def test() -> None:
         disk = Disk()
         disk.breaks_on = {1}
         group = GroupCommit(disk.write, batch_max=3, queue_max=1024)
-        tasks = submitted(group, [1, 2])
+        tasks = submitted(group, [1, 2, 3])
         await disk.begun.wait()
-        for task in tasks:
+        for task in tasks[:leave]:
             task.cancel()
-        await asyncio.wait(tasks)
+        await asyncio.wait(tasks[:leave])
         disk.goes_on.set()
-        await group.drain()
-        assert await group.submit(3) == 6
+        for task in tasks[leave:]:
+            with pytest.raises(OSError, match="disk full"):
+                await task
+        assert await group.submit(4) == 8
 
     run(test())
 

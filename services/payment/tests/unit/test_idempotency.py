@@ -77,6 +77,10 @@ def test_anything_else_is_refused_by_the_name_of_the_header(values: list[str]) -
     assert refused.value.field == "Idempotency-Key"
 
 
+def test_the_order_in_which_fields_were_read_does_not_count() -> None:
+    assert fingerprint({"order_id": 1, "amount": 2}) == fingerprint({"amount": 2, "order_id": 1})
+
+
 @bounded
 @given(bodies, st.randoms(use_true_random=False))
 def test_the_order_of_the_fields_makes_no_other_request(body: dict[str, Any], random: Any) -> None:

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[4]
 NUMBERS = ("order_id", "user_id", "amount")
 USUAL = {"order_id": 1, "user_id": 1, "amount": 20_000}
 
-thorough = settings(max_examples=600, deadline=None)
+thorough = settings(max_examples=400, deadline=None)
 bounded = settings(max_examples=200, deadline=None)
 
 

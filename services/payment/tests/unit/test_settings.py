@@ -49,6 +49,8 @@ def test_without_any_setting_the_service_is_this() -> None:
     assert read_settings() == Settings(
         host="127.0.0.1",
         port=5004,
+        reuse_port=False,
+        reuse_port=False,
         auth="none",
         database_url=make_url("sqlite:///payment.db"),
         order=Neighbour("http://localhost:5003", "/orders/{order_id}/payment", token=None),
@@ -86,6 +88,8 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
     given = {
         "HOST": "::1",
         "PORT": "1",
+        "REUSE_PORT": "true",
+        "REUSE_PORT": "true",
         "AUTH": "none",
         "DATABASE_URL": "sqlite:////data/other.db",
         "ORDER_SERVICE_URL": "https://order.example:8443/api/",
@@ -121,6 +125,8 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
     assert read_settings() == Settings(
         host="::1",
         port=1,
+        reuse_port=True,
+        reuse_port=True,
         auth="none",
         database_url=make_url("sqlite:////data/other.db"),
         order=Neighbour("https://order.example:8443/api", "/o/{order_id}", "order's"),
@@ -169,6 +175,8 @@ NO_TOKEN: Values = [
 
 BAD: dict[str, Values] = {
     "PORT": ["", "-1", "65536", "http", "80.5", "nan"],
+    "REUSE_PORT": ["", "maybe", "2"],
+    "REUSE_PORT": ["", "maybe", "2", "-1"],
     "AUTH": ["maybe", "None", "no", "0"],
     "DATABASE_URL": [
         "",
@@ -180,6 +188,7 @@ BAD: dict[str, Values] = {
         "sqlite:///:memory:",
         pytest.param("sqlite:///file:payment?mode=memory&uri=true", id="a memory by another name"),
         pytest.param("sqlite+nosuchdriver:///payment.db", id="a driver that is not there"),
+        pytest.param("sqlite+aiosqlite:///payment.db", id="a driver that is not installed"),
         pytest.param("sqlite://host/payment.db", id="a host that SQLite does not have"),
         pytest.param("postgresql://payment:geheim@db:port/payment", id="a port that is no number"),
     ],
@@ -354,6 +363,27 @@ def test_a_file_that_is_not_there_is_a_bad_setting_like_any_other(
 ) -> None:
     (bad,) = problems(monkeypatch, **{f"{name}_FILE": str(tmp_path / "missing")})
     assert bad in {name, f"{name}_FILE"}
+
+
+def test_a_file_that_holds_no_text_is_a_bad_setting_like_any_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_bytes(b"\xff\xfe\x00geheim")
+    said = problems(monkeypatch, ORDER_SERVICE_TOKEN_FILE=str(tmp_path / "token"))
+    assert set(said) <= {"ORDER_SERVICE_TOKEN", "ORDER_SERVICE_TOKEN_FILE"}
+    assert "geheim" not in str(said)
+
+
+def test_a_missing_file_is_named_beside_other_bad_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    missing = str(tmp_path / "missing")
+    said = problems(monkeypatch, PORT="x", ORDER_SERVICE_TOKEN_FILE=missing, USER_SERVICE_TOKEN_FILE=missing)
+    assert {name.removesuffix("_FILE") for name in said} == {
+        "PORT",
+        "ORDER_SERVICE_TOKEN",
+        "USER_SERVICE_TOKEN",
+    }
 
 
 def test_a_bad_value_in_a_file_is_refused_by_the_name_of_the_setting(

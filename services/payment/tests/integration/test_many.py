@@ -1,0 +1,202 @@
+"""Many processes over one PostgreSQL: shared port, rolling restart, database trouble, fair workers."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy import URL, make_url, text
+
+from payment.database import open_database
+from postgres import PostgresServer, create_database, drop_database
+from processes import Service, Stub, wait_for
+
+Start = Callable[..., Service]
+
+
+class Load:
+    """Guests who pay over keep-alive connections until `stop`; counts what they were answered."""
+
+    def __init__(self, url: str, guests: int = 8, user_id: int | None = None) -> None:
+        self.answers: Counter[int | str] = Counter()
+        self.booked: dict[int, int] = {}
+        self.slowest_s = 0.0
+        self._url = url
+        self._user_id = user_id
+        self._done = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._pay, args=(1 + n, guests), daemon=True) for n in range(guests)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _pay(self, order_id: int, step: int) -> None:
+        with httpx.Client(base_url=self._url, trust_env=False, timeout=20) as client:
+            while not self._done.is_set():
+                body = {"order_id": order_id, "user_id": self._user_id or order_id, "amount": 20_000}
+                key = {"Idempotency-Key": f"order-{order_id}"}
+                began_s = time.monotonic()
+                try:
+                    answer = client.post("/payments", json=body, headers=key)
+                except httpx.TransportError as error:
+                    self.answers[type(error).__name__] += 1
+                    time.sleep(0.05)
+                    continue
+                self.slowest_s = max(self.slowest_s, time.monotonic() - began_s)
+                self.answers[answer.status_code] += 1
+                if answer.status_code == 201:
+                    self.booked[order_id] = answer.json()["payment_id"]
+                    order_id += step
+                else:
+                    time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stop, once each guest has its answer."""
+        self._done.set()
+        for thread in self._threads:
+            thread.join(30)
+
+
+def payments_of(database_url: str) -> dict[int, int]:
+    database = open_database(make_url(database_url))
+    with database.read() as connection:
+        rows = connection.execute(text("SELECT order_id, id FROM payments")).all()
+    database.close()
+    assert len(rows) == len({row[0] for row in rows}), "an order was paid twice"
+    return {row[0]: row[1] for row in rows}
+
+
+def test_a_rolling_restart_of_two_processes_on_one_port_fails_no_request(
+    start: Start, database_url: str
+) -> None:
+    first = start("serve", "--no-worker", REUSE_PORT="true")
+    port = first.url.rsplit(":", 1)[1]
+    second = start("serve", "--no-worker", REUSE_PORT="true", PORT=port)
+    load = Load(first.url)
+    for service in (first, second, first, second):
+        before = len(load.booked)
+        wait_for(lambda before=before: len(load.booked) > before + 100, 20)  # type: ignore[misc]
+        service.environment["PORT"] = port
+        began_s = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - began_s < 10
+        service.start()
+    load.stop()
+    assert set(load.answers) == {201}, load.answers
+    assert payments_of(database_url) == load.booked
+
+
+def test_two_workers_share_a_lane(start: Start, order: Stub) -> None:
+    service = start("serve", "--no-worker")
+    order.fault(slow_ms=20)
+    workers = [start("worker", LANE_CONCURRENCY="2", LOG_LEVEL="debug") for _ in range(2)]
+    for order_id in range(1, 201):
+        service.pay(order_id, user_id=order_id)
+    wait_for(lambda: len(order.states()) == 200, 30)
+    shares = [
+        sum(line["event"] == "told" and line["service"] == "order" for line in worker.log())
+        for worker in workers
+    ]
+    assert sum(shares) >= 190  # the last lines may be on their way
+    assert min(shares) > 40, shares
+    assert len(order.received()) == 200, "each was told once"
+
+
+def test_a_walk_in_guest_gets_a_handful_of_puts_after_an_outage(start: Start, user: Stub) -> None:
+    """One user id on every payment: no hot row while User is down, and one state to tell in the end."""
+    service = start()
+    user.kill()
+    load = Load(service.url, user_id=7)
+    wait_for(lambda: len(load.booked) > 1_500, 60)
+    load.stop()
+    user.start()
+    wait_for(lambda: user.states().get(7) == "paid", 10)
+    wait_for(lambda: all(row["state"] != "waiting" for row in service.notifications()), 20)
+    assert len(user.received(7)) <= 5
+
+
+@pytest.fixture
+def server(end: ExitStack) -> PostgresServer:
+    """A server of this test's own, to be stopped and killed."""
+    server = PostgresServer()
+    end.callback(server.remove)
+    return server
+
+
+@pytest.fixture
+def beside(server: PostgresServer, order: Stub, user: Stub, end: ExitStack, tmp_path: Path) -> Service:
+    """Our service with its worker beside that server."""
+    url = create_database(server.url, "payment").render_as_string(hide_password=False)
+    environment = {
+        "DATABASE_URL": url,
+        "ORDER_SERVICE_URL": order.url,
+        "USER_SERVICE_URL": user.url,
+        "LEASE_S": "2",
+        "RETRY_INITIAL_S": "0.1",
+    }
+    database = open_database(make_url(url))
+    database.migrate()
+    database.close()
+    service = Service(environment, cwd=tmp_path)
+    end.callback(service.kill)
+    return service
+
+
+ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
+
+@ON_POSTGRESQL
+def test_an_old_schema_is_refused_with_the_command_to_run(postgres: URL, start: Start) -> None:
+    name = f"empty_{uuid4().hex}"
+    empty = create_database(postgres, name).render_as_string(hide_password=False)
+    service = start("serve", "--no-worker")  # for its way to run a command
+    service.environment["DATABASE_URL"] = empty
+    for command in ("serve", "worker"):
+        refused = service.cli(command)
+        assert refused.returncode == 1
+        assert "payment migrate" in refused.stderr
+    assert service.cli("migrate").returncode == 0
+    drop_database(postgres, name)
+
+
+@ON_POSTGRESQL
+@pytest.mark.parametrize("how", ["restart", "crash"])
+def test_a_database_that_goes_away_costs_503s_and_heals_by_itself(
+    server: PostgresServer, beside: Service, order: Stub, how: str
+) -> None:
+    load = Load(beside.url)
+    wait_for(lambda: len(load.booked) > 50, 20)
+    if how == "crash":
+        server.kill()
+    else:
+        server.stop()
+    seen = load.answers[503]
+    wait_for(lambda: load.answers[503] > seen + 8, 20, "503 while it is away")
+    ready = beside.http.get("/readyz")
+    assert ready.status_code == 503
+    assert beside.http.get("/healthz").status_code == 200
+    refused = beside.pay(999_999)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    server.start()
+    before = len(load.booked)
+    wait_for(lambda: len(load.booked) > before + 50, 20, "payments again")
+    load.stop()
+    assert set(load.answers) == {201, 503}, load.answers
+    assert load.slowest_s < 8
+    assert payments_of(beside.environment["DATABASE_URL"]) == load.booked
+    wait_for(lambda: order.states().keys() >= load.booked.keys(), 30, "Order knows all")
+
+
+@ON_POSTGRESQL
+def test_a_worker_hears_of_a_payment_of_another_process_at_once(start: Start, order: Stub) -> None:
+    """LISTEN/NOTIFY: polling alone would take ten seconds."""
+    service = start("serve", "--no-worker")
+    start("worker", POLL_INTERVAL_S="10")
+    time.sleep(1)  # the worker's first look is over
+    service.pay(1)
+    wait_for(lambda: order.states().get(1) == "paid", 2)
