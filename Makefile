@@ -7,9 +7,21 @@ LOCK := $(BIN)/pip-compile -q --generate-hashes --strip-extras --allow-unsafe --
 PYTEST_FLAGS ?= -n 2 --dist worksteal
 STUBS := services/stubs/order services/stubs/user
 SOURCES := services bench
+OPC := contracts/opc/node_modules/.bin/opc
+
+# Given on the command line, else these; the environment does not change them.
+ORDER_OPENAPI = openapi/order.yaml
+USER_OPENAPI = openapi/user.yaml
+VERSION = $(or $(shell git rev-parse HEAD),$(error VERSION=… is missing: this is no git checkout))
+BRANCH = $(or $(shell git branch --show-current),$(error BRANCH=… is missing: no branch is checked out))
+ENVIRONMENT = production
+# Address and token reach `pact` through its environment, so no token is ever shown.
+BROKER = $(if $(PACT_BROKER_BASE_URL),PACT_DO_NOT_TRACK=true $(BIN)/pact broker,$(error \
+	PACT_BROKER_BASE_URL=… is missing: the address of a Pact Broker))
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check fmt lock clean contracts verify-contracts
+.PHONY: help install run test check fmt lock clean contracts verify-contracts compare-openapi up down \
+	pact-publish can-i-deploy record-deployment
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +40,17 @@ $(VENV)/.installed: requirements/dev.txt services/payment/pyproject.toml
 run: install ## Payment on 5004 (SQLite), Order on 5003 and User on 5001 (stubs); Ctrl-C ends all
 	@$(BIN)/python services/run.py
 
-test: check ## everything that a change must pass
+up: ## the whole stack in Docker: PostgreSQL, migration, API, worker, stubs; returns when all is healthy
+	docker compose build
+	docker compose up --detach --wait --wait-timeout 120
+	@docker compose ps --format 'table {{.Service}}\t{{.Status}}\t{{.Ports}}'
+	@echo; echo "  Payment  http://localhost:5004   API: http://localhost:5004/docs"
+	@echo "  Order    http://localhost:5003   User  http://localhost:5001   (stubs)"
+
+down: ## end the stack; VOLUMES=1 also forgets the payments
+	docker compose down --remove-orphans $(if $(VOLUMES),--volumes)
+
+test: check $(OPC) ## everything that a change must pass
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 contracts: install ## regenerate contracts/*.json from the consumer interactions
@@ -44,6 +66,27 @@ verify-contracts: install ## ORDER_URL=… USER_URL=… [ORDER_ID= USER_ID= *_ST
 		--user-url "$(USER_URL)" --user-id "$(USER_ID)" \
 		--user-state-url "$(USER_STATE_URL)" --user-path "$(USER_PAYMENT_PATH)"
 
+compare-openapi: $(OPC) ## contracts beside OpenAPI files [ORDER_OPENAPI= USER_OPENAPI=: a provider's own]
+	$(BIN)/node $(OPC) --oas $(ORDER_OPENAPI) contracts/payment-order.json
+	$(BIN)/node $(OPC) --oas $(USER_OPENAPI) contracts/payment-user.json
+	$(BIN)/node $(OPC) --oas openapi/payment.yaml contracts/restaurant-payment.json
+
+$(OPC): contracts/opc/package-lock.json | $(VENV)/.installed
+	cd contracts/opc && PATH="$(BIN):$$PATH" npm ci --loglevel=error
+	@touch $@
+
+pact-publish: install ## PACT_BROKER_BASE_URL=… [PACT_BROKER_TOKEN=] what we rely on, for this commit and branch
+	@test -z "$$(git status --porcelain -- 'contracts/*.json')" \
+		|| { echo "contracts/ differs from the commit that it would be published as" >&2; exit 2; }
+	$(BROKER) publish contracts/payment-*.json --consumer-app-version $(VERSION) \
+		--branch $(BRANCH)
+
+can-i-deploy: install ## PACT_BROKER_BASE_URL=… [ENVIRONMENT=production] did Order and User verify this commit?
+	$(BROKER) can-i-deploy --pacticipant payment --version $(VERSION) --to-environment $(ENVIRONMENT)
+
+record-deployment: install ## PACT_BROKER_BASE_URL=… [ENVIRONMENT=production] this commit runs there now
+	$(BROKER) record-deployment --pacticipant payment --version $(VERSION) --environment $(ENVIRONMENT)
+
 check: install ## lint, format, types, import rules
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet . || { echo "run: make fmt" >&2; exit 1; }
@@ -55,10 +98,12 @@ check: install ## lint, format, types, import rules
 fmt: install ## format, and fix what can be fixed
 	$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
 
-lock: install ## requirements/*.in -> hashed *.txt
+lock: install ## requirements/*.in -> hashed *.txt, contracts/opc/package.json -> package-lock.json
 	cd requirements && $(LOCK) -o payment.txt payment.in && $(LOCK) -o dev.txt dev.in
 	for stub in $(STUBS); do (cd $$stub && $(LOCK) -o requirements.txt requirements.in) || exit 1; done
+	cd contracts/opc && PATH="$(BIN):$$PATH" npm install --package-lock-only --loglevel=error
 
 clean: ## remove .venv, caches and the local database
 	rm -rf $(VENV) payment.db payment.db-wal payment.db-shm .mypy_cache .ruff_cache .pytest_cache
+	rm -rf contracts/opc/node_modules
 	find services bench -name __pycache__ -o -name '*.egg-info' | xargs rm -rf
