@@ -50,7 +50,6 @@ def test_without_any_setting_the_service_is_this() -> None:
         host="127.0.0.1",
         port=5004,
         reuse_port=False,
-        reuse_port=False,
         auth="none",
         database_url=make_url("sqlite:///payment.db"),
         order=Neighbour("http://localhost:5003", "/orders/{order_id}/payment", token=None),
@@ -89,7 +88,6 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         "HOST": "::1",
         "PORT": "1",
         "REUSE_PORT": "true",
-        "REUSE_PORT": "true",
         "AUTH": "none",
         "DATABASE_URL": "sqlite:////data/other.db",
         "ORDER_SERVICE_URL": "https://order.example:8443/api/",
@@ -125,7 +123,6 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
     assert read_settings() == Settings(
         host="::1",
         port=1,
-        reuse_port=True,
         reuse_port=True,
         auth="none",
         database_url=make_url("sqlite:////data/other.db"),
@@ -175,7 +172,6 @@ NO_TOKEN: Values = [
 
 BAD: dict[str, Values] = {
     "PORT": ["", "-1", "65536", "http", "80.5", "nan"],
-    "REUSE_PORT": ["", "maybe", "2"],
     "REUSE_PORT": ["", "maybe", "2", "-1"],
     "AUTH": ["maybe", "None", "no", "0"],
     "DATABASE_URL": [
