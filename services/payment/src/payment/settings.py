@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError
 
 from payment.retry_policy import RetryPolicy
 
+DRIVERS = ("sqlite", "postgresql", "postgresql+psycopg")
 _ROOT = Path(__file__).resolve().parents[4]
 
 
@@ -69,6 +70,21 @@ class Settings:
     log_format: str
 
 
+class _Env(FileAwareEnv):
+    """Notes the files that cannot be read beside all other problems, instead of ending at the first."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.unreadable: dict[str, list[str]] = {}
+
+    def _get_value(self, env_key: str, default: Any) -> Any:
+        try:
+            return super()._get_value(env_key, default)
+        except ValueError:
+            self.unreadable[f"{env_key}_FILE"] = ["names no file of text that can be read"]
+            return default
+
+
 def _is_path_with(placeholder: str) -> Callable[[str], None]:
     def check(path: str) -> None:
         before, found, after = path.partition(f"{{{placeholder}}}")
@@ -96,12 +112,11 @@ def _is_token(token: str | None) -> None:
 def _is_database(url: str) -> None:
     try:
         parsed = make_url(url)
-        dialect = parsed.get_dialect().name if parsed.get_backend_name() == "sqlite" else None
     except (ArgumentError, ValueError):
         raise ValidationError("is not a database URL, for example sqlite:///payment.db") from None
-    if (dialect or parsed.get_backend_name()) not in {"sqlite", "postgresql"}:
-        raise ValidationError(f"{parsed.get_backend_name()} is not supported; use sqlite or postgresql")
-    if dialect == "sqlite":
+    if parsed.drivername not in DRIVERS:
+        raise ValidationError(f"{parsed.drivername} is not supported; use sqlite or postgresql")
+    if parsed.drivername == "sqlite":
         if parsed.host:
             raise ValidationError("names a host; a path begins after three slashes: sqlite:///payment.db")
         file = parsed.database or ":memory:"
@@ -127,15 +142,7 @@ def read_settings() -> Settings:
     Raises:
         SettingsError: names every setting that is wrong.
     """
-    try:
-        return _read_settings()
-    except ValueError as error:  # environs does not defer that a NAME_FILE cannot be read
-        name = re.search(r"\w+_FILE", str(error))
-        raise SettingsError({name[0] if name else "?": [str(error)]}) from None
-
-
-def _read_settings() -> Settings:
-    env = FileAwareEnv(eager=False, strip_whitespace=True)
+    env = _Env(eager=False, strip_whitespace=True)
     positive = Range(min=0, min_inclusive=False, error="must be more than 0")
     counts = Range(min=1, error="must be at least 1")
 
@@ -197,7 +204,7 @@ def _read_settings() -> Settings:
         ),
     }
     database_url = env.str("DATABASE_URL", "sqlite:///payment.db", validate=_is_database)
-    problems: dict[str, Any] = {}
+    problems: dict[str, Any] = dict(env.unreadable)
     try:
         env.seal()
     except EnvValidationError as error:

@@ -155,7 +155,7 @@ def test_an_old_schema_is_refused_with_the_command_to_run(postgres: URL, start: 
     name = f"empty_{uuid4().hex}"
     empty = create_database(postgres, name).render_as_string(hide_password=False)
     service = start("serve", "--no-worker")  # for its way to run a command
-    service.environment["DATABASE_URL"] = empty
+    service.environment |= {"DATABASE_URL": empty, "PORT": "0"}
     for command in ("serve", "worker"):
         refused = service.cli(command)
         assert refused.returncode == 1
