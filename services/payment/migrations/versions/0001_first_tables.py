@@ -83,6 +83,7 @@ def upgrade() -> None:
         sa.Column("last_outcome", sa.Text(), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("not_before_us", sa.BigInteger(), nullable=True),
+        sa.Column("resend_us", sa.BigInteger(), nullable=True),
         sa.Column("is_repeat", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("traceparent", sa.Text(), nullable=True),
         sa.Column("created_us", sa.BigInteger(), nullable=False),

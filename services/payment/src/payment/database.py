@@ -50,7 +50,7 @@ POOL_TIMEOUT_S = 3
 CHANNEL = "payment_outbox"
 LISTEN_PAUSE_S = 1.0
 
-_MIGRATION_LOCK = 7_205_759_403_792_793  # any number that nobody else locks
+_MIGRATION_LOCK = -1  # what is booked has positive numbers
 _log = get_logger()
 
 

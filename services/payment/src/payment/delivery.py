@@ -21,8 +21,10 @@ def send(client: NeighbourClient, claim: Claim) -> Heard:
 
 def child_of(traceparent: str | None) -> str:
     """Return a `traceparent` for a call within the given trace, or in a new one (W3C Trace Context)."""
-    trace_id = traceparent.split("-")[1] if traceparent else secrets.token_hex(16)
-    return f"00-{trace_id}-{secrets.token_hex(8)}-01"
+    if traceparent is None:
+        return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    _, trace_id, _, flags = traceparent.split("-")
+    return f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"
 
 
 def judge(
@@ -44,10 +46,10 @@ def judge(
         dice: a number from 0 to 1, evenly drawn, for the jitter.
         resend_after_us: how long after an attempt without an answer the newest state is told again.
     """
-    resend_us = now_us + resend_after_us if heard.may_come_late else None
+    resend_us = now_us + resend_after_us if heard.may_come_late else claim.resend_us
     unknown_since_us = None
     if heard.outcome is Outcome.DELIVERED:
-        return Settlement(claim, State.DELIVERED, heard.outcome)
+        return Settlement(claim, State.DELIVERED, heard.outcome, resend_us=resend_us)
     if heard.outcome is Outcome.UNKNOWN:
         unknown_since_us = claim.unknown_since_us or now_us
         hopeless = policy.is_unknown_for_good(unknown_since_us, now_us)

@@ -7,8 +7,9 @@ one PUT settles everything that waits for its target. Nothing is ever dropped: a
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import (
@@ -58,6 +59,8 @@ class Claim:
         attempts: failed attempts so far.
         due_since_us: when the retry policy's patience began.
         unknown_since_us: since when the service says it does not know the target.
+        resend_us: until when an earlier attempt without an answer may still be applied; None if there was
+            none. What is delivered before that is told once more then.
     """
 
     id: int
@@ -69,6 +72,7 @@ class Claim:
     created_us: int
     due_since_us: int
     unknown_since_us: int | None
+    resend_us: int | None
     traceparent: str | None
 
 
@@ -79,8 +83,7 @@ class Settlement:
     Attributes:
         state: `waiting` if it is to be tried again at `next_attempt_us`.
         not_before_us: the neighbour asked not to hear of it before (Retry-After).
-        resend_us: when to tell the newest state once more, because this attempt had no answer and may
-            still be applied late; None if it had one.
+        resend_us: see `Claim`; later if this attempt had no answer either.
     """
 
     claim: Claim
@@ -176,9 +179,11 @@ def claim(
     if not taken:
         return []
     carriers = _merge(connection, service, list(taken), now_us)
-    claims = _read_claims(connection, service, carriers)
-    left_by_the_dead = [item for item in claims if taken[item.target_id]]
-    _repeat(connection, left_by_the_dead, now_us, now_us + resend_after_us)
+    claims = [
+        # the PUT of the worker that died may still arrive
+        replace(item, resend_us=now_us + resend_after_us) if taken[item.target_id] else item
+        for item in _read_claims(connection, service, carriers)
+    ]
     release(connection, service, owner, taken.keys() - {item.target_id for item in claims})
     return claims
 
@@ -233,28 +238,56 @@ def _lease(
     return {row.target_id: row.taken_over for row in rows}
 
 
+@dataclass(slots=True)
+class _Group:
+    """What waits for one target, merged: its newest row, and the patience of its oldest."""
+
+    newest: int
+    attempts: int
+    due_since_us: int
+    unknown_since_us: int | None
+    resend_us: int | None
+
+    @classmethod
+    def of(cls, rows: Sequence[Any]) -> "_Group":
+        """Return the group of a target's rows, oldest first."""
+        unknown = [row.unknown_since_us for row in rows if row.unknown_since_us is not None]
+        resend = [row.resend_us for row in rows if row.resend_us is not None]
+        return cls(
+            newest=rows[-1].id,
+            attempts=max(row.attempts for row in rows),
+            due_since_us=min(row.due_since_us for row in rows),
+            unknown_since_us=min(unknown, default=None),
+            resend_us=max(resend, default=None),
+        )
+
+
 def _merge(
     connection: Connection, service: Service, target_ids: Sequence[int], now_us: int
-) -> dict[int, int]:
-    """Let the newest row of each target stand for all; return its id and the attempts it inherits.
+) -> dict[int, _Group]:
+    """Let the newest row of each target stand for all; return what it stands for, by its id.
 
     A repeat that is not due yet stays: it must be sent after the PUT whose answer never came.
     """
     rows = connection.execute(
-        select(_row.id, _row.target_id, _row.attempts)
+        select(
+            _row.id,
+            _row.target_id,
+            _row.attempts,
+            _row.due_since_us,
+            _row.unknown_since_us,
+            _row.resend_us,
+        )
         .where(
             _waiting(service),
             _row.target_id.in_(target_ids),
-            or_(not_(_row.is_repeat), _row.next_attempt_us <= now_us),
+            or_(not_(_row.is_repeat), _row.next_attempt_us <= now_us, _row.last_outcome.is_not(None)),
         )
-        .order_by(_row.id)
+        .order_by(_row.target_id, _row.id)
         .with_for_update(skip_locked=True)  # one that another worker looks at is left for the next time
     ).all()
-    newest = {row.target_id: row.id for row in rows}
-    attempts: dict[int, int] = {}
-    for row in rows:
-        attempts[row.target_id] = max(attempts.get(row.target_id, 0), row.attempts)
-    carriers = {newest[target_id]: most for target_id, most in attempts.items()}
+    groups = [_Group.of(list(of_target)) for _, of_target in groupby(rows, lambda row: row.target_id)]
+    carriers = {group.newest: group for group in groups}
     merged = [{"merged_id": row.id} for row in rows if row.id not in carriers]
     if merged:
         connection.execute(
@@ -266,7 +299,7 @@ def _merge(
     return carriers
 
 
-def _read_claims(connection: Connection, service: Service, carriers: dict[int, int]) -> list[Claim]:
+def _read_claims(connection: Connection, service: Service, carriers: dict[int, _Group]) -> list[Claim]:
     status = _bill_columns if service is Service.ORDER else _newest_payment_column
     rows = connection.execute(
         select(notifications, *status()).where(_row.id.in_(list(carriers))).order_by(_row.id)
@@ -282,10 +315,11 @@ def _read_claims(connection: Connection, service: Service, carriers: dict[int, i
                 if service is Service.ORDER
                 else user_status(row.newest_payment)
             ),
-            attempts=carriers[row.id],
+            attempts=carriers[row.id].attempts,
             created_us=row.created_us,
-            due_since_us=row.due_since_us,
-            unknown_since_us=row.unknown_since_us,
+            due_since_us=carriers[row.id].due_since_us,
+            unknown_since_us=carriers[row.id].unknown_since_us,
+            resend_us=carriers[row.id].resend_us,
             traceparent=row.traceparent,
         )
         for row in rows
@@ -333,7 +367,9 @@ def settle(
             last_outcome=bindparam("new_outcome"),
             last_error=bindparam("new_error"),
             not_before_us=bindparam("new_not_before_us"),
+            due_since_us=bindparam("new_due_since_us"),
             unknown_since_us=bindparam("new_unknown_since_us"),
+            resend_us=bindparam("new_resend_us"),
             settled_us=bindparam("new_settled_us"),
         ),
         [
@@ -346,14 +382,16 @@ def settle(
                 "new_outcome": item.outcome,
                 "new_error": item.error,
                 "new_not_before_us": item.not_before_us,
+                "new_due_since_us": item.claim.due_since_us,
                 "new_unknown_since_us": item.unknown_since_us,
+                "new_resend_us": item.resend_us,
                 "new_settled_us": None if item.state is State.WAITING else now_us,
             }
             for item in settlements
         ],
     )
     for item in settlements:
-        if item.resend_us is not None:
+        if item.state is State.DELIVERED and item.resend_us is not None and item.resend_us > now_us:
             _repeat(connection, [item.claim], now_us, item.resend_us)
     claims = {item.claim.target_id: item.claim for item in settlements}
     kept = release(connection, service, owner, claims)

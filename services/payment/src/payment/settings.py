@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError
 from payment.retry_policy import RetryPolicy
 
 DRIVERS = ("sqlite", "postgresql", "postgresql+psycopg")
+YEAR_S = 366 * 24 * 3600.0
 _ROOT = Path(__file__).resolve().parents[4]
 
 
@@ -143,7 +144,7 @@ def read_settings() -> Settings:
         SettingsError: names every setting that is wrong.
     """
     env = _Env(eager=False, strip_whitespace=True)
-    positive = Range(min=0, min_inclusive=False, error="must be more than 0")
+    positive = Range(min=0, min_inclusive=False, max=YEAR_S, error="must be more than 0 and at most a year")
     counts = Range(min=1, error="must be at least 1")
 
     def neighbour(name: str, url: str, path: str, placeholder: str) -> Neighbour:

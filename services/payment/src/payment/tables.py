@@ -107,6 +107,8 @@ notifications = Table(
     Column("last_error", Text),
     # before this the service does not want to hear of it (Retry-After), even if it is back
     Column("not_before_us", BigInteger),
+    # an attempt had no answer and may be applied late: what is delivered before this is told once more then
+    Column("resend_us", BigInteger),
     # True if this row only tells the newest state once more after an attempt without an answer
     Column("is_repeat", Boolean(create_constraint=False), nullable=False, server_default=text("false")),
     Column("traceparent", Text),

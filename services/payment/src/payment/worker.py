@@ -106,10 +106,10 @@ class Lane:
         deadline_s: float | None = None
         wait_s = 0.0
         while True:
-            self._gather(wait_s)
             if self._stopping.is_set():
                 deadline_s = deadline_s or time.monotonic() + STOP_WITHIN_S
             try:
+                self._gather(wait_s)
                 wait_s = self._turn(_now_us())
             except SQLAlchemyError as error:
                 self._log.error("outbox out of reach", **facts_of(error))

@@ -39,6 +39,7 @@ def claim(
         created_us=now_us - age_us,
         due_since_us=now_us - age_us,
         unknown_since_us=None if unknown_for_us is None else now_us - unknown_for_us,
+        resend_us=None,
         traceparent=TRACE,
     )
 
@@ -177,10 +178,13 @@ def test_an_attempt_that_was_answered_is_not_repeated_for_safety(outcome: Outcom
     assert judged(failed(outcome)).resend_us is None
 
 
-def test_even_a_silence_that_is_the_last_is_followed_by_the_newest_state_once_more() -> None:
-    silent = Heard(Outcome.OUTAGE, "ReadTimeout", may_come_late=True)
-    settlement = judged(silent, claim(attempts=350, age_us=14 * DAY_US))
-    assert (settlement.state, settlement.resend_us) == (State.DEAD, NOW_US + RESEND_AFTER_US)
+def test_a_silence_is_remembered_until_something_is_delivered_after_it() -> None:
+    """What is delivered before `resend_us` is told once more then; a retry after it is that already."""
+    silent = judged(Heard(Outcome.OUTAGE, "ReadTimeout", may_come_late=True), claim())
+    assert silent.resend_us == NOW_US + RESEND_AFTER_US
+    later = replace(claim(), resend_us=silent.resend_us)
+    for heard in (Heard(Outcome.DELIVERED), Heard(Outcome.OUTAGE, "HTTP 500"), Heard(Outcome.REJECTED)):
+        assert judged(heard, later).resend_us == silent.resend_us
 
 
 @bounded

@@ -150,6 +150,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
 
 NO_COUNT: Values = ["", "0", "-1", "1.5", "many", "nan", "inf", "9" * 5000]
 NO_SECONDS: Values = ["", "0", "-1", "soon", "nan", "inf", "-inf", "1e999"]
+NO_SECONDS += [pytest.param("1e12", id="31 thousand years, more than a thread can wait")]
 NO_URL: Values = [
     "",
     "order:5003",

@@ -1,0 +1,163 @@
+"""A primary dies, its synchronous standby takes over: nothing acknowledged is lost, nothing is restarted."""
+
+import threading
+import time
+from collections import Counter
+from contextlib import ExitStack
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+from sqlalchemy import make_url, text
+
+from payment.database import open_database
+from postgres import PostgresServer, create_database
+from processes import Service, Stub, wait_for
+
+pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # for `end`
+
+GUESTS = 8
+ANSWER_WITHIN_S = 15.0
+
+
+class Guest(threading.Thread):
+    """Pays order after order, each with its own key, until it is answered; notes when."""
+
+    def __init__(self, url: str, number: int, done: threading.Event) -> None:
+        super().__init__(daemon=True)
+        self._url = url
+        self._orders = range(number, 1_000_000, GUESTS)
+        self._done = done
+        self.acknowledged: dict[int, int] = {}  # order -> payment
+        self.answered_s: list[float] = []
+        self.answers: Counter[int | str] = Counter()
+
+    def run(self) -> None:
+        """Pay until it is enough, the order in hand to its end."""
+        with httpx.Client(base_url=self._url, timeout=ANSWER_WITHIN_S, trust_env=False) as http:
+            for order_id in self._orders:
+                if self._done.is_set():
+                    return
+                while not self._pay(http, order_id):
+                    time.sleep(0.05)
+
+    def _pay(self, http: httpx.Client, order_id: int) -> bool:
+        try:
+            answer = http.post(
+                "/payments",
+                json={"order_id": order_id, "user_id": order_id, "amount": 20_000},
+                headers={"Idempotency-Key": f"order-{order_id}"},
+            )
+        except httpx.TransportError as error:
+            self.answers[type(error).__name__] += 1
+            return False
+        self.answers[answer.status_code] += 1
+        if answer.status_code == 201:
+            self.acknowledged[order_id] = answer.json()["payment_id"]
+            self.answered_s.append(time.monotonic())
+        return answer.status_code == 201
+
+
+def ask(server: PostgresServer, *statements: str) -> str:
+    """Run statements on a server; return the last one's first value."""
+    with psycopg.connect(server.url.render_as_string(hide_password=False), autocommit=True) as connection:
+        for statement in statements:
+            cursor = connection.execute(statement.encode())
+        row = cursor.fetchone() if cursor.description else None
+    return str(row[0]) if row else ""
+
+
+@pytest.fixture
+def primary(end: ExitStack) -> PostgresServer:
+    """A primary whose commits wait for its standby."""
+    server = PostgresServer("synchronous_standby_names=standby")
+    end.callback(server.remove)
+    return server
+
+
+@pytest.fixture
+def standby(primary: PostgresServer, end: ExitStack) -> PostgresServer:
+    """Its synchronous standby, in step."""
+    server = PostgresServer(standby_of=primary)
+    end.callback(server.remove)
+    in_step = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync' AND state = 'streaming'"
+    wait_for(lambda: ask(primary, in_step) == "1", 20, "the standby is in step")
+    return server
+
+
+@pytest.fixture
+def service(
+    primary: PostgresServer, standby: PostgresServer, order: Stub, user: Stub, end: ExitStack, tmp_path: Path
+) -> Service:
+    """Our service with its worker, over both."""
+    create_database(primary.url, "payment")
+    hosts = "&".join(f"host=127.0.0.1:{server.port}" for server in (primary, standby))
+    url = f"postgresql://postgres@/payment?{hosts}&target_session_attrs=read-write"
+    database = open_database(make_url(url))
+    database.migrate()
+    database.close()
+    environment = {
+        "DATABASE_URL": url,
+        "ORDER_SERVICE_URL": order.url,
+        "USER_SERVICE_URL": user.url,
+        "LEASE_S": "2",
+        "RETRY_INITIAL_S": "0.1",
+    }
+    service = Service(environment, cwd=tmp_path)
+    end.callback(service.kill)
+    return service
+
+
+def take_over(standby: PostgresServer) -> None:
+    """Make the standby the primary, one whose commits wait for nobody (docs/operations.md)."""
+    ask(standby, "ALTER SYSTEM SET synchronous_standby_names = ''", "SELECT pg_reload_conf()")
+    standby.promote()
+
+
+def knows(stub: Stub, order_ids: set[int]) -> bool:
+    return stub.states().keys() >= order_ids
+
+
+def test_a_failover_loses_nothing_and_needs_no_restart(
+    primary: PostgresServer, standby: PostgresServer, service: Service, order: Stub, user: Stub
+) -> None:
+    done = threading.Event()
+    guests = [Guest(service.url, n, done) for n in range(1, GUESTS + 1)]
+    for guest in guests:
+        guest.start()
+
+    def paid() -> int:
+        return sum(len(guest.acknowledged) for guest in guests)
+
+    wait_for(lambda: paid() > 200, 30, "payments before")
+    primary.kill()
+    wait_for(lambda: sum(guest.answers[503] for guest in guests) > GUESTS, 20, "503 meanwhile")
+    take_over(standby)
+    before = paid()
+    wait_for(lambda: paid() > before + 200, 30, "payments after, the service never restarted")
+    done.set()
+    for guest in guests:
+        guest.join(30)
+
+    answers = sum((guest.answers for guest in guests), Counter[int | str]())
+    assert set(answers) == {201, 503}, answers
+    acknowledged = {key: value for guest in guests for key, value in guest.acknowledged.items()}
+    for stub in (order, user):
+        wait_for(partial(knows, stub, set(acknowledged)), 30, f"{stub.name} knows all")
+        assert set(stub.states().values()) == {"paid"}
+
+    database = open_database(make_url(service.environment["DATABASE_URL"]))
+    with database.read() as connection:
+        booked = [tuple(row) for row in connection.execute(text("SELECT order_id, id FROM payments"))]
+        dead = connection.execute(
+            text("SELECT count(*) FROM notifications WHERE state = 'dead'")
+        ).scalar_one()
+    database.close()
+    assert sorted(booked) == sorted(acknowledged.items()), "lost or doubled"
+    assert dead == 0
+    moments_s = sorted(moment_s for guest in guests for moment_s in guest.answered_s)
+    away_s = max(later - earlier for earlier, later in pairwise(moments_s))
+    print(f"without service {away_s:.1f} s, acknowledged {len(acknowledged)}, answers {dict(answers)}")  # noqa: T201  # the figures
