@@ -12,6 +12,8 @@ OPC := contracts/opc/node_modules/.bin/opc
 # Given on the command line, else these; the environment does not change them.
 ORDER_OPENAPI = openapi/order.yaml
 USER_OPENAPI = openapi/user.yaml
+SECONDS = 600
+SEED =
 VERSION = $(or $(shell git rev-parse HEAD),$(error VERSION=… is missing: this is no git checkout))
 BRANCH = $(or $(shell git branch --show-current),$(error BRANCH=… is missing: no branch is checked out))
 ENVIRONMENT = production
@@ -20,11 +22,11 @@ BROKER = $(if $(PACT_BROKER_BASE_URL),PACT_DO_NOT_TRACK=true $(BIN)/pact broker,
 	PACT_BROKER_BASE_URL=… is missing: the address of a Pact Broker))
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check fmt lock clean contracts verify-contracts compare-openapi up down \
+.PHONY: help install run test e2e check fmt lock clean contracts verify-contracts compare-openapi up down chaos \
 	pact-publish can-i-deploy record-deployment
 
 help: ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed ## .venv with everything, the payment program included
 
@@ -52,6 +54,13 @@ down: ## end the stack; VOLUMES=1 also forgets the payments
 
 test: check $(OPC) ## everything that a change must pass
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+e2e: install ## the Docker stack under restarts, kills and replicas; needs a Docker engine and ten minutes
+	$(BIN)/python -m pytest tests/e2e -p no:xdist -q
+
+chaos: install ## [SECONDS=600 SEED=…] kill and break everything under load; is every promise kept?
+	@PYTHONPATH=services/payment/tests $(BIN)/python tests/chaos/chaos.py \
+		--seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 contracts: install ## regenerate contracts/*.json from the consumer interactions
 	rm -rf contracts/.new && mkdir contracts/.new
@@ -90,7 +99,7 @@ record-deployment: install ## PACT_BROKER_BASE_URL=… [ENVIRONMENT=production] 
 check: install ## lint, format, types, import rules
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet . || { echo "run: make fmt" >&2; exit 1; }
-	$(BIN)/mypy services/payment/src services/payment/tests services/run.py contracts
+	$(BIN)/mypy services/payment/src services/payment/tests services/run.py contracts tests
 	for stub in $(STUBS); do $(BIN)/mypy $$stub || exit 1; done
 	$(BIN)/mypy bench
 	$(BIN)/lint-imports

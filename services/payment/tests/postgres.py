@@ -73,14 +73,18 @@ class PostgresServer:
         """Stop it: `smart`, `fast` or `immediate` (a crash that it recovers from)."""
         self._run("pg_ctl", "-D", str(self.data), "-w", "-m", how, "stop", check=False)
 
-    def kill(self) -> None:
-        """SIGKILL the postmaster and every process of it."""
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the postmaster and every process of it."""
         pid = int((self.data / "postmaster.pid").read_text().split()[0])
         children = subprocess.run(
             ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False
         ).stdout.split()
         for process in (str(pid), *children):
-            subprocess.run(["kill", f"-{int(signal.SIGKILL)}", process], check=False, capture_output=True)
+            subprocess.run(["kill", f"-{int(number)}", process], check=False, capture_output=True)
+
+    def kill(self) -> None:
+        """SIGKILL the postmaster and every process of it."""
+        self.send(signal.SIGKILL)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def promote(self) -> None:

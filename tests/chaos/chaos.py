@@ -1,0 +1,509 @@
+"""The promise under chaos: guests pay while processes and PostgreSQL are killed and the neighbours misbehave.
+
+`make chaos SECONDS=600 SEED=…` runs the real thing on this machine: a PostgreSQL server, both stubs, two API
+processes, two workers. In the end every 201 must be booked exactly once, and both neighbours must know the
+newest state of everything. The same seed draws the same decisions; what they hit is up to the moment.
+"""
+# ruff: noqa: T201 - it talks to a person on a terminal
+
+import argparse
+import logging
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+from sqlalchemy import Connection, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from payment import outbox
+from payment.database import Database, open_database
+from payment.notifications import Notification
+from payment.notifications import Service as Neighbour
+from postgres import PostgresServer, create_database
+from processes import Service, Stub, wait_for
+
+GUESTS = 6
+GUEST_PAUSE_S = 0.2
+WALK_IN = 999_999
+"""The user id that half of the guests share."""
+
+BLOWS_S = {"api": (6.0, 2.0), "worker": (5.0, 2.0), "postgresql": (25.0, 2.0), "freeze": (10.0, 6.0)}
+"""How long there is peace on average between two blows of a kind, and how long one lasts at most.
+
+The first three are killed and started again. A worker that freezes outlives its leases, then goes on.
+"""
+
+SETTINGS = {
+    "POLL_INTERVAL_S": "0.2",
+    "LEASE_S": "2",
+    "READ_TIMEOUT_S": "1",
+    "RESEND_AFTER_S": "5",  # longer than the longest hang of FAULTS
+    "RETRY_INITIAL_S": "0.1",
+    "RETRY_MAX_S": "2",
+    "CIRCUIT_PROBE_MAX_S": "0.5",
+}
+
+# The few that hang are applied late, after what was sent later: an older state over a newer one.
+FEW_HANG: dict[str, Any] = {"hang_s": 4, "apply": "after", "times": 20}
+FAULTS: Sequence[dict[str, Any]] = (
+    FEW_HANG,
+    FEW_HANG,
+    FEW_HANG,
+    FEW_HANG | {"slow_ms": 100},
+    {"hang_s": 3, "apply": "before"},
+    {"hang_s": 0.5, "apply": "after"},
+    {"answer": 500},
+    {"answer": 503, "retry_after_s": 1},
+    {"answer": 502, "body": "<h1>Bad Gateway</h1>"},
+    {"answer": 404, "body": '{"error": "tidak ditemukan"}'},  # not yet known there
+    {"drop": "before"},
+    {"drop": "after"},
+    {"away_s": 2},
+)
+FAULT_MAX_S = 3.0
+
+ANSWER_WITHIN_S = 15.0
+"""No POST may keep a guest waiting longer, whatever is dead; a lost connection is an end too."""
+
+END_WITHIN_S = 120.0
+"""How long it may take, once all is well, until guests have their 201 and both neighbours their news."""
+
+
+@dataclass
+class Ledger:
+    """What the guests know, from outside: to be compared with what the database knows."""
+
+    acknowledged: dict[int, int] = field(default_factory=dict)
+    """The payment that a 201 named, by order."""
+    answers: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    """Answers that must not be."""
+    slowest_s: float = 0.0
+
+
+class Agent(threading.Thread):
+    """Does something over and over until it is told to finish."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._done = threading.Event()
+
+    def finish(self) -> None:
+        """Begin nothing new; what is in hand comes to its end."""
+        self._done.set()
+
+
+class Guest(Agent):
+    """A restaurant's back end: pays order after order, each with its own key, until it is answered.
+
+    Sometimes it clicks twice, sometimes it pays a second time without a key, sometimes the state of one of
+    its payments changes later.
+    """
+
+    def __init__(self, number: int, seed: int, apis: Sequence[Service], database: Database) -> None:
+        super().__init__(f"guest-{number}")
+        self._dice = random.Random(f"{seed}-guest-{number}")
+        self._apis = apis
+        self._database = database
+        self._orders = iter(range(number, WALK_IN, GUESTS))
+        self._is_walk_in = number % 2 == 0
+        self.ledger = Ledger()
+        self.changes = 0
+
+    def run(self) -> None:
+        """Pay until it is enough."""
+        with (
+            httpx.Client(timeout=ANSWER_WITHIN_S, trust_env=False) as http,
+            ThreadPoolExecutor(2) as clicks,
+        ):
+            while not self._done.is_set():
+                order_id = next(self._orders)
+                user_id = WALK_IN if self._is_walk_in else order_id
+                pay = partial(self._pay, http, order_id, user_id)
+                # drawn here, as threads that draw would make the seed worthless
+                ways = [self._dice.randrange(len(self._apis)) for _ in range(2)]
+                if self._dice.random() < 0.2:
+                    list(clicks.map(pay, ways))
+                else:
+                    pay(ways[0])
+                if self._dice.random() < 0.2:
+                    self._pay_again(http, order_id, user_id)
+                if self._dice.random() < 0.5:
+                    self._change(self._dice.choice(list(self.ledger.acknowledged)[-20:]))
+                self._done.wait(self._dice.uniform(0, GUEST_PAUSE_S))
+
+    def _pay(self, http: httpx.Client, order_id: int, user_id: int, way: int) -> None:
+        """Pay with the order's key until there is a 201, over the other process after each failure."""
+        while True:
+            answer = self._post(http, way, order_id, user_id, {"Idempotency-Key": f"order-{order_id}"})
+            if answer is not None and answer.status_code == 201:
+                payment_id: int = answer.json()["payment_id"]
+                if self.ledger.acknowledged.setdefault(order_id, payment_id) != payment_id:
+                    self.ledger.wrong.append(f"order {order_id}: two payments were acknowledged")
+                return
+            if answer is not None and answer.status_code != 503:
+                self.ledger.wrong.append(f"order {order_id}: {answer.status_code} {answer.text}")
+                return
+            way += 1
+            time.sleep(0.05)
+
+    def _pay_again(self, http: httpx.Client, order_id: int, user_id: int) -> None:
+        """Pay an order that is paid, without a key: refused, however often its connection is lost."""
+        way = self._dice.randrange(len(self._apis))
+        while True:
+            answer = self._post(http, way, order_id, user_id, {})
+            if answer is not None and answer.status_code != 503:
+                if answer.status_code != 409:
+                    self.ledger.wrong.append(f"order {order_id} again: {answer.status_code} {answer.text}")
+                return
+            way += 1
+            time.sleep(0.05)
+
+    def _post(
+        self, http: httpx.Client, way: int, order_id: int, user_id: int, headers: dict[str, str]
+    ) -> httpx.Response | None:
+        """Return the answer, None if the connection was lost or refused."""
+        url = self._apis[way % len(self._apis)].url
+        body = {"order_id": order_id, "user_id": user_id, "amount": 1_000 * (order_id % 90 + 10)}
+        began_s = time.monotonic()
+        answer = None
+        try:
+            answer = http.post(f"{url}/payments", json=body, headers=headers)
+        except httpx.TimeoutException as error:
+            self.ledger.wrong.append(f"order {order_id}: no answer in {ANSWER_WITHIN_S} s: {error!r}")
+        except httpx.TransportError:
+            self.ledger.answers["connection lost"] += 1
+        else:
+            self.ledger.answers[str(answer.status_code)] += 1
+            self.ledger.slowest_s = max(self.ledger.slowest_s, time.monotonic() - began_s)
+        return answer
+
+    def _change(self, order_id: int) -> None:
+        """Change a payment behind the API, as a later settlement does: what it was told is old news then."""
+        try:
+            with self._database.write() as connection:
+                change(connection, order_id)
+            self.changes += 1
+        except SQLAlchemyError:
+            pass  # the database was killed; whether it was committed shows in the end
+
+
+def change(connection: Connection, order_id: int) -> None:
+    """Make a paid payment failed or a failed one paid, its bill accordingly; both neighbours shall hear."""
+    payment = connection.execute(
+        text(
+            "UPDATE payments SET status = CASE status WHEN 'paid' THEN 'failed' ELSE 'paid' END"
+            " WHERE order_id = :order_id RETURNING id, user_id, status"
+        ),
+        {"order_id": order_id},
+    ).one()
+    connection.execute(
+        text(
+            "UPDATE bills SET paid = CASE :status WHEN 'paid' THEN total ELSE 0 END"
+            " WHERE order_id = :order_id"
+        ),
+        {"order_id": order_id, "status": payment.status},
+    )
+    news = [
+        Notification(Neighbour.ORDER, order_id, payment.id, None),
+        Notification(Neighbour.USER, payment.user_id, payment.id, None),
+    ]
+    outbox.enqueue(connection, news, time.time_ns() // 1000)
+
+
+class Victim(NamedTuple):
+    """What can be struck down, and raised again; `lives` is False if it fell by itself."""
+
+    strike: Callable[[], None]
+    raise_again: Callable[[], None]
+    lives: Callable[[], bool]
+
+
+class Striker(Agent):
+    """Strikes one of its victims down at random moments and raises it again, as a supervisor does.
+
+    Args:
+        kind: a key of `BLOWS_S`.
+        victims: what it strikes.
+        seconds: how long the whole run takes; a short one gets its blows too.
+        dice: decides when and whom.
+    """
+
+    def __init__(self, kind: str, victims: Sequence[Victim], seconds: float, dice: random.Random) -> None:
+        super().__init__(f"striker-{kind}")
+        self._victims = victims
+        self._dice = dice
+        peace_s, self._away_max_s = BLOWS_S[kind]
+        self._peace_s = min(peace_s, seconds / 5)
+        self.blows = 0
+
+    def run(self) -> None:
+        """Strike and raise."""
+        while not self._done.wait(self._dice.uniform(0.2, 1.8) * self._peace_s):
+            victim = self._dice.choice(self._victims)
+            if not victim.lives():
+                raise RuntimeError(f"{self.name}: the victim had ended by itself")
+            victim.strike()
+            self.blows += 1
+            self._done.wait(self._dice.uniform(0, self._away_max_s))
+            victim.raise_again()
+
+
+class Mischief(Agent):
+    """Lets one neighbour misbehave in one way after another, with pauses."""
+
+    def __init__(self, stub: Stub, dice: random.Random) -> None:
+        super().__init__(f"mischief-{stub.name}")
+        self._stub = stub
+        self._dice = dice
+        self.faults = 0
+
+    def run(self) -> None:
+        """Misbehave, now and then."""
+        while not self._done.wait(self._dice.uniform(0.5, 5)):
+            fault = self._dice.choice(FAULTS)
+            self._stub.fault(**fault)
+            self.faults += 1
+            lasts_s = self._dice.uniform(0.2, FAULT_MAX_S)
+            # to be well lets all go on that hangs, so those that shall be late need their time
+            self._done.wait(lasts_s + fault["hang_s"] if "times" in fault else lasts_s)
+            wait_for(self._heal, what=f"{self._stub.name} is well")
+
+    def _heal(self) -> bool:
+        try:
+            self._stub.heal()
+        except httpx.TransportError:  # it is away
+            return False
+        return True
+
+
+def until_started(start: Callable[[], None], clean_up: Callable[[], None] = lambda: None) -> None:
+    """Start it, again and again while what it needs is dead too."""
+    deadline_s = time.monotonic() + 60
+    while True:
+        try:
+            start()
+        except (pytest.fail.Exception, RuntimeError):
+            clean_up()
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.2)
+        else:
+            return
+
+
+def send(service: Service, number: signal.Signals) -> None:
+    """Send a signal to whatever process the service is now."""
+    service.process.popen.send_signal(number)
+
+
+def lives(service: Service) -> bool:
+    """Say whether the service's process has not ended."""
+    return service.process.popen.poll() is None
+
+
+def always() -> bool:
+    """Say yes."""
+    return True
+
+
+class Stack:
+    """Everything that runs."""
+
+    def __init__(self, end: ExitStack) -> None:
+        folder = Path(end.enter_context(tempfile.TemporaryDirectory(prefix="payment-chaos-")))
+        self.postgres = PostgresServer()
+        end.callback(self.postgres.remove)
+        url = create_database(self.postgres.url, "payment").render_as_string(hide_password=False)
+        self.database = open_database(make_url(url))
+        end.callback(self.database.close)
+        self.database.migrate()
+        self.stubs = [Stub("order"), Stub("user")]
+        for stub in self.stubs:
+            end.callback(stub.kill)
+        self._environment = SETTINGS | {
+            "DATABASE_URL": url,
+            "ORDER_SERVICE_URL": self.stubs[0].url,
+            "USER_SERVICE_URL": self.stubs[1].url,
+        }
+        self.apis = [self._service(end, folder, "serve", "--no-worker") for _ in range(2)]
+        self.workers = [self._service(end, folder, "worker") for _ in range(2)]
+
+    def _service(self, end: ExitStack, folder: Path, *arguments: str) -> Service:
+        service = Service(self._environment, *arguments, cwd=folder)
+        end.callback(service.kill)
+        return service
+
+    def victims(self, kind: str) -> list[Victim]:
+        """Return what a kind of blow may strike."""
+        if kind == "postgresql":
+            start = partial(until_started, self.postgres.start)
+            return [Victim(self.postgres.kill, start, always)]
+        if kind == "freeze":
+            return [
+                Victim(partial(send, service, signal.SIGSTOP), partial(send, service, signal.SIGCONT), always)
+                for service in self.workers
+            ]
+        return [
+            Victim(service.kill, partial(until_started, service.start, service.kill), partial(lives, service))
+            for service in (self.apis if kind == "api" else self.workers)
+        ]
+
+    def settled(self) -> bool:
+        """Say whether nothing is to be told any more and nobody is telling."""
+        with self.database.read() as connection:
+            left = connection.execute(
+                text(
+                    "SELECT (SELECT count(*) FROM notifications WHERE state = 'waiting')"
+                    " + (SELECT count(*) FROM leases)"
+                )
+            ).scalar_one()
+        return bool(left == 0)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How many payments there are, and what must not be: all of it is 0."""
+
+    payments: int
+    lost: int
+    doubled: int
+    overpaid: int
+    dead: int
+    stale: int
+    wrong: int
+
+    @property
+    def is_good(self) -> bool:
+        """Say whether the promise was kept."""
+        return not (self.lost or self.doubled or self.overpaid or self.dead or self.stale or self.wrong)
+
+
+def judge(stack: Stack, ledgers: Sequence[Ledger]) -> Verdict:
+    """Compare what the guests, the database and the neighbours know."""
+    acknowledged = {order_id: paid for ledger in ledgers for order_id, paid in ledger.acknowledged.items()}
+    with stack.database.read() as connection:
+
+        def rows(query: str) -> list[tuple[Any, ...]]:
+            return [tuple(row) for row in connection.execute(text(query))]
+
+        booked = rows("SELECT order_id, id FROM payments")
+        overpaid = rows(
+            "SELECT order_id FROM bills LEFT JOIN (SELECT order_id, sum(amount) AS paid FROM payments"
+            " WHERE status = 'paid' GROUP BY order_id) AS sums USING (order_id)"
+            " WHERE coalesce(sums.paid, 0) > total OR coalesce(sums.paid, 0) <> bills.paid"
+        )
+        dead = rows("SELECT id FROM notifications WHERE state = 'dead'")
+        newest = {
+            "order": dict(
+                rows(
+                    "SELECT order_id, CASE WHEN paid >= total THEN 'paid'"
+                    " WHEN paid + pending > 0 THEN 'pending' ELSE 'failed' END FROM bills"
+                )
+            ),
+            "user": dict(
+                rows("SELECT DISTINCT ON (user_id) user_id, status FROM payments ORDER BY user_id, id DESC")
+            ),
+        }
+    stale = 0
+    for stub in stack.stubs:
+        known = stub.states()
+        for target_id in newest[stub.name].keys() | known.keys():
+            expected, told = newest[stub.name].get(target_id), known.get(target_id)
+            if expected != told:
+                stale += 1
+                print(f"stale: {stub.name} {target_id} is {expected}, was told {told}", file=sys.stderr)
+    wrong = [line for ledger in ledgers for line in ledger.wrong]
+    print("\n".join(wrong), end="\n" if wrong else "", file=sys.stderr)
+    return Verdict(
+        payments=len(booked),
+        lost=len(acknowledged.items() - set(booked)),
+        doubled=len(set(booked) - acknowledged.items()),
+        overpaid=len(overpaid),
+        dead=len(dead),
+        stale=stale,
+        wrong=len(wrong),
+    )
+
+
+def run(seconds: float, seed: int) -> bool:
+    """Let chaos reign for so long; print one line of figures and return whether the promise was kept."""
+    with ExitStack() as end:
+        stack = Stack(end)
+        guests = [Guest(n, seed, stack.apis, stack.database) for n in range(1, GUESTS + 1)]
+        strikers = {
+            kind: Striker(kind, stack.victims(kind), seconds, random.Random(f"{seed}-{kind}"))
+            for kind in BLOWS_S
+        }
+        mischiefs = [Mischief(stub, random.Random(f"{seed}-{stub.name}")) for stub in stack.stubs]
+        agents: list[Agent] = [*strikers.values(), *mischiefs, *guests]
+        began_s = time.monotonic()
+        for agent in agents:
+            agent.start()
+        while (left_s := began_s + seconds - time.monotonic()) > 0:
+            time.sleep(min(left_s, 0.5))
+            if fallen := [agent.name for agent in agents if not agent.is_alive()]:
+                print(f"fell: {', '.join(fallen)}; see above", file=sys.stderr)
+                return False
+        for some in (agents[:-GUESTS], guests):  # guests get their 201 at the latest when all is well
+            for agent in some:
+                agent.finish()
+            for agent in some:
+                agent.join(END_WITHIN_S)
+        if stuck := [agent.name for agent in agents if agent.is_alive()]:
+            print(f"stuck: {', '.join(stuck)}", file=sys.stderr)
+            return False
+        wait_for(stack.settled, END_WITHIN_S, "nothing is to be told any more")
+        ledgers = [guest.ledger for guest in guests]
+        verdict = judge(stack, ledgers)
+        answers = sum((ledger.answers for ledger in ledgers), Counter[str]())
+        figures: dict[str, Any] = {
+            "seconds": round(time.monotonic() - began_s),
+            "payments": verdict.payments,
+            "changes": sum(guest.changes for guest in guests),
+            **{
+                "freezes" if kind == "freeze" else f"kills_{kind}": striker.blows
+                for kind, striker in strikers.items()
+            },
+            "faults": sum(mischief.faults for mischief in mischiefs),
+            "puts": sum(len(stub.received()) for stub in stack.stubs),
+            **{f"answers_{kind.replace(' ', '_')}": count for kind, count in sorted(answers.items())},
+            "slowest_s": round(max(ledger.slowest_s for ledger in ledgers), 1),
+            "lost": verdict.lost,
+            "doubled": verdict.doubled,
+            "overpaid": verdict.overpaid,
+            "dead": verdict.dead,
+            "stale": verdict.stale,
+            "wrong_answers": verdict.wrong,
+        }
+        print(" ".join(f"{name}={value}" for name, value in figures.items()))
+    return verdict.is_good
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description="kill, break, and see whether every promise is kept")
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seed", type=int, default=None, help="repeats the decisions of a run")
+    arguments = parser.parse_args()
+    seed = random.randrange(2**32) if arguments.seed is None else arguments.seed
+    print(f"SEED={seed}", flush=True)
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # that connections are lost is no news here
+    return 0 if run(arguments.seconds, seed) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
