@@ -108,6 +108,10 @@ class NeighbourClient:
             )
         except _NO_ANSWER as error:
             return Heard(Outcome.OUTAGE, _in_words(error), may_come_late=not _was_never_sent(error))
+        if response.status_code < HTTPStatus.OK:
+            # interim (102, 103): the real answer would be read as the next call's, so the connection goes
+            self._of_thread.session = None
+            return Heard(Outcome.OUTAGE, f"HTTP {response.status_code}, interim", may_come_late=True)
         return self._judge(response, body)
 
     def read(self, target_id: int) -> Seen:
@@ -148,7 +152,12 @@ class NeighbourClient:
             **request,
         )
         with response:
-            return response, response.raw.read(ANSWER_MAX_BYTES, decode_content=True)
+            try:
+                return response, response.raw.read(ANSWER_MAX_BYTES, decode_content=True)
+            except _NO_ANSWER:
+                if not response.ok:
+                    raise
+                return response, b""  # it said yes; what else it says does not matter
 
     def _judge(self, response: requests.Response, body: bytes) -> Heard:
         status = response.status_code
@@ -177,6 +186,8 @@ class NeighbourClient:
         if session is None:
             session = self._of_thread.session = requests.Session()
             session.trust_env = False
+            # not followed, and not looked into either: requests would read its body without a limit
+            session.get_redirect_target = lambda _: None  # type: ignore[method-assign,assignment]
             session.headers.update(self._headers)
             session.cookies.set_policy(_NoCookies())
             for scheme in ("http://", "https://"):
@@ -271,7 +282,7 @@ def _in_words(error: Exception) -> str:
     reason = error.args[0] if error.args else error
     if isinstance(reason, MaxRetryError) and reason.reason is not None:
         reason = reason.reason
-    return f"{type(error).__name__}: {reason}"[:ERROR_MAX_CHARS]
+    return _printable(f"{type(error).__name__}: {reason}")
 
 
 def _object(response: requests.Response, body: bytes) -> dict[str, Any] | None:
@@ -294,9 +305,14 @@ def _own_error(response: requests.Response, body: bytes) -> str | None:
 def _said(response: requests.Response, body: bytes) -> str:
     """Return the neighbour's own words, shortened to one line."""
     if response.is_redirect:
-        return f"redirect to {response.headers.get('Location')}, not followed"[:ERROR_MAX_CHARS]
+        return _printable(f"redirect to {response.headers.get('Location')}, not followed")
     own = _own_error(response, body)
-    return " ".join((own or response.reason or "").split())[:ERROR_MAX_CHARS]
+    return _printable(" ".join((own or response.reason or "").split()))
+
+
+def _printable(text: str) -> str:
+    """Return text that every database, log and terminal takes, shortened."""
+    return "".join(char if char.isprintable() else "?" for char in text[:ERROR_MAX_CHARS])
 
 
 def _retry_after_s(value: str | None) -> float | None:
@@ -307,5 +323,5 @@ def _retry_after_s(value: str | None) -> float | None:
         return float(value[:9])
     try:
         return (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

@@ -7,7 +7,7 @@ one PUT settles everything that waits for its target. Nothing is ever dropped: a
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 from typing import Any
@@ -179,11 +179,15 @@ def claim(
     if not taken:
         return []
     carriers = _merge(connection, service, list(taken), now_us)
-    claims = [
-        # the PUT of the worker that died may still arrive
-        replace(item, resend_us=now_us + resend_after_us) if taken[item.target_id] else item
-        for item in _read_claims(connection, service, carriers)
-    ]
+    claims = _read_claims(connection, service, carriers)
+    left_by_the_dead = [item.id for item in claims if taken[item.target_id]]
+    if left_by_the_dead:  # their PUTs may still arrive, whoever tells next
+        connection.execute(
+            update(notifications)
+            .where(_row.id.in_(left_by_the_dead))
+            .values(resend_us=now_us + resend_after_us)
+        )
+        claims = _read_claims(connection, service, carriers)
     release(connection, service, owner, taken.keys() - {item.target_id for item in claims})
     return claims
 
@@ -194,7 +198,8 @@ def _due_targets(
     rows = connection.execute(
         select(_row.target_id)
         .where(_claimable(service, now_us, probing=probing))
-        .order_by(_row.next_attempt_us, _row.id)
+        # a probe is rather news that was never tried than what has failed before: that may be its own fault
+        .order_by(*([_row.last_outcome.is_not(None)] if probing else []), _row.next_attempt_us, _row.id)
         .limit(limit * 4)  # several rows may wait for one target
         .with_for_update(skip_locked=True)  # what another worker is claiming; SQLite has one at a time
     ).scalars()
@@ -240,7 +245,7 @@ def _lease(
 
 @dataclass(slots=True)
 class _Group:
-    """What waits for one target, merged: its newest row, and the patience of its oldest."""
+    """What waits for one target, merged into its newest row."""
 
     newest: int
     attempts: int
@@ -256,7 +261,7 @@ class _Group:
         return cls(
             newest=rows[-1].id,
             attempts=max(row.attempts for row in rows),
-            due_since_us=min(row.due_since_us for row in rows),
+            due_since_us=max(row.due_since_us for row in rows),  # fresh news has all its patience
             unknown_since_us=min(unknown, default=None),
             resend_us=max(resend, default=None),
         )
@@ -319,7 +324,7 @@ def _read_claims(connection: Connection, service: Service, carriers: dict[int, _
             created_us=row.created_us,
             due_since_us=carriers[row.id].due_since_us,
             unknown_since_us=carriers[row.id].unknown_since_us,
-            resend_us=carriers[row.id].resend_us,
+            resend_us=max((us for us in (row.resend_us, carriers[row.id].resend_us) if us), default=None),
             traceparent=row.traceparent,
         )
         for row in rows
@@ -393,11 +398,11 @@ def settle(
     for item in settlements:
         if item.state is State.DELIVERED and item.resend_us is not None and item.resend_us > now_us:
             _repeat(connection, [item.claim], now_us, item.resend_us)
-    claims = {item.claim.target_id: item.claim for item in settlements}
-    kept = release(connection, service, owner, claims)
-    # Whoever took our lease may have told newer news before our PUT arrived: tell the newest again.
-    lost = [item for target_id, item in claims.items() if target_id not in kept]
-    _repeat(connection, lost, now_us, now_us)
+    kept = release(connection, service, owner, [item.claim.target_id for item in settlements])
+    for item in settlements:
+        if item.claim.target_id not in kept:
+            # Whoever took our lease may have told newer news before our PUT arrived: tell the newest again.
+            _repeat(connection, [item.claim], now_us, max(item.resend_us or now_us, now_us))
 
 
 def _repeat(connection: Connection, claims: Sequence[Claim], now_us: int, resend_us: int) -> None:
@@ -413,7 +418,14 @@ def _repeat(connection: Connection, claims: Sequence[Claim], now_us: int, resend
     )
     postponed = set(
         connection.execute(
-            update(notifications).where(waiting).values(next_attempt_us=resend_us).returning(_row.target_id)
+            update(notifications)
+            .where(waiting)
+            .values(
+                next_attempt_us=case(
+                    (_row.next_attempt_us > resend_us, _row.next_attempt_us), else_=resend_us
+                )
+            )
+            .returning(_row.target_id)
         ).scalars()
     )
     rows = [

@@ -1,5 +1,7 @@
 """The use cases: pay, and read a payment."""
 
+import asyncio
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +21,9 @@ from payment.logs import facts_of, get_logger
 from payment.tables import WHOLE_NUMBER_MAX, bills, idempotency_keys, payments
 
 Result = TypeVar("Result")
+
+DATABASE_TIMEOUT_S = 8.0
+"""The longest a batch or a read may take; its own time-outs do not bound a server that has frozen."""
 
 CONFLICTS_MAX = 3
 """How often a batch is tried that the database ended for the sake of another transaction."""
@@ -169,29 +174,33 @@ class Ledger:
         return await self._read(schema_revision)
 
     async def close(self) -> None:
-        """Write what waits."""
-        await self._group.drain()
+        """Write what waits, if the database lets us."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DATABASE_TIMEOUT_S):
+                await self._group.drain()
 
     async def _read(self, query: Callable[[Connection], Result]) -> Result:
         try:
-            return await self._database.run_read(query)
-        except SQLAlchemyError as error:
+            async with asyncio.timeout(DATABASE_TIMEOUT_S):
+                return await self._database.run_read(query)
+        except (SQLAlchemyError, TimeoutError) as error:
             _log.error("read failed", **facts_of(error))
             raise Unavailable from error
 
     async def _write(self, batch: Sequence[PaymentRequest]) -> list[Outcome]:
         for _ in range(CONFLICTS_MAX):
             try:
-                outcomes = await self._database.run_write(
-                    lambda connection: book(connection, batch, now_us=time.time_ns() // 1000)
-                )
+                async with asyncio.timeout(DATABASE_TIMEOUT_S):
+                    outcomes = await self._database.run_write(
+                        lambda connection: book(connection, batch, now_us=time.time_ns() // 1000)
+                    )
             except IntegrityError as error:
                 # The database refused a row that the rules let through. It must fail alone.
                 if len(batch) > 1:
                     return [outcome for request in batch for outcome in await self._write([request])]
                 _log.error("the database refused a payment", order_id=batch[0].order_id, **facts_of(error))
                 return [Unexpected()]
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, TimeoutError) as error:
                 if is_conflict(error):
                     continue
                 # Nobody knows whether it was committed, so nobody is told 201 and nothing is tried again

@@ -22,6 +22,7 @@ from payment.messages import choose_language, words_of
 JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
 PATH_MAX_CHARS = 200
+ACCEPT_MAX_CHARS = 1024
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +87,8 @@ def reply_to(error: PaymentError, *, accept: str | None = None, accept_language:
 
 
 def _content_type(accept: str | None) -> str:
+    if accept and len(accept) > ACCEPT_MAX_CHARS:
+        accept = None  # parsing takes time that grows with the square of its length
     wanted = parse_accept_header(accept, MIMEAccept)
     # a bare */* is content with either, so the plain shape comes first
     return str(wanted.best_match([JSON, PROBLEM_JSON], default=JSON))

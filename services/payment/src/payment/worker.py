@@ -106,10 +106,10 @@ class Lane:
         deadline_s: float | None = None
         wait_s = 0.0
         while True:
-            if self._stopping.is_set():
-                deadline_s = deadline_s or time.monotonic() + STOP_WITHIN_S
             try:
                 self._gather(wait_s)
+                if self._stopping.is_set():
+                    deadline_s = deadline_s or time.monotonic() + STOP_WITHIN_S
                 wait_s = self._turn(_now_us())
             except SQLAlchemyError as error:
                 self._log.error("outbox out of reach", **facts_of(error))
@@ -128,13 +128,12 @@ class Lane:
         """Wait for something in the inbox, then take all that is there."""
         try:
             item = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
-            self._woken = False  # before the rest is taken: a later wake must come through
             while True:
                 if item is not None:
                     self._ended.append(item)
                 item = self._inbox.get_nowait()
         except queue.Empty:
-            pass
+            self._woken = False  # the database is read after this, so no wake is lost
 
     def _turn(self, now_us: int) -> float:
         """Settle what ended, claim what is due, hand it to the senders.

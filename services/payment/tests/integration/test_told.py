@@ -134,6 +134,17 @@ def test_a_passing_failure_is_tried_again(start: Start, order: Stub) -> None:
         assert (row["attempts"], row["state"], row["last_error"]) == (attempts, "delivered", None)
 
 
+def test_what_a_neighbour_says_in_odd_characters_does_not_stop_its_lane(start: Start, order: Stub) -> None:
+    """Half a surrogate pair, NUL, ESC: no database, log or terminal is to get them."""
+    service = start()
+    order.fault(answer=400, body='{"error": "\\ud83d\\u0000\\u001b[2J"}', ids=[1])
+    service.pay(1)
+    service.pay(2)
+    told(order, 2)
+    row = next(row for row in settled(service, 4) if row["target_id"] == 1 and row["service"] == "order")
+    assert (row["state"], row["last_error"]) == ("dead", "HTTP 400 ???[2J")
+
+
 def test_retry_after_is_honoured(start: Start, order: Stub) -> None:
     service = start()
     order.fault(answer=503, times=1, retry_after_s=2)
