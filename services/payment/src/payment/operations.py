@@ -75,8 +75,11 @@ class Docs(SwaggerUIMiddleware):
         """Serve /docs and /openapi.json, pass everything else on."""
         if scope["type"] == "http" and not scope["path"].startswith(("/docs", "/openapi.")):
             await self.app(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
+            return
+        if scope["type"] == "http":  # a wrong Range would be refused in plain text; these files are small
+            headers = [header for header in scope["headers"] if header[0] != b"range"]
+            scope = {**scope, "headers": headers}
+        await super().__call__(scope, receive, send)
 
 
 class Routes(AbstractRoutingAPI[str]):

@@ -1,5 +1,6 @@
 """Every error becomes one answer here: JSON, in the caller's language, RFC 9457 on request."""
 
+import asyncio
 import json
 import logging
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from payment.errors import (
     MethodNotAllowed,
     PaymentError,
     RouteNotFound,
+    Unavailable,
     Unexpected,
 )
 from payment.messages import choose_language, words_of
@@ -114,6 +116,10 @@ class Problems:
 
         try:
             await self._app(scope, receive, note_start)
+        except asyncio.CancelledError:  # the server ends and waits no longer
+            if not has_started:
+                await self._reply_to(Unavailable(), scope).send(send)
+            raise
         except Exception as error:  # the last resort of every request
             if has_started:
                 raise
