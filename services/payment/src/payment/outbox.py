@@ -301,6 +301,18 @@ def _merge(
             .values(state=State.SUPERSEDED, settled_us=now_us),
             merged,
         )
+    inherited = [
+        {"carrier_id": group.newest, "inherited_us": group.resend_us}
+        for group in groups
+        if group.resend_us is not None
+    ]
+    if inherited:  # on the row, not only in memory: a claim may be given back unsent
+        connection.execute(
+            update(notifications)
+            .where(_row.id == bindparam("carrier_id"))
+            .values(resend_us=bindparam("inherited_us")),
+            inherited,
+        )
     return carriers
 
 
