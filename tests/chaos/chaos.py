@@ -426,6 +426,7 @@ def judge(stack: Stack, ledgers: Sequence[Ledger]) -> Verdict:
             if expected != told:
                 stale += 1
                 print(f"stale: {stub.name} {target_id} is {expected}, was told {told}", file=sys.stderr)
+                tell_how_it_came(stack, stub, target_id)
     wrong = [line for ledger in ledgers for line in ledger.wrong]
     print("\n".join(wrong), end="\n" if wrong else "", file=sys.stderr)
     return Verdict(
@@ -437,6 +438,17 @@ def judge(stack: Stack, ledgers: Sequence[Ledger]) -> Verdict:
         stale=stale,
         wrong=len(wrong),
     )
+
+
+def tell_how_it_came(stack: Stack, stub: Stub, target_id: int) -> None:
+    """Print what a neighbour got for an id, and its notifications, to find out why it is stale."""
+    for put in stub.received(target_id):
+        print(f"  PUT at {put['at']:.3f} {put['status']} applied={put['applied']}", file=sys.stderr)
+    with stack.database.read() as connection:
+        query = "SELECT * FROM notifications WHERE service = :service AND target_id = :target_id ORDER BY id"
+        named = {"service": stub.name, "target_id": target_id}
+        for row in connection.execute(text(query), named).mappings():
+            print("  " + " ".join(f"{name}={value}" for name, value in row.items() if value), file=sys.stderr)
 
 
 def run(seconds: float, seed: int) -> bool:
