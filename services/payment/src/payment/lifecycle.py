@@ -4,11 +4,12 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """The state of a payment, and the words that Order and User understand."""
+    """The state of a payment. Order and User understand all but `refunded`."""
 
     PENDING = "pending"
     PAID = "paid"
     FAILED = "failed"
+    REFUNDED = "refunded"
 
 
 class Method(StrEnum):

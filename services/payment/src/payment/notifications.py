@@ -47,5 +47,6 @@ def news_of_payment(
 
 
 def user_status(newest_payment: str) -> Status:
-    """Say what User should hear, given the status of that guest's newest payment."""
-    return Status(newest_payment)
+    """Say what User should hear, given the status of that guest's newest payment; it knows no `refunded`."""
+    status = Status(newest_payment)
+    return Status.FAILED if status is Status.REFUNDED else status

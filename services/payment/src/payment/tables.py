@@ -42,7 +42,9 @@ def _one_of(column: str, values: type[Status | Method | Service | State]) -> Che
 
 
 # One bill per order: the primary key says so. The check `not_overpaid` is what "charged once" rests on:
-# whatever the code does, paid and pending together never pass the total.
+# whatever the code does, paid and pending together never pass the total. `paid` is what stands of payments
+# that are paid, `refunded` what was given back of these: only a whole refund reopens the bill
+# (docs/decisions/0008).
 bills = Table(
     "bills",
     metadata,
@@ -50,8 +52,10 @@ bills = Table(
     Column("total", BigInteger, nullable=False),
     Column("paid", BigInteger, nullable=False),
     Column("pending", BigInteger, nullable=False),
+    Column("refunded", BigInteger, nullable=False, server_default=text("0")),
     CheckConstraint("total >= 1 AND paid >= 0 AND pending >= 0", name="not_negative"),
     CheckConstraint("paid + pending <= total", name="not_overpaid"),
+    CheckConstraint("refunded >= 0 AND refunded <= paid", name="not_overrefunded"),
 )
 
 # A payment is never deleted and its amount never changes.
@@ -67,12 +71,35 @@ payments = Table(
     Column("method", Text, nullable=False),
     Column("created_us", BigInteger, nullable=False),
     Column("updated_us", BigInteger, nullable=False),
+    Column("settled_us", BigInteger),  # when one that waited was settled; null for one paid at once
     CheckConstraint("amount >= 1", name="amount"),
     CheckConstraint("amount_refunded >= 0 AND amount_refunded <= amount", name="not_overrefunded"),
+    CheckConstraint("(status = 'refunded') = (amount_refunded = amount)", name="refunded"),
+    CheckConstraint("amount_refunded = 0 OR status IN ('paid', 'refunded')", name="only_paid_is_refunded"),
     _one_of("status", Status),
     _one_of("method", Method),
     Index("order", "order_id"),
     Index("user_newest", "user_id", "id"),  # "the newest payment of this guest" is one look-up
+    Index(  # those that may expire
+        "pending",
+        "created_us",
+        sqlite_where=text("status = 'pending'"),
+        postgresql_where=text("status = 'pending'"),
+    ),
+)
+
+# Money given back. A refund is never changed nor deleted; what a payment's refunds add up to is kept on it.
+refunds = Table(
+    "refunds",
+    metadata,
+    Column("id", _id, primary_key=True),
+    Column("payment_id", _id, ForeignKey("payments.id"), nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("reason", Text),
+    Column("created_us", BigInteger, nullable=False),
+    CheckConstraint("amount >= 1", name="amount"),
+    Index("payment", "payment_id", "id"),
+    Index("created", "created_us"),  # a day's refunds are in that day's report
 )
 
 # A key is there exactly if its payment is: both are written in one transaction.

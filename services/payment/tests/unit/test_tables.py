@@ -20,11 +20,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError
 
 from payment.database import MIGRATIONS, SCHEMA_REVISION, Database, open_database
-from payment.tables import bills, idempotency_keys, leases, metadata, notifications, payments
+from payment.tables import bills, idempotency_keys, leases, metadata, notifications, payments, refunds
 
 NOW_US = 1_700_000_000_000_000
 
 BILL = {"order_id": 1, "total": 20_000, "paid": 0, "pending": 0}
+REFUND = {"payment_id": 1, "amount": 5_000, "reason": None, "created_us": NOW_US}
 PAYMENT = {
     "id": 1,
     "order_id": 1,
@@ -173,7 +174,7 @@ def test_migrating_twice_does_nothing(tmp_path: Path) -> None:
     assert database.migrate() is False
     with database.read() as connection:
         assert shape_of(connection) == before
-        assert connection.execute(bills.select()).one() == (1, 20_000, 0, 0)
+        assert connection.execute(bills.select()).one() == (1, 20_000, 0, 0, 0)
     database.close()
 
 
@@ -258,6 +259,8 @@ REFUSED: list[tuple[str, Table, dict[str, Any]]] = [
     ("ck_bills_not_negative", bills, BILL | {"order_id": 2, "paid": -1}),
     ("ck_bills_not_negative", bills, BILL | {"order_id": 2, "pending": -1}),
     ("ck_bills_not_negative", bills, BILL | {"order_id": 2, "total": 0}),
+    ("ck_bills_not_overrefunded", bills, BILL | {"order_id": 2, "refunded": -1}),
+    ("ck_bills_not_overrefunded", bills, BILL | {"order_id": 2, "paid": 5, "refunded": 6}),
     ("UNIQUE constraint failed: bills.order_id", bills, BILL | {"total": 5}),
     ("ck_payments_amount", payments, PAYMENT | {"id": 2, "amount": 0}),
     (
@@ -278,7 +281,16 @@ REFUSED: list[tuple[str, Table, dict[str, Any]]] = [
     ("ck_payments_status", payments, PAYMENT | {"id": 2, "status": "PAID"}),
     ("ck_payments_status", payments, PAYMENT | {"id": 2, "status": ""}),
     ("ck_payments_method", payments, PAYMENT | {"id": 2, "method": "cheque"}),
+    ("ck_payments_refunded", payments, PAYMENT | {"id": 2, "amount_refunded": 20_000}),
+    ("ck_payments_refunded", payments, PAYMENT | {"id": 2, "status": "refunded", "amount_refunded": 5}),
+    (
+        "ck_payments_only_paid_is_refunded",
+        payments,
+        PAYMENT | {"id": 2, "status": "failed", "amount_refunded": 5},
+    ),
     ("FOREIGN KEY constraint failed", payments, PAYMENT | {"id": 2, "order_id": 404}),
+    ("ck_refunds_amount", refunds, REFUND | {"amount": 0}),
+    ("FOREIGN KEY constraint failed", refunds, REFUND | {"payment_id": 404}),
     ("UNIQUE constraint failed: payments.id", payments, PAYMENT),
     (
         "ck_notifications_service",
