@@ -37,7 +37,10 @@ def create_app(
             yield
 
     body = partial(JsonBody, max_bytes=settings.body_max_bytes, timeout_s=settings.request_timeout_s)
-    middlewares: list[Any] = [Problems, Docs, Routing, Validation, LifespanMiddleware]
+    problems = partial(
+        Problems, requests_max=2 * settings.requests_max
+    )  # as many again as may wait to be booked
+    middlewares: list[Any] = [problems, Docs, Routing, Validation, LifespanMiddleware]
     app = ConnexionMiddleware(
         Endpoints(ledger),
         middlewares=middlewares,

@@ -24,10 +24,14 @@ def choose_language(accept_language: str | None) -> str:
 
     A look-up in the sense of RFC 4647, 3.4: `en-US, id;q=0.5` is English.
     """
-    for tag, quality in parse_accept_header(accept_language, LanguageAccept):
+    said = parse_accept_header(accept_language, LanguageAccept)
+    refuses_indonesian = any(tag.lower() == INDONESIAN and quality == 0 for tag, quality in said)
+    for tag, quality in said:
         language = tag.partition("-")[0].lower()
         if quality > 0 and language in (INDONESIAN, ENGLISH):
             return language
+        if quality > 0 and language == "*" and refuses_indonesian:
+            return ENGLISH
     return INDONESIAN
 
 

@@ -190,7 +190,10 @@ class JsonBody(AbstractRequestBodyValidator):
     async def wrap_receive(self, receive: Receive, *, scope: Scope) -> tuple[Receive, Scope]:
         """Put the validated body into the request's Connexion context."""
         if self._says_too_large(scope):
-            await self._read(receive, DRAIN_MAX_BYTES, keep=False)
+            if (b"expect", b"100-continue") not in scope[
+                "headers"
+            ]:  # one that asks first is not told to send
+                await self._read(receive, DRAIN_MAX_BYTES, keep=False)
             raise BodyTooLarge(limit=self._max_bytes)
         body = await self._read(receive, self._max_bytes, keep=True)
         scope["extensions"][CONTEXT]["body"] = self._body.read(parse_json(body))
@@ -275,9 +278,14 @@ class ValidatedOperation(RequestValidationOperation):
     def _check_media_type(self, scope: Scope) -> None:
         """Refuse what is sent as something else than UTF-8 JSON; without a type it is taken as that.
 
+        Not from a web page, which names its origin: without a type it may post to us from any site.
+
         Raises:
             MediaTypeUnsupported: it is sent as something else, or compressed.
         """
+        names = {name for name, _ in scope["headers"]}
+        if b"origin" in names and b"content-type" not in names:
+            raise MediaTypeUnsupported
         for name, value in scope["headers"]:
             if name == b"content-type" and value != b"application/json":
                 media_type, options = parse_options_header(value.decode("latin-1"))

@@ -25,6 +25,8 @@ JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
 PATH_MAX_CHARS = 200
 ACCEPT_MAX_CHARS = 1024
+ALWAYS_ANSWERED = ("/healthz", "/readyz")
+"""What operators ask, also while too many others do."""
 
 _log = logging.getLogger(__name__)
 
@@ -97,10 +99,17 @@ def _content_type(accept: str | None) -> str:
 
 
 class Problems:
-    """The outermost middleware: whatever is raised within becomes an answer in the agreed shape."""
+    """The outermost middleware: whatever is raised within becomes an answer in the agreed shape.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: what is within.
+        requests_max: the most requests in flight; one more is refused with `Unavailable`.
+    """
+
+    def __init__(self, app: ASGIApp, *, requests_max: int) -> None:
         self._app = app
+        self._requests_max = requests_max
+        self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; answer what it raises."""
@@ -114,6 +123,10 @@ class Problems:
             has_started = True
             await send(message)
 
+        if self._in_flight >= self._requests_max and scope["path"] not in ALWAYS_ANSWERED:
+            await self._reply_to(Unavailable(), scope).send(send)
+            return
+        self._in_flight += 1
         try:
             await self._app(scope, receive, note_start)
         except asyncio.CancelledError:  # the server ends and waits no longer
@@ -124,6 +137,8 @@ class Problems:
             if has_started:
                 raise
             await self._reply_to(error, scope).send(send)
+        finally:
+            self._in_flight -= 1
 
     def _reply_to(self, error: Exception, scope: Scope) -> Reply:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}

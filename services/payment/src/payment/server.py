@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import HANDLED_SIGNALS
 
@@ -26,6 +27,8 @@ from payment.worker import Worker
 FINISH_REQUESTS_S = 5
 LAST_REQUEST_S = 1.0
 """How long an ending server waits for the next request on a connection that is open."""
+
+HOP_BY_HOP = (b"connection", b"upgrade", b"http2-settings")
 
 _log = get_logger()
 
@@ -48,6 +51,7 @@ class Protocol(HttpToolsProtocol):
         self._timeout_s = timeout_s
         self._head_bytes = 0
         self._is_in_head = True
+        self._is_between = False
         self._head_timer: TimerHandle | None = None
         self._is_ending = False
 
@@ -63,28 +67,74 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; refuse a head that grows too large or, by the timer, takes too long."""
-        super().data_received(data)
-        if self._is_in_head and not self.transport.is_closing():
+        was_between = self._is_between
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._decline(upgrade, data)
+        except HttpParserError:
+            self._refuse(HttpInvalid())
+        if self.transport.is_closing():
+            return
+        if self._is_in_head:
             self._head_bytes += len(data)
             if self._head_bytes > self._headers_max_bytes:
                 self._refuse(HeadersTooLarge(limit=self._headers_max_bytes))
-            elif self._head_timer is None:
-                self._expect_head()
+        if self._head_timer is None and (self._is_in_head or (was_between and self._is_between)):
+            self._expect_head()  # empty lines between two requests are no request either
+
+    def _decline(self, upgrade: HttpParserUpgrade, data: bytes) -> None:
+        """Read a request that offers another protocol as if it did not (RFC 9110, 7.8).
+
+        Every Java HttpClient offers h2c; the parser takes what follows such a head for the other protocol.
+        """
+        if self.parser.get_method() == b"CONNECT":
+            self._refuse(HttpInvalid())
+            return
+        kept = [header for header in self.headers if header[0] not in HOP_BY_HOP]
+        if any(name == b"connection" and b"close" in value.lower() for name, value in self.headers):
+            kept.append((b"connection", b"close"))
+        version = self.parser.get_http_version().encode()
+        head = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+        head += [b"%s: %s" % header for header in kept]
+        self.parser = HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        rest: int = upgrade.args[0]
+        self.data_received(b"\r\n".join([*head, b"", data[rest:]]))
 
     def on_message_begin(self) -> None:
         """Note that a head has begun."""
         super().on_message_begin()
         self._is_in_head = True
+        self._is_between = False
         self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
         """Note that the head is there."""
+        if self.parser.should_upgrade():
+            return
         self._is_in_head = False
         if self._head_timer is not None:
             self._head_arrived()
+        if sum(len(name) + len(value) for name, value in self.headers) > self._headers_max_bytes:
+            self._refuse(HeadersTooLarge(limit=self._headers_max_bytes))
+            return
         super().on_headers_complete()
         if self._is_ending:
             self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        if not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Note that a request is whole."""
+        if self.parser.should_upgrade() or self.transport.is_closing():
+            return
+        self._is_between = True
+        super().on_message_complete()
 
     def shutdown(self) -> None:
         """Let a caller that is between two requests send one more, whose answer says that it is the last.
@@ -103,11 +153,6 @@ class Protocol(HttpToolsProtocol):
         if cycle is None or cycle.response_complete:
             self.transport.close()
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP."""
-        del msg
-        self._refuse(HttpInvalid())
-
     def _expect_head(self) -> None:
         refusal = BodyTooSlow(timeout_s=self._timeout_s)
         self._head_timer = self.loop.call_later(self._timeout_s, self._refuse, refusal)
@@ -122,8 +167,10 @@ class Protocol(HttpToolsProtocol):
             return
         cycle: RequestResponseCycle | None = self.cycle  # uvicorn's type forgets the None before a request
         if cycle is not None and not cycle.response_complete:
-            self.transport.close()  # an answer to an earlier request is on its way: say nothing into it
-            return
+            if cycle.response_started or not cycle.more_body or self.pipeline:
+                self.transport.close()  # an answer to an earlier request is on its way: say nothing into it
+                return
+            cycle.disconnected = True  # it is this request's own body that is refused
         reply = reply_to(error)
         headers = [
             (b"content-type", reply.content_type),

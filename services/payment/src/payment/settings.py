@@ -172,9 +172,9 @@ def read_settings() -> Settings:
         "user": neighbour("USER", "http://localhost:5001", "/users/{user_id}/payment-service", "user_id"),
         "connect_timeout_s": seconds("CONNECT_TIMEOUT_S", 2.0),
         "read_timeout_s": seconds("READ_TIMEOUT_S", 5.0),
-        "lane_concurrency": count("LANE_CONCURRENCY", 8),
+        "lane_concurrency": env.int("LANE_CONCURRENCY", 8, validate=Range(1, 256, error="must be 1 to 256")),
         "poll_interval_s": seconds("POLL_INTERVAL_S", 0.5),
-        "lease_s": seconds("LEASE_S", 30.0),
+        "lease_s": env.float("LEASE_S", 30.0, validate=Range(1, YEAR_S, error="must be 1 second to a year")),
         "resend_after_s": seconds("RESEND_AFTER_S", 60.0),
         "retry": {
             "wait_initial_s": seconds("RETRY_INITIAL_S", 1.0),

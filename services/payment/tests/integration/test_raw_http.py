@@ -88,16 +88,85 @@ def test_what_is_not_http_is_400_in_our_shape(hasty: Service, sent: bytes) -> No
     assert said["error"]
 
 
-def test_a_chunk_that_is_none_ends_the_connection_and_books_nothing(hasty: Service) -> None:
-    received = exchange(
-        hasty, post(50, b"Transfer-Encoding: chunked", b"Content-Type: application/json", body=b"zz\r\n")
-    )
-    assert b" 201 " not in received
+def test_a_chunk_that_is_none_is_400_and_books_nothing(hasty: Service) -> None:
+    chunked = [b"Transfer-Encoding: chunked", b"Content-Type: application/json"]
+    status, said = read_answer(exchange(hasty, post(50, *chunked, body=b"zz\r\n")))
+    assert (status, said) == (400, {"error": "Ini bukan permintaan HTTP yang sah"})
     assert hasty.pay(50).status_code == 201
+
+
+def test_an_offer_of_http_2_is_declined_and_the_request_is_served(hasty: Service) -> None:
+    """What every Java HttpClient sends: RFC 9110, 7.8 lets us ignore the offer, not the body."""
+    offer = [b"Upgrade: h2c", b"HTTP2-Settings: AAEAAEAAAAIAAAAB"]
+    content = VALID % 90
+    head = b"\r\n".join(
+        [
+            b"POST /payments HTTP/1.1",
+            b"Host: x",
+            b"Connection: Upgrade, HTTP2-Settings",
+            *offer,
+            b"Content-Length: %d" % len(content),
+            b"Content-Type: application/json",
+            b"",
+            b"",
+        ]
+    )
+    again = post(90, b"Content-Length: %d" % len(content))
+    for pieces in ([head + content + again], [head, content, again], [head[:60], head[60:] + content[:5]]):
+        with connect(hasty) as wire:
+            for piece in pieces:
+                wire.sendall(piece)
+                time.sleep(0.05)  # so that they arrive apart
+            if len(pieces) == 2:
+                wire.sendall(content[5:] + again)
+            received = everything(wire)
+        statuses = [int(part.split()[0]) for part in received.split(b"HTTP/1.1 ")[1:]]
+        assert statuses in ([201, 409], [409, 409])
+    chunked = head.replace(b"Content-Length: %d" % len(content), b"Transfer-Encoding: chunked")
+    chunked = chunked.replace(b"Connection: Upgrade", b"Connection: close, Upgrade")
+    body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(content), VALID % 91)
+    assert read_answer(exchange(hasty, chunked + body))[0] == 201
+
+
+def test_empty_lines_do_not_keep_a_connection(hasty: Service) -> None:
+    with connect(hasty) as wire:
+        wire.settimeout(0.3)
+        wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        ended = received = b""
+        deadline_s = time.monotonic() + 8
+        while not ended and time.monotonic() < deadline_s:
+            try:
+                received += (chunk := wire.recv(65536))
+                ended = b"" if chunk else b"closed"
+                wire.sendall(b"\r\n")
+            except TimeoutError:
+                wire.sendall(b"\r\n")
+            except (BrokenPipeError, ConnectionResetError):
+                ended = b"reset"
+        assert ended
+        assert b" 408 " in received
+
+
+def test_a_large_body_that_asks_first_is_not_asked_for(hasty: Service) -> None:
+    ask = post(51, b"Content-Length: 100000000", b"Expect: 100-continue", body=b"")
+    status, said = read_answer(exchange(hasty, ask))
+    assert (status, said) == (413, {"error": "Isi permintaan lebih besar dari 65536 byte"})
+
+
+def test_a_web_page_cannot_pay_without_naming_a_type(hasty: Service) -> None:
+    """A page of any site may post a body without a type, and the browser asks nobody (Fetch, CORS)."""
+    sent = {"Origin": "https://elsewhere.example"}
+    answer = hasty.http.post("/payments", content=VALID % 52, headers=sent)
+    assert answer.status_code == 415
+    assert hasty.http.post("/payments", content=VALID % 52).status_code == 201
 
 
 def test_headers_larger_than_the_limit_are_431(hasty: Service) -> None:
     many = b"".join(b"X-%d: %s\r\n" % (n, b"x" * 1000) for n in range(400))
+    short = b"".join(b"X-%d: %s\r\n" % (n, b"x" * 1000) for n in range(70))
+    with connect(hasty) as wire:  # at once: the whole head is there when its size is first looked at
+        wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + short + b"\r\n")
+        assert read_answer(everything(wire))[0] == 431
     for sent in (b"GET / HTTP/1.1\r\n" + many, b"GET / HTTP/1.1\r\nX: " + b"x" * 400_000):
         received = exchange(hasty, *(sent[at : at + 10_000] for at in range(0, len(sent), 10_000)))
         if received:  # the answer may be lost to the reset that our unread bytes cause

@@ -202,6 +202,9 @@ def test_whatever_a_body_schema_says_has_words(schema: type[schemas.BodySchema])
         ("id;q=0.4, en", "en"),
         ("id;q=0, en;q=0.1", "en"),
         ("en;q=0", "id"),
+        ("id;q=0, *", "en"),
+        ("id;q=0, *;q=0", "id"),
+        ("en;q=0, *", "id"),
         ("id;q=0", "id"),  # neither is wanted: better words that nobody wants than none
         ("fr", "id"),
         ("fr, en;q=0.1", "en"),
