@@ -29,6 +29,9 @@ def upgrade() -> None:
     op.add_column(
         "bills", sa.Column("refunded", sa.BigInteger(), server_default=sa.text("0"), nullable=False)
     )
+    op.add_column(
+        "notifications", sa.Column("hurried", sa.BigInteger(), server_default=sa.text("0"), nullable=False)
+    )
     op.add_column("payments", sa.Column("settled_us", sa.BigInteger(), nullable=True))
     if op.get_bind().dialect.name == "sqlite":
         change_checks_of_sqlite()

@@ -143,6 +143,8 @@ notifications = Table(
     Column("due_since_us", BigInteger, nullable=False),  # when the retry policy's patience began
     Column("unknown_since_us", BigInteger),  # since when the service says it does not know the id
     Column("settled_us", BigInteger),
+    # how often the end of an outage made it due before its own backoff
+    Column("hurried", BigInteger, nullable=False, server_default=text("0")),
     _one_of("service", Service),
     _one_of("state", State),
     CheckConstraint("(state = 'waiting') = (settled_us IS NULL)", name="settled"),

@@ -9,14 +9,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url, update
+from sqlalchemy import make_url, select, update
 
 from payment import outbox
 from payment.database import open_database
 from payment.lifecycle import Status
 from payment.notifications import Notification
 from payment.notifications import Service as Neighbour
-from payment.tables import bills, payments
+from payment.tables import bills, notifications, payments
 from processes import Service, Stub, wait_for
 
 Start = Callable[..., Service]
@@ -181,6 +181,32 @@ def test_what_an_outage_pushed_back_is_due_when_it_ends(start: Start, order: Stu
     order.start()
     for order_id in range(1, 21):
         told(order, order_id, within_s=8)
+
+
+def test_what_fails_after_each_outage_again_is_hurried_ever_less(
+    start: Start, order: Stub, database_url: str
+) -> None:
+    """Else a few targets that always fail would be tried without end, ahead of fresh news."""
+    service = start(RETRY_INITIAL_S="3600")
+    order.fault(answer=500, ids=[1])
+    service.pay(1)
+    wait_for(lambda: any(row["last_error"] for row in service.notifications()), what="a failed attempt")
+    service.stop()
+    database = open_database(make_url(database_url))
+    waits_s = []
+    for end_us in range(10**16, 10**16 + 5):  # long after any backoff would have begun
+        with database.write() as connection:
+            later = update(notifications).where(notifications.c.service == Neighbour.ORDER)
+            connection.execute(later.values(next_attempt_us=2 * 10**16))
+            outbox.end_outage(connection, Neighbour.ORDER, end_us)
+            due_us = connection.execute(
+                select(notifications.c.next_attempt_us).where(notifications.c.service == Neighbour.ORDER)
+            ).scalar_one()
+        waits_s.append((due_us - end_us) / 1e6)
+    database.close()
+    assert waits_s[0] <= 0.25  # this process itself may have hurried it once
+    assert waits_s == sorted(waits_s)
+    assert waits_s[-1] >= 16
 
 
 def test_an_order_that_fails_does_not_keep_the_others_waiting(start: Start, order: Stub) -> None:
