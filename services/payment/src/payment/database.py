@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg import waiting
+from psycopg.abc import PQGen
 from sqlalchemy import (
     Column,
     Connection,
@@ -45,20 +47,33 @@ SCHEMA_REVISION = "0002"
 CONNECT_TIMEOUT_S = 2
 STATEMENT_TIMEOUT_MS = 5_000
 LOCK_TIMEOUT_MS = 3_000
+ROUND_TRIP_TIMEOUT_S = 7.0
+"""The longest wait for PostgreSQL's answer: its own time-outs bound neither a server that has frozen nor a
+COMMIT that waits for the synchronous standby."""
+
 POOL_SIZE = 12
 POOL_TIMEOUT_S = 3
 CHANNEL = "payment_outbox"
 LISTEN_PAUSE_S = 1.0
+ANNOUNCE_PAUSE_S = 0.05
 
 _MIGRATION_LOCK = -1  # what is booked has positive numbers
 _log = get_logger()
 
 
 class OldSchemaError(Exception):
-    """The schema is not the one that this version works with."""
+    """The schema is older than the one that this version works with."""
 
     def __init__(self, revision: str | None) -> None:
         super().__init__(f"{revision or 'empty'}, not {SCHEMA_REVISION}")
+
+
+class StandbyAway(SQLAlchemyError):
+    """A commit still waits for the synchronous standby, so another one would wait behind it."""
+
+
+class NoAnswer(psycopg.OperationalError):
+    """PostgreSQL did not answer in time, and the connection was closed; nobody knows what it did."""
 
 
 class Database(ABC):
@@ -87,6 +102,13 @@ class Database(ABC):
         """Run `work` in a transaction that only reads, off the event loop."""
 
     @abstractmethod
+    def announce(self) -> None:
+        """Tell the workers of other processes that something was booked, soon; called on the event loop.
+
+        It may get lost: workers look now and then.
+        """
+
+    @abstractmethod
     def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
         """Call `heard` whenever another process has booked something, until `stop`; returns at once."""
 
@@ -109,7 +131,7 @@ class Database(ABC):
         Returns:
             True if there was something to do.
         """
-        if self.schema_revision() == SCHEMA_REVISION:
+        if is_current(self.schema_revision()):
             return False
         from alembic import command  # noqa: PLC0415  # 150 ms that a start seldom needs
         from alembic.config import Config  # noqa: PLC0415
@@ -169,6 +191,9 @@ class Sqlite(Database):
 
         return await asyncio.get_running_loop().run_in_executor(threads, run)
 
+    def announce(self) -> None:
+        """Do nothing, see `listen`."""
+
     def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
         """Do nothing: SQLite does not tell other processes; they look now and then."""
 
@@ -190,15 +215,21 @@ class Postgres(Database):
 
     def __init__(self, url: URL) -> None:
         super().__init__(url)
-        self._engine: Engine = create_engine(
-            _psycopg(url), pool_pre_ping=True, connect_args=_POSTGRES_ARGUMENTS, **_POOL
-        )
+        self._engine = _postgres_engine(url)
         self._async_engine: AsyncEngine | None = None
+        self._is_suspect = False  # a write had no answer: its commit may still wait for the standby
+        self._has_news = False
+        self._announcing: asyncio.Task[None] | None = None
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """See `Database.write`."""
-        with self._engine.begin() as connection:
+        """See `Database.write`.
+
+        Raises:
+            StandbyAway: an earlier commit still waits for the standby.
+        """
+        with self._suspecting(), self._engine.begin() as connection:
+            self._look_for_hung_commits(connection)
             yield connection
 
     @contextmanager
@@ -208,22 +239,69 @@ class Postgres(Database):
             yield connection
 
     async def run_write(self, work: Callable[[Connection], Result]) -> Result:
-        """See `Database.run_write`."""
-        async with self._on_loop().begin() as connection:
-            return await connection.run_sync(work)
+        """See `Database.run_write`.
+
+        Raises:
+            StandbyAway: an earlier commit still waits for the standby.
+        """
+
+        def run(connection: Connection) -> Result:
+            self._look_for_hung_commits(connection)
+            return work(connection)
+
+        with self._suspecting():
+            async with self._on_loop().begin() as connection:
+                return await connection.run_sync(run)
 
     async def run_read(self, work: Callable[[Connection], Result]) -> Result:
         """See `Database.run_read`."""
         async with self._on_loop().connect() as connection:
             return await connection.run_sync(work)
 
+    @contextmanager
+    def _suspecting(self) -> Iterator[None]:
+        try:
+            yield
+        except DatabaseError as error:
+            self._is_suspect = self._is_suspect or isinstance(error.orig, NoAnswer)
+            raise
+
+    def _look_for_hung_commits(self, connection: Connection) -> None:
+        """Refuse to write while an unanswered commit is known to hang; each more would hold a connection."""
+        if self._is_suspect:
+            if connection.execute(_HUNG_COMMIT).first():
+                raise StandbyAway("a commit still waits for the synchronous standby")
+            self._is_suspect = False
+
     def _on_loop(self) -> AsyncEngine:
         """Return the engine of the event loop; through a thread the same costs twice as much."""
         if self._async_engine is None:
             self._async_engine = create_async_engine(
-                _psycopg(self.url), connect_args=_POSTGRES_ARGUMENTS, **_POOL
+                _psycopg(self.url),
+                connect_args={"async_creator_fn": _AsyncConnection.connect, **_POSTGRES_ARGUMENTS},
+                **_POOL,
             )
         return self._async_engine
+
+    def announce(self) -> None:
+        """See `Database.announce`.
+
+        A NOTIFY in the payment's own transaction would make all commits wait in one line.
+        """
+        self._has_news = True
+        if self._announcing is None or self._announcing.done():
+            self._announcing = asyncio.create_task(self._announce())
+
+    async def _announce(self) -> None:
+        engine = self._on_loop().execution_options(isolation_level="AUTOCOMMIT")
+        while self._has_news:
+            self._has_news = False
+            try:
+                async with engine.connect() as connection:
+                    await connection.execute(text(f"NOTIFY {CHANNEL}"))
+            except SQLAlchemyError as error:
+                _log.debug("not announced", **facts_of(error))
+            await asyncio.sleep(ANNOUNCE_PAUSE_S)  # one for all that is booked meanwhile
 
     def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
         """See `Database.listen`: LISTEN on a connection of its own, made again when it breaks."""
@@ -242,6 +320,7 @@ class Postgres(Database):
                     while not stop.is_set():
                         for _ in driver.notifies(timeout=1.0, stop_after=1):
                             heard()
+                        driver.execute("SELECT 1")  # a frozen server is silent too, and would be for ever
             except (SQLAlchemyError, psycopg.Error) as error:
                 _log.warning("not listening", **facts_of(error))
                 stop.wait(LISTEN_PAUSE_S)
@@ -253,6 +332,8 @@ class Postgres(Database):
     async def aclose(self) -> None:
         """See `Database.aclose`."""
         self.close()
+        if self._announcing is not None:
+            self._announcing.cancel()
         if self._async_engine is not None:
             await self._async_engine.dispose()
 
@@ -263,15 +344,15 @@ def open_database(url: URL) -> Database:
 
 
 def open_current(url: URL) -> Database:
-    """Return the database that the URL names, its schema current.
+    """Return the database that the URL names, its schema current, or newer: see `is_current`.
 
     Raises:
-        OldSchemaError: it is not, and this database does not migrate itself.
+        OldSchemaError: it is older, and this database does not migrate itself.
     """
     database = open_database(url)
     if database.migrates_itself:
         database.migrate()
-    elif (revision := database.schema_revision()) != SCHEMA_REVISION:
+    elif not is_current(revision := database.schema_revision()):
         database.close()
         raise OldSchemaError(revision)
     return database
@@ -306,10 +387,13 @@ def fresh_ids(connection: Connection, column: Column[int], size: int) -> Iterato
     return count((newest or 0) + 1)
 
 
-def announce(connection: Connection) -> None:
-    """Tell the workers of other processes, with the commit, that something was booked."""
+def wait_for_standby(connection: Connection) -> None:
+    """Have this transaction's COMMIT wait for the synchronous standby, even if it writes nothing else.
+
+    What it read may be on the primary alone, and an answer that rests on that must not outlive it.
+    """
     if _is_postgres(connection):
-        connection.execute(text(f"NOTIFY {CHANNEL}"))
+        connection.execute(text("SELECT pg_logical_emit_message(true, 'payment', '')"))
 
 
 def is_conflict(error: BaseException) -> bool:
@@ -327,6 +411,14 @@ def schema_revision(connection: Connection) -> str | None:
             return None
         raise
     return row[0] if row else None
+
+
+def is_current(revision: str | None) -> bool:
+    """Say whether this version works with a schema at `revision`: its own, or a newer one.
+
+    A newer version migrates while this one runs, and may have to restart, beside it (docs/operations.md).
+    """
+    return revision is not None and revision >= SCHEMA_REVISION
 
 
 def _is_postgres(connection: Connection) -> bool:
@@ -352,8 +444,67 @@ _POSTGRES_ARGUMENTS: dict[str, Any] = {
 }
 
 
+_HUNG_COMMIT = text(
+    "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'SyncRep' "
+    "AND query_start < clock_timestamp() - interval '1 second' LIMIT 1"
+)
+
+
 def _psycopg(url: URL) -> URL:
     return url.set(drivername="postgresql+psycopg")
+
+
+# A wait that ends early closes the socket and sends nothing. psycopg would ask the server to cancel, and then
+# a COMMIT that waits for the standby "has already committed locally": visible, but lost in a failover.
+_INTERRUPTED = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
+
+
+class _Connection(psycopg.Connection[Any]):
+    """A connection whose every round trip has an end."""
+
+    def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
+        """Wait for the server's answer, at most `timeout` seconds.
+
+        Raises:
+            NoAnswer: there was none within ROUND_TRIP_TIMEOUT_S; the connection is closed.
+        """
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return waiting.wait(gen, self.pgconn.socket, interval, ROUND_TRIP_TIMEOUT_S)
+        except psycopg.errors._WaitTimeout:  # noqa: SLF001  # documented for `wait`
+            self.pgconn.finish()
+            raise NoAnswer(f"no answer within {ROUND_TRIP_TIMEOUT_S:g} s") from None
+        except _INTERRUPTED:
+            self.pgconn.finish()
+            raise
+
+
+class _AsyncConnection(psycopg.AsyncConnection[Any]):
+    """The same on the event loop."""
+
+    async def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:  # noqa: ASYNC109  # psycopg's signature
+        """See `_Connection.wait`."""
+        if timeout is not None:
+            return await super().wait(gen, interval, timeout)
+        try:
+            return await waiting.wait_async(gen, self.pgconn.socket, interval, ROUND_TRIP_TIMEOUT_S)
+        except psycopg.errors._WaitTimeout:  # noqa: SLF001  # documented for `wait`
+            self.pgconn.finish()
+            raise NoAnswer(f"no answer within {ROUND_TRIP_TIMEOUT_S:g} s") from None
+        except _INTERRUPTED:
+            self.pgconn.finish()
+            raise
+
+
+def _postgres_engine(url: URL) -> Engine:
+    engine = create_engine(_psycopg(url), pool_pre_ping=True, connect_args=_POSTGRES_ARGUMENTS, **_POOL)
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: Any, _record: Any, arguments: Any, parameters: Any) -> Any:
+        return _Connection.connect(*arguments, **parameters)
+
+    return engine
 
 
 def _sqlite_engine(url: URL) -> Engine:

@@ -1,6 +1,6 @@
 """Whether the process lives, and whether it can book."""
 
-from payment.database import SCHEMA_REVISION
+from payment.database import SCHEMA_REVISION, is_current
 from payment.errors import Unavailable
 from payment.operations import Request
 from payment.problems import Reply
@@ -13,12 +13,12 @@ async def live(request: Request) -> Reply:
 
 
 async def ready(request: Request) -> Reply:
-    """GET /readyz: the database answers and its schema is current; else 503 and what is wrong."""
+    """GET /readyz: the database answers and its schema is current, or newer; else 503 and what is wrong."""
     try:
         revision = await request.ledger.schema_revision()
     except Unavailable:
         return Reply.of_json(503, {"status": "unavailable", "error": "the database does not answer"})
-    if revision != SCHEMA_REVISION:
+    if not is_current(revision):
         wrong = f"the schema is at {revision}, not at {SCHEMA_REVISION}; run: payment migrate"
         return Reply.of_json(503, {"status": "unavailable", "error": wrong})
     return Reply.of_json(200, {"status": "ok"})

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from payment import outbox
 from payment.booking import Bill, Outcome, PaymentRequest, Writes, decide
-from payment.database import Database, announce, fresh_ids, is_conflict, lock, schema_revision
+from payment.database import Database, fresh_ids, is_conflict, lock, schema_revision, wait_for_standby
 from payment.errors import PaymentError, PaymentNotFound, Unavailable, Unexpected
 from payment.group_commit import GroupCommit
 from payment.idempotency import Answer, KeptAnswer
@@ -23,7 +23,7 @@ from payment.tables import WHOLE_NUMBER_MAX, bills, idempotency_keys, payments
 Result = TypeVar("Result")
 
 DATABASE_TIMEOUT_S = 8.0
-"""The longest a batch or a read may take; its own time-outs do not bound a server that has frozen."""
+"""The longest a read may take; the database's own time-outs do not bound one that has frozen."""
 
 CONFLICTS_MAX = 3
 """How often a batch is tried that the database ended for the sake of another transaction."""
@@ -92,7 +92,8 @@ def _write(connection: Connection, writes: Writes, now_us: int) -> None:
     if writes.payments:
         connection.execute(insert(payments), [asdict(payment) for payment in writes.payments])
         outbox.enqueue(connection, writes.notifications, now_us)
-        announce(connection)
+    else:
+        wait_for_standby(connection)  # a replay, or the refusal of a second payment, is only read
     if writes.keys:
         connection.execute(
             insert(idempotency_keys),
@@ -190,17 +191,16 @@ class Ledger:
     async def _write(self, batch: Sequence[PaymentRequest]) -> list[Outcome]:
         for _ in range(CONFLICTS_MAX):
             try:
-                async with asyncio.timeout(DATABASE_TIMEOUT_S):
-                    outcomes = await self._database.run_write(
-                        lambda connection: book(connection, batch, now_us=time.time_ns() // 1000)
-                    )
+                outcomes = await self._database.run_write(
+                    lambda connection: book(connection, batch, now_us=time.time_ns() // 1000)
+                )
             except IntegrityError as error:
                 # The database refused a row that the rules let through. It must fail alone.
                 if len(batch) > 1:
                     return [outcome for request in batch for outcome in await self._write([request])]
                 _log.error("the database refused a payment", order_id=batch[0].order_id, **facts_of(error))
                 return [Unexpected()]
-            except (SQLAlchemyError, TimeoutError) as error:
+            except SQLAlchemyError as error:
                 if is_conflict(error):
                     continue
                 # Nobody knows whether it was committed, so nobody is told 201 and nothing is tried again
@@ -208,5 +208,6 @@ class Ledger:
                 _log.error("batch failed", size=len(batch), **facts_of(error))
                 break
             self._booked()
+            self._database.announce()
             return outcomes
         return [Unavailable() for _ in batch]
