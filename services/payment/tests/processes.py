@@ -207,3 +207,48 @@ class Stub:
         """Return the newest state of each id that was told."""
         states = self._http.get("/_stub/states").json()["states"]
         return {int(target_id): state for target_id, state in states.items()}
+
+
+class Waiting:
+    """Payments that are sent at once, each over a connection of its own, and wait for their answers.
+
+    Args:
+        service: whom they are sent to.
+        orders: an order each; the key is `order-N`.
+    """
+
+    def __init__(self, service: Service, orders: range) -> None:
+        self.answers: dict[int, int | str] = {}
+        self.slowest_s = 0.0
+        self._sent = threading.Semaphore(0)
+        self._threads = [threading.Thread(target=self._pay, args=(service.url, order)) for order in orders]
+        for thread in self._threads:
+            thread.start()
+        for _ in self._threads:
+            assert self._sent.acquire(timeout=20)
+
+    def _pay(self, url: str, order_id: int) -> None:
+        def note(event: str, _info: Any) -> None:
+            if event == "http11.send_request_body.complete":
+                self._sent.release()
+
+        with httpx.Client(base_url=url, timeout=30.0, trust_env=False) as http:
+            http.get("/healthz")  # the connection stands
+            began_s = time.monotonic()
+            try:
+                answer = http.post(
+                    "/payments",
+                    json={"order_id": order_id, "user_id": 1, "amount": 20_000},
+                    headers={"Idempotency-Key": f"order-{order_id}"},
+                    extensions={"trace": note},
+                )
+            except httpx.TransportError as error:
+                self.answers[order_id] = type(error).__name__
+            else:
+                self.answers[order_id] = answer.status_code
+            self.slowest_s = max(self.slowest_s, time.monotonic() - began_s)
+
+    def join(self) -> None:
+        """Wait until each has its answer."""
+        for thread in self._threads:
+            thread.join(30)

@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from payment.logs import facts_of, get_logger
@@ -47,6 +47,8 @@ SCHEMA_REVISION = "0002"
 CONNECT_TIMEOUT_S = 2
 STATEMENT_TIMEOUT_MS = 5_000
 LOCK_TIMEOUT_MS = 3_000
+SQLITE_BUSY_TIMEOUT_S = 4.0
+SQLITE_QUEUE_TIMEOUT_S = 2.0
 ROUND_TRIP_TIMEOUT_S = 7.0
 """The longest wait for PostgreSQL's answer: its own time-outs bound neither a server that has frozen nor a
 COMMIT that waits for the synchronous standby."""
@@ -162,8 +164,13 @@ class Sqlite(Database):
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """See `Database.write`."""
-        with self._writing, self._engine.begin() as connection:
-            yield connection
+        if not self._writing.acquire(timeout=SQLITE_QUEUE_TIMEOUT_S):
+            raise OperationalError("BEGIN", None, sqlite3.OperationalError("database is locked"))
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        finally:
+            self._writing.release()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -510,7 +517,7 @@ def _postgres_engine(url: URL) -> Engine:
 def _sqlite_engine(url: URL) -> Engine:
     engine = create_engine(
         url,
-        connect_args={"timeout": STATEMENT_TIMEOUT_MS / 1000, "check_same_thread": False},
+        connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S, "check_same_thread": False},
         **_POOL,
     )
 

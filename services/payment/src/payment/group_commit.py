@@ -13,6 +13,9 @@ from payment.errors import Unavailable
 Request = TypeVar("Request")
 Outcome = TypeVar("Outcome")
 
+WAIT_MAX_S = 6.0
+"""The longest a request waits to be written, however many batches fail in turn before its own."""
+
 
 class GroupCommit(Generic[Request, Outcome]):
     """Gathers requests into batches for one writer.
@@ -22,6 +25,8 @@ class GroupCommit(Generic[Request, Outcome]):
             answered as done.
         batch_max: the most requests in a batch.
         queue_max: the most requests that wait; one more is refused with `Unavailable`.
+        wait_max_s: the longest that a request waits, seconds; then it is told `Unavailable`, and is not
+            written unless that has begun already.
     """
 
     def __init__(
@@ -30,27 +35,43 @@ class GroupCommit(Generic[Request, Outcome]):
         *,
         batch_max: int,
         queue_max: int,
+        wait_max_s: float = WAIT_MAX_S,
     ) -> None:
         self._write = write
         self._batch_max = batch_max
         self._queue_max = queue_max
+        self._wait_max_s = wait_max_s
         self._queue: deque[tuple[Request, asyncio.Future[Outcome]]] = deque()
+        self._batch: list[tuple[Request, asyncio.Future[Outcome]]] = []
         self._writing: asyncio.Task[None] | None = None
+        self._has_ended = False
 
     async def submit(self, request: Request) -> Outcome:
         """Have a request written with the next batch.
 
         Raises:
-            Unavailable: too many requests wait already.
+            Unavailable: too many requests wait already, or this one has waited too long: it may be written
+                nevertheless.
             Exception: what `write` raised for the batch.
         """
-        if len(self._queue) >= self._queue_max:
+        if self._has_ended or len(self._queue) >= self._queue_max:
             raise Unavailable
-        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[Outcome] = loop.create_future()
+        timer = loop.call_later(self._wait_max_s, _give_up, outcome)
         self._queue.append((request, outcome))
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_all())
-        return await outcome
+        try:
+            return await outcome
+        finally:
+            timer.cancel()
+
+    def end(self) -> None:
+        """Tell all who still wait, and all who come, that it is too late."""
+        self._has_ended = True
+        for _, outcome in (*self._batch, *self._queue):
+            _give_up(outcome)
 
     async def drain(self) -> None:
         """Wait until everything submitted is written."""
@@ -60,9 +81,12 @@ class GroupCommit(Generic[Request, Outcome]):
     async def _write_all(self) -> None:
         try:
             while self._queue:
-                size = min(len(self._queue), self._batch_max)
-                batch = [self._queue.popleft() for _ in range(size)]
-                await self._write_batch(batch)
+                waiting = self._queue.popleft()
+                if not _was_told(waiting[1]):
+                    self._batch.append(waiting)
+                if self._batch and (len(self._batch) == self._batch_max or not self._queue):
+                    await self._write_batch(self._batch)
+                    self._batch = []
         finally:
             self._writing = None
 
@@ -78,3 +102,13 @@ class GroupCommit(Generic[Request, Outcome]):
         for (_, future), outcome in answered:
             if not future.done():  # a caller that gave up no longer waits
                 future.set_result(outcome)
+
+
+def _give_up(outcome: asyncio.Future[Outcome]) -> None:
+    if not outcome.done():
+        outcome.set_exception(Unavailable())
+
+
+def _was_told(outcome: asyncio.Future[Outcome]) -> bool:
+    """Say whether the caller has its answer; one that went away has none, and its request stands."""
+    return outcome.done() and not outcome.cancelled()

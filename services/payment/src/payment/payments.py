@@ -25,6 +25,9 @@ Result = TypeVar("Result")
 DATABASE_TIMEOUT_S = 8.0
 """The longest a read may take; the database's own time-outs do not bound one that has frozen."""
 
+CLOSE_TIMEOUT_S = 3.0
+"""How long the end of the process waits for a batch, after its callers were answered."""
+
 CONFLICTS_MAX = 3
 """How often a batch is tried that the database ended for the sake of another transaction."""
 
@@ -174,10 +177,14 @@ class Ledger:
         """
         return await self._read(schema_revision)
 
+    def end(self) -> None:
+        """Tell all who still wait for their payment, and all who come, that it is too late."""
+        self._group.end()
+
     async def close(self) -> None:
-        """Write what waits, if the database lets us."""
+        """Let the batch that is being written be written, if the database lets us."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DATABASE_TIMEOUT_S):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._group.drain()
 
     async def _read(self, query: Callable[[Connection], Result]) -> Result:

@@ -25,6 +25,9 @@ from payment.settings import Settings
 from payment.worker import Worker
 
 FINISH_REQUESTS_S = 5
+FINISH_PAYMENTS_S = 3.0
+"""How long an ending server has for the payments that have come; those that still wait are answered 503."""
+
 LAST_REQUEST_S = 1.0
 """How long an ending server waits for the next request on a connection that is open."""
 
@@ -184,11 +187,20 @@ class Protocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server; at the first sign of the end, the worker takes nothing new."""
+    """uvicorn's server, that ends in order.
 
-    def __init__(self, config: uvicorn.Config, ending: Callable[[], None]) -> None:
+    Args:
+        config: uvicorn's.
+        ending: called at the first sign of the end, from the signal's handler.
+        too_late: called FINISH_PAYMENTS_S later, before uvicorn gives up what has no answer yet.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, ending: Callable[[], None], too_late: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._ending = ending
+        self._too_late = too_late
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -204,6 +216,11 @@ class Server(uvicorn.Server):
         """Begin the end: SIGTERM or Ctrl-C."""
         self._ending()
         super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End as uvicorn does, but let no payment wait for that."""
+        asyncio.get_running_loop().call_later(FINISH_PAYMENTS_S, self._too_late)
+        await super().shutdown(sockets)
 
 
 def listen(host: str, port: int, *, reuse_port: bool) -> socket.socket:
@@ -284,4 +301,5 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
         log_config=None,
         timeout_graceful_shutdown=FINISH_REQUESTS_S,
     )
-    Server(config, ending=worker.begin_stop if worker else lambda: None).run(sockets=[listener])
+    ending = worker.begin_stop if worker else lambda: None
+    Server(config, ending, too_late=ledger.end).run(sockets=[listener])

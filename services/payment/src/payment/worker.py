@@ -296,6 +296,7 @@ class Worker:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._stopping = threading.Event()
+        self._stop_by_s: float | None = None
         self._lanes = [
             Lane(Service.ORDER, order_client(settings), database, settings),
             Lane(Service.USER, user_client(settings), database, settings),
@@ -314,16 +315,17 @@ class Worker:
 
     def begin_stop(self) -> None:
         """Take nothing new."""
+        self._stop_by_s = self._stop_by_s or time.monotonic() + STOP_WITHIN_S
         self._stopping.set()
         for lane in self._lanes:
             lane.stop()
 
     def stop(self) -> None:
-        """Finish what is in flight, give the rest back; returns within ten seconds."""
+        """Finish what is in flight, give the rest back; returns within STOP_WITHIN_S of `begin_stop`."""
         self.begin_stop()
-        deadline_s = time.monotonic() + STOP_WITHIN_S
+        assert self._stop_by_s is not None
         for lane in self._lanes:
-            lane.join(max(0.0, deadline_s - time.monotonic()))
+            lane.join(max(0.0, self._stop_by_s - time.monotonic()))
 
 
 def _now_us() -> int:

@@ -1,5 +1,9 @@
-"""A primary dies, its synchronous standby takes over: nothing acknowledged is lost, nothing is restarted."""
+"""A primary dies, its synchronous standby takes over: nothing acknowledged is lost, nothing is restarted.
 
+And while the standby is away, nothing is acknowledged that it does not have.
+"""
+
+import signal
 import threading
 import time
 from collections import Counter
@@ -33,6 +37,7 @@ class Guest(threading.Thread):
         self._done = done
         self.acknowledged: dict[int, int] = {}  # order -> payment
         self.answered_s: list[float] = []
+        self.slowest_s = 0.0
         self.answers: Counter[int | str] = Counter()
 
     def run(self) -> None:
@@ -45,6 +50,7 @@ class Guest(threading.Thread):
                     time.sleep(0.05)
 
     def _pay(self, http: httpx.Client, order_id: int) -> bool:
+        began_s = time.monotonic()
         try:
             answer = http.post(
                 "/payments",
@@ -54,6 +60,7 @@ class Guest(threading.Thread):
         except httpx.TransportError as error:
             self.answers[type(error).__name__] += 1
             return False
+        self.slowest_s = max(self.slowest_s, time.monotonic() - began_s)
         self.answers[answer.status_code] += 1
         if answer.status_code == 201:
             self.acknowledged[order_id] = answer.json()["payment_id"]
@@ -121,12 +128,15 @@ def knows(stub: Stub, order_ids: set[int]) -> bool:
     return stub.states().keys() >= order_ids
 
 
+@pytest.mark.parametrize("how", ["killed", "frozen"])
 def test_a_failover_loses_nothing_and_needs_no_restart(
     primary: PostgresServer,
     standby: PostgresServer,
     service: Service,
     order: Stub,
     user: Stub,
+    end: ExitStack,
+    how: str,
 ) -> None:
     done = threading.Event()
     guests = [Guest(service.url, n, done) for n in range(1, GUESTS + 1)]
@@ -137,7 +147,11 @@ def test_a_failover_loses_nothing_and_needs_no_restart(
         return sum(len(guest.acknowledged) for guest in guests)
 
     wait_for(lambda: paid() > 200, 30, "payments before")
-    primary.kill()
+    if how == "killed":
+        primary.kill()
+    else:  # it accepts connections and says nothing, as with a disk that hangs
+        primary.send(signal.SIGSTOP)
+        end.callback(primary.kill)
     wait_for(lambda: sum(guest.answers[503] for guest in guests) > GUESTS, 20, "503 meanwhile")
     take_over(standby)
     before = paid()
@@ -148,6 +162,7 @@ def test_a_failover_loses_nothing_and_needs_no_restart(
 
     answers = sum((guest.answers for guest in guests), Counter[int | str]())
     assert set(answers) == {201, 503}, answers
+    assert max(guest.slowest_s for guest in guests) < 10
     acknowledged = {key: value for guest in guests for key, value in guest.acknowledged.items()}
     for stub in (order, user):
         wait_for(partial(knows, stub, set(acknowledged)), 30, f"{stub.name} knows all")
@@ -165,3 +180,57 @@ def test_a_failover_loses_nothing_and_needs_no_restart(
     moments_s = sorted(moment_s for guest in guests for moment_s in guest.answered_s)
     away_s = max(later - earlier for earlier, later in pairwise(moments_s))
     print(f"without service {away_s:.1f} s, acknowledged {len(acknowledged)}, answers {dict(answers)}")  # noqa: T201  # the figures
+
+
+def pay(service: Service, order_id: int) -> tuple[int, float]:
+    """Pay with the order's key; return the answer's status and its seconds."""
+    began_s = time.monotonic()
+    status = service.pay(order_id, Idempotency_Key=f"order-{order_id}").status_code
+    return status, time.monotonic() - began_s
+
+
+def in_doubt(primary: PostgresServer) -> bool:
+    """Say whether the primary was made to show a commit that the standby does not have."""
+    return "canceling wait for synchronous replication" in (primary.folder / "log").read_text()
+
+
+def test_while_the_standby_is_away_nothing_is_acknowledged_and_nobody_hangs(
+    primary: PostgresServer, standby: PostgresServer, service: Service, order: Stub
+) -> None:
+    """The primary's COMMIT waits for the standby without an end; statement_timeout does not count there."""
+    standby.kill()
+    for order_id in (1, 1, 2):
+        status, seconds = pay(service, order_id)
+        assert status == 503
+        assert seconds < 10
+    assert service.http.get("/readyz").status_code == 200
+    hanging = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    assert ask(primary, hanging) == "1", "a second commit only waits behind the first, and holds a connection"
+    assert service.stop() == 0
+    assert not in_doubt(primary)
+    service.start()
+    standby.start()
+    wait_for(lambda: pay(service, 1)[0] == 201, 20, "201 when it is back")
+    wait_for(lambda: order.states() == {1: "paid"}, 20, "Order knows")
+    assert not in_doubt(primary)
+
+
+def test_an_answer_is_not_repeated_before_the_standby_has_its_payment(
+    primary: PostgresServer, standby: PostgresServer, service: Service, end: ExitStack, tmp_path: Path
+) -> None:
+    """A restarted primary shows what it has committed, though its standby never got it."""
+    beside = Service(service.environment, "serve", "--no-worker", cwd=tmp_path)
+    end.callback(beside.kill)
+    standby.kill()
+    assert pay(service, 1)[0] == 503
+    primary.kill()
+    primary.start()
+    wait_for(lambda: beside.http.get("/payments/1").status_code == 200, 20, "the primary shows it")
+    assert pay(beside, 1)[0] == 503, "acknowledged, and lost if the standby takes over now"
+    assert service.pay(1).status_code == 503, "nor may the order be called paid"
+    standby.start()
+    wait_for(lambda: pay(beside, 1)[0] == 201, 20, "201 when the standby is back")
+    assert service.pay(1).status_code == 409
+    primary.kill()
+    take_over(standby)
+    wait_for(lambda: service.http.get("/payments/1").status_code == 200, 20, "the payment is there")

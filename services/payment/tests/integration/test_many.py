@@ -1,5 +1,6 @@
 """Many processes over one PostgreSQL: shared port, rolling restart, database trouble, fair workers."""
 
+import signal
 import threading
 import time
 from collections import Counter
@@ -14,7 +15,7 @@ from sqlalchemy import URL, make_url, text
 
 from payment.database import open_database
 from postgres import PostgresServer, create_database, drop_database
-from processes import Service, Stub, wait_for
+from processes import Service, Stub, Waiting, wait_for
 
 Start = Callable[..., Service]
 
@@ -165,14 +166,17 @@ def test_an_old_schema_is_refused_with_the_command_to_run(postgres: URL, start: 
 
 
 @ON_POSTGRESQL
-@pytest.mark.parametrize("how", ["restart", "crash"])
+@pytest.mark.parametrize("how", ["restart", "crash", "freeze"])
 def test_a_database_that_goes_away_costs_503s_and_heals_by_itself(
-    server: PostgresServer, beside: Service, order: Stub, how: str
+    server: PostgresServer, beside: Service, order: Stub, end: ExitStack, how: str
 ) -> None:
     load = Load(beside.url)
     wait_for(lambda: len(load.booked) > 50, 20)
     if how == "crash":
         server.kill()
+    elif how == "freeze":  # it accepts connections and says nothing
+        server.send(signal.SIGSTOP)
+        end.callback(server.send, signal.SIGCONT)
     else:
         server.stop()
     seen = load.answers[503]
@@ -182,7 +186,10 @@ def test_a_database_that_goes_away_costs_503s_and_heals_by_itself(
     assert beside.http.get("/healthz").status_code == 200
     refused = beside.pay(999_999)
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-    server.start()
+    if how == "freeze":
+        server.send(signal.SIGCONT)
+    else:
+        server.start()
     before = len(load.booked)
     wait_for(lambda: len(load.booked) > before + 50, 20, "payments again")
     load.stop()
@@ -190,6 +197,22 @@ def test_a_database_that_goes_away_costs_503s_and_heals_by_itself(
     assert load.slowest_s < 8
     assert payments_of(beside.environment["DATABASE_URL"]) == load.booked
     wait_for(lambda: order.states().keys() >= load.booked.keys(), 30, "Order knows all")
+
+
+@ON_POSTGRESQL
+def test_a_signal_while_the_database_is_frozen_answers_503_and_exits_0(
+    server: PostgresServer, beside: Service, end: ExitStack
+) -> None:
+    wait_for(lambda: beside.pay(1_000).status_code in (201, 409))  # its connections stand
+    server.send(signal.SIGSTOP)
+    end.callback(server.send, signal.SIGCONT)
+    waiting = Waiting(beside, range(1, 21))
+    began_s = time.monotonic()
+    assert beside.stop() == 0
+    assert time.monotonic() - began_s < 10
+    waiting.join()
+    assert set(waiting.answers.values()) == {503}
+    assert "Traceback" not in "".join(beside.process.lines)
 
 
 @ON_POSTGRESQL

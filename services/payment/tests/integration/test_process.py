@@ -2,10 +2,13 @@
 
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -14,7 +17,9 @@ from sqlalchemy import make_url, text
 
 from described import ROOT
 from payment.database import open_database
-from processes import Process, Service, Stub, wait_for
+from processes import Process, Service, Stub, Waiting, wait_for
+
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 def test_the_api_description_and_its_page_are_served(shared: Service) -> None:
@@ -104,6 +109,44 @@ def test_a_signal_answers_what_has_come_and_exits_0(start_alone: Service, number
         thread.join()
     assert set(answers) == {201}
     assert "Traceback" not in "".join(start_alone.process.lines)
+
+
+@contextmanager
+def locked(database_url: str) -> Iterator[None]:
+    """Hold the write lock of the SQLite file, as another program may."""
+    connection = sqlite3.connect(str(make_url(database_url).database), isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    yield
+    connection.close()
+
+
+@ON_SQLITE
+def test_a_full_queue_before_a_locked_database_is_answered_within_seconds(
+    start: Callable[..., Service], database_url: str
+) -> None:
+    """Each batch takes its time-out in turn; nobody waits for all those before."""
+    service = start(BATCH_MAX="2")
+    with locked(database_url):
+        waiting = Waiting(service, range(1, 41))
+        waiting.join()
+    assert set(waiting.answers.values()) == {503}
+    assert waiting.slowest_s < 8
+    assert service.pay(1, Idempotency_Key="order-1").status_code == 201
+
+
+@ON_SQLITE
+def test_a_signal_while_the_database_is_locked_answers_503_and_exits_0(
+    start: Callable[..., Service], database_url: str
+) -> None:
+    service = start(BATCH_MAX="2")
+    with locked(database_url):
+        waiting = Waiting(service, range(1, 21))
+        began_s = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - began_s < 10
+        waiting.join()
+    assert set(waiting.answers.values()) == {503}
+    assert "Traceback" not in "".join(service.process.lines)
 
 
 def test_the_old_documentations_way_to_start_works(tmp_path: Path) -> None:
