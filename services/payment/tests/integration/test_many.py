@@ -201,15 +201,18 @@ def test_a_database_that_goes_away_costs_503s_and_heals_by_itself(
 
 @ON_POSTGRESQL
 def test_a_signal_while_the_database_is_frozen_answers_503_and_exits_0(
-    server: PostgresServer, beside: Service, end: ExitStack
+    server: PostgresServer, beside: Service, end: ExitStack, tmp_path: Path
 ) -> None:
-    wait_for(lambda: beside.pay(1_000).status_code in (201, 409))  # its connections stand
+    worker = Service(beside.environment, "worker", cwd=tmp_path)
+    end.callback(worker.kill)
+    assert beside.pay(1_000).status_code == 201  # its connections stand
     server.send(signal.SIGSTOP)
     end.callback(server.send, signal.SIGCONT)
     waiting = Waiting(beside, range(1, 21))
-    began_s = time.monotonic()
-    assert beside.stop() == 0
-    assert time.monotonic() - began_s < 10
+    for process in (beside, worker):
+        began_s = time.monotonic()
+        assert process.stop() == 0
+        assert time.monotonic() - began_s < 10
     waiting.join()
     assert set(waiting.answers.values()) == {503}
     assert "Traceback" not in "".join(beside.process.lines)

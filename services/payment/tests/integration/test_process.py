@@ -56,6 +56,21 @@ def test_ready_says_what_is_wrong_with_the_schema(start_alone: Service, database
     assert start_alone.http.get("/healthz").status_code == 200
 
 
+def test_a_newer_schema_is_worked_on(start: Callable[..., Service], database_url: str) -> None:
+    """A rolling upgrade migrates first; the old version serves, and may restart, until it is replaced."""
+    service = start()
+    database = open_database(make_url(database_url))
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+    assert service.http.get("/readyz").status_code == 200
+    assert service.stop() == 0
+    service.start()
+    assert service.http.get("/readyz").status_code == 200
+    assert service.pay(1).status_code == 201
+    assert service.cli("migrate").stdout == "Sudah baru / up to date\n"
+
+
 def test_a_bad_setting_stops_the_start_with_its_name(tmp_path: Path) -> None:
     for name, value in {"PORT": "abc", "ORDER_PAYMENT_PATH": "/orders/x", "AUTH": "maybe"}.items():
         process = Process([sys.executable, "-m", "payment", "serve"], {name: value}, cwd=tmp_path)

@@ -308,3 +308,39 @@ def test_whatever_comes_and_goes_each_gets_its_own_answer_in_order(
         assert all(1 <= len(batch) <= batch_max for batch in disk.batches)
 
     run(test())
+
+
+def test_a_request_that_has_waited_too_long_is_refused_and_not_written() -> None:
+    async def test() -> None:
+        disk = Disk()
+        group = GroupCommit(disk.write, batch_max=2, queue_max=1024, wait_max_s=0.05)
+        tasks = submitted(group, [1, 2, 3, 4, 5])
+        await disk.begun.wait()
+        for task in tasks:
+            with pytest.raises(Unavailable):
+                await task
+        disk.goes_on.set()
+        assert await group.submit(6) == 12, "the writer goes on"
+        assert disk.batches == [[1, 2], [6]], "what had begun to be written was; the rest was told 503"
+
+    run(test())
+
+
+def test_after_the_end_nobody_waits_and_nothing_more_is_written() -> None:
+    async def test() -> None:
+        disk = Disk()
+        group = GroupCommit(disk.write, batch_max=2, queue_max=1024)
+        tasks = submitted(group, [1, 2, 3])
+        await disk.begun.wait()
+        group.end()
+        for task in [*tasks, *submitted(group, [4])]:
+            with pytest.raises(Unavailable):
+                await task
+        drained = asyncio.create_task(group.drain())
+        await asyncio.wait([drained], timeout=0.01)
+        assert not drained.done(), "the batch in hand may still be committed"
+        disk.goes_on.set()
+        await drained
+        assert disk.batches == [[1, 2]]
+
+    run(test())
