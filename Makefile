@@ -22,7 +22,7 @@ BROKER = $(if $(PACT_BROKER_BASE_URL),PACT_DO_NOT_TRACK=true $(BIN)/pact broker,
 	PACT_BROKER_BASE_URL=… is missing: the address of a Pact Broker))
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test e2e check fmt lock clean contracts verify-contracts compare-openapi up down chaos \
+.PHONY: help install run test e2e check fmt bench lock clean contracts verify-contracts compare-openapi up down chaos \
 	pact-publish can-i-deploy record-deployment
 
 help: ## show this list
@@ -104,6 +104,9 @@ check: install ## lint, format, types, import rules
 	for stub in $(STUBS); do $(BIN)/mypy $$stub || exit 1; done
 	$(BIN)/mypy bench
 	$(BIN)/lint-imports
+
+bench: install ## every measured claim, in about ten minutes; writes docs/benchmarks.md [BENCH="--rounds 3"]
+	$(BIN)/python -m bench $(BENCH)
 
 fmt: install ## format, and fix what can be fixed
 	$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .

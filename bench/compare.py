@@ -1,14 +1,15 @@
 """Load several services in turn and say how they compare."""
 
-import http.client
-import json
 import statistics
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from bench.load import LoadResult, PostPayments, run_load
-from bench.servers import Running
+from sqlalchemy import URL
+
+from bench.load import GetPayments, LoadResult, PostPayments, run_load
+from bench.servers import Running, call
 
 ORDERS_PER_RUN = 10_000_000
 """Every run numbers its orders from a multiple of this, so that no order is paid twice."""
@@ -20,63 +21,96 @@ PROBE_ORDER = 1
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to load the services."""
+    """How to load the services, and where they keep what they know."""
 
     rounds: int
     seconds: float
     connections: int
     warmup_s: float
+    directory: Path
+    """For SQLite files and logs."""
+    postgres: URL
+    """A PostgreSQL server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A service, and what it is loaded with."""
+
+    name: str
+    service: Running
+    requests: Callable[[int], PostPayments | GetPayments]
+    """The requests of a run, given its number; no number comes twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was measured: per service, one result per round."""
+    """What was measured: per contender, one result per round."""
 
     results: dict[str, list[LoadResult]]
-    acknowledged: dict[str, int]
-    """Payments that were answered 201, per service, warm-up and probe included."""
+    accepted: dict[str, int]
+    """Answers as expected per contender, those of the warm-up included."""
     problems: list[str]
     """Why this comparison does not count; empty for a good one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Figures of all rounds: their median, and how far they lie apart."""
+
+    median: float
+    lowest: float
+    highest: float
 
 
 class ProbeError(Exception):
     """A service does not do what the comparison is about."""
 
 
-def compare(services: Sequence[Running], plan: Plan) -> Comparison:
-    """Probe and warm up each service, then load them in turn, round by round."""
-    comparison = Comparison(results={service.name: [] for service in services}, acknowledged={}, problems=[])
-    for service in services:
-        probe(service)
-        comparison.acknowledged[service.name] = 1
+def pay_orders(run: int, *, users: int = USERS) -> PostPayments:
+    """Payments of orders that no other run pays."""
+    return PostPayments(first_order_id=run * ORDERS_PER_RUN, users=users)
+
+
+def compare(contenders: Sequence[Contender], plan: Plan) -> Comparison:
+    """Warm up each contender, then load them in turn, round by round."""
+    names = [contender.name for contender in contenders]
+    comparison = Comparison({name: [] for name in names}, dict.fromkeys(names, 0), [])
     run = 0
     for round_number in range(plan.rounds + 1):
-        for service in services:
+        for contender in contenders:
             run += 1
-            warming_up = round_number == 0
+            name, warming_up = contender.name, round_number == 0
             label = "warm-up" if warming_up else f"round {round_number}"
             result = run_load(
-                service.host,
-                service.port,
-                PostPayments(first_order_id=run * ORDERS_PER_RUN, users=USERS),
+                contender.service.host,
+                contender.service.port,
+                contender.requests(run),
                 duration_s=plan.warmup_s if warming_up else plan.seconds,
                 connections=plan.connections,
             )
-            _say(f"{label}: {service.name} {result.per_second:,.0f}/s")
-            comparison.acknowledged[service.name] += result.statuses.get(201, 0)
-            if not result.valid:
-                comparison.problems.append(
-                    f"{service.name}, {label}: wanted only {result.expected_status}, got "
-                    f"{result.statuses}, without an answer {result.failures}"
-                )
+            say(
+                f"{label}: {name} {result.per_second:,.0f}/s, p99 {result.p99_ms:.1f} ms, "
+                f"driver {result.driver_cpu:.2f} of a core"
+            )
+            comparison.accepted[name] += result.requests
+            comparison.problems.extend(f"{name}, {label}: {problem}" for problem in problems_of(result))
             if not warming_up:
-                comparison.results[service.name].append(result)
-                if result.driver_cpu > DRIVER_CPU_LIMIT:
-                    comparison.problems.append(
-                        f"{service.name}, {label}: the load driver was the bottleneck "
-                        f"({result.driver_cpu:.2f} of a core)"
-                    )
+                comparison.results[name].append(result)
     return comparison
+
+
+def problems_of(result: LoadResult) -> list[str]:
+    """Why a run does not count; empty for a good one."""
+    problems: list[str] = []
+    if not result.valid:
+        problems.append(
+            f"wanted only {result.expected_status}, got {result.statuses}, "
+            f"without an answer {result.failures}"
+        )
+    if result.driver_cpu > DRIVER_CPU_LIMIT:
+        problems.append(f"the load driver was the bottleneck ({result.driver_cpu:.2f} of a core)")
+    return problems
 
 
 def probe(service: Running) -> None:
@@ -93,72 +127,17 @@ def probe(service: Running) -> None:
         raise ProbeError(f"{service.name}: reading it back was answered {status} {stored}")
 
 
-def call(service: Running, method: str, path: str, body: object = None) -> tuple[int, dict[str, object]]:
-    """One request and its JSON answer."""
-    connection = http.client.HTTPConnection(service.host, service.port, timeout=30)
-    try:
-        connection.request(
-            method,
-            path,
-            body=None if body is None else json.dumps(body),
-            headers={} if body is None else {"Content-Type": "application/json"},
-        )
-        response = connection.getresponse()
-        answer: dict[str, object] = json.loads(response.read())
-        return response.status, answer
-    finally:
-        connection.close()
+def spread(figures: Sequence[float]) -> Spread:
+    """The median of figures and their extremes."""
+    return Spread(statistics.median(figures), min(figures), max(figures))
 
 
-def ratios(ours: Sequence[LoadResult], peer: Sequence[LoadResult]) -> list[float]:
-    """Ours ÷ the peer's requests per second, round by round."""
-    return [a.per_second / b.per_second if b.per_second else 0.0 for a, b in zip(ours, peer, strict=True)]
+def ratios(ours: Sequence[float], other: Sequence[float]) -> Spread:
+    """Ours ÷ the other, round by round."""
+    return spread([a / b if b else 0.0 for a, b in zip(ours, other, strict=True)])
 
 
-def summary(comparison: Comparison, *, ours: str = "payment") -> dict[str, dict[str, float]]:
-    """Per service: the medians over the rounds, and how many times as fast ours is."""
-    rows: dict[str, dict[str, float]] = {}
-    for name, results in comparison.results.items():
-        rows[name] = row = {
-            "per_second": statistics.median(result.per_second for result in results),
-            "p50_ms": statistics.median(result.p50_ms for result in results),
-            "p99_ms": statistics.median(result.p99_ms for result in results),
-        }
-        if ours in comparison.results and name != ours:
-            by_round = ratios(comparison.results[ours], results)
-            row["ratio"] = statistics.median(by_round)
-            row["ratio_min"] = min(by_round)
-            row["ratio_max"] = max(by_round)
-    return rows
-
-
-def table(rows: dict[str, dict[str, float]], *, ours: str = "payment") -> str:
-    """The summary as text."""
-    lines = [f"{'service':<16}{'req/s':>8}{'p50 ms':>9}{'p99 ms':>9}   {ours} ÷ it (min..max)"]
-    for name, row in rows.items():
-        line = f"{name:<16}{row['per_second']:>8,.0f}{row['p50_ms']:>9.2f}{row['p99_ms']:>9.2f}"
-        if "ratio" in row:
-            line += f"   {row['ratio']:.2f} ({row['ratio_min']:.2f}..{row['ratio_max']:.2f})"
-        lines.append(line)
-    return "\n".join(lines)
-
-
-def as_json(comparison: Comparison) -> str:
-    """Everything that was measured, for machines."""
-    return json.dumps(
-        {
-            "summary": summary(comparison),
-            "rounds": {
-                name: [asdict(result) for result in results] for name, results in comparison.results.items()
-            },
-            "acknowledged": comparison.acknowledged,
-            "problems": comparison.problems,
-        },
-        indent=2,
-    )
-
-
-def _say(line: str) -> None:
+def say(line: str) -> None:
     """Progress, for somebody who watches."""
     if sys.stderr.isatty():
         print(line, file=sys.stderr)

@@ -10,6 +10,7 @@ import gc
 import importlib.util
 import math
 import multiprocessing
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -49,19 +50,16 @@ class PostPayments:
 
 
 @dataclass(frozen=True, slots=True)
-class Get:
-    """Request number n reads `path` with `{id}` replaced by one of `first_id` … `last_id`."""
+class GetPayments:
+    """Request number n reads one of the payments `ids`, in turn."""
 
-    path: str = "/payments/{id}"
-    first_id: int = 1
-    last_id: int = 1
+    ids: tuple[int, ...]
     expected_status: int = 200
 
     def __call__(self, n: int) -> bytes:
         """The bytes of request number n."""
-        number = self.first_id + n % (self.last_id - self.first_id + 1)
-        path = self.path.replace("{id}", str(number))
-        return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        payment_id = self.ids[n % len(self.ids)]
+        return f"GET /payments/{payment_id} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ class LoadResult:
     """Requests without a usable answer, by reason."""
     expected_status: int
     elapsed_s: float
-    """From the first request to the last answer, and no less than the run was to last."""
+    """From the first request to the last answer, and no less than the run was to last if time ended it."""
     driver_cpu: float
     """Part of a core the driver used; near 1.0 it measured itself, not the server."""
 
@@ -93,27 +91,34 @@ class LoadResult:
 def run_load(
     host: str,
     port: int,
-    make_request: PostPayments | Get,
+    make_request: PostPayments | GetPayments,
     *,
     duration_s: float,
     connections: int = 16,
+    requests_max: int | None = None,
 ) -> LoadResult:
-    """Load `host:port` for `duration_s` seconds from a new process, and wait for the result."""
+    """Load `host:port` from a new process, and wait for the result.
+
+    The run ends after `duration_s` seconds, or once `requests_max` requests were sent.
+    """
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as executor:
-        return executor.submit(_drive, host, port, make_request, duration_s, connections).result()
+        return executor.submit(
+            _drive, host, port, make_request, duration_s, connections, requests_max
+        ).result()
 
 
 def _drive(
     host: str,
     port: int,
-    make_request: PostPayments | Get,
+    make_request: PostPayments | GetPayments,
     duration_s: float,
     connections: int,
+    requests_max: int | None,
 ) -> LoadResult:
     """Run the load in this process."""
     gc.disable()
-    run = _Run(make_request)
+    run = _Run(make_request, requests_max or sys.maxsize)
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
         runner.run(_load(run, host, port, duration_s, connections))
     return run.result(make_request.expected_status)
@@ -131,9 +136,10 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
 class _Run:
     """What the connections of one run share: the request counter, the clock and the tallies."""
 
-    def __init__(self, make_request: Callable[[int], bytes]) -> None:
+    def __init__(self, make_request: Callable[[int], bytes], requests_max: int) -> None:
         self.failures: Counter[str] = Counter()
         self._make_request = make_request
+        self._requests_max = requests_max
         self._sent = 0
         self._latencies_s: dict[int, list[float]] = {}
         self._started_at = self._last_answer_at = self._deadline = 0.0
@@ -147,7 +153,7 @@ class _Run:
 
     def is_over(self) -> bool:
         """Whether no further request may be sent."""
-        return time.perf_counter() >= self._deadline
+        return self._sent >= self._requests_max or time.perf_counter() >= self._deadline
 
     def next_request(self) -> bytes:
         """The bytes of the next request; no two are the same request."""
@@ -159,12 +165,15 @@ class _Run:
         """Record an answer that is complete now; whether its connection shall go on."""
         now = self._last_answer_at = time.perf_counter()
         self._latencies_s.setdefault(status, []).append(now - sent_at)
-        return now < self._deadline
+        return self._sent < self._requests_max and now < self._deadline
 
     def result(self, expected_status: int) -> LoadResult:
         """The tallies as a result."""
         latencies_s = sorted(self._latencies_s.get(expected_status, []))
-        elapsed_s = max(self._last_answer_at, self._deadline) - self._started_at
+        ended_at = self._last_answer_at
+        if self._sent < self._requests_max:
+            ended_at = max(ended_at, self._deadline)
+        elapsed_s = ended_at - self._started_at
         return LoadResult(
             requests=len(latencies_s),
             per_second=len(latencies_s) / elapsed_s if elapsed_s else 0.0,

@@ -1,6 +1,7 @@
 """Start and stop the services under test: ours, the stubs and the peers."""
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
-POLL_EVERY_S = 0.02
+POLL_EVERY_S = 0.005
 
 
 class ServerError(Exception):
@@ -33,6 +34,10 @@ class Server:
     environment: Mapping[str, str] = field(default_factory=dict)
     logs_its_port: bool = False
     """It chooses a free port itself (`PORT=0`) and logs a `listening` event with the URL."""
+    listens: bool = True
+    """False: it has no port, and runs as soon as it is started."""
+    port: int | None = None
+    """The port that it must have; None for any free one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,9 @@ class Running:
 
     name: str
     port: int
+    pid: int
+    started_at: float
+    """When its process was started, on the clock of `time.perf_counter`."""
     host: str = HOST
 
     @property
@@ -59,6 +67,16 @@ def payment(*arguments: str, **environment: str) -> Server:
     )
 
 
+def worker(**environment: str) -> Server:
+    """Our worker in a process of its own: `payment worker`."""
+    return Server(
+        name="worker",
+        argv=(sys.executable, "-m", "payment", "worker"),
+        environment=environment,
+        listens=False,
+    )
+
+
 def asgi_peer(name: str, app: str, **environment: str) -> Server:
     """A peer that is an ASGI application: one uvicorn process, as fast as uvicorn is."""
     uvicorn = ("-m", "uvicorn", app, "--host", HOST, "--port", "{port}", "--workers", "1")
@@ -66,20 +84,42 @@ def asgi_peer(name: str, app: str, **environment: str) -> Server:
     return Server(name=name, argv=(sys.executable, *uvicorn, *speed), environment=environment)
 
 
-def stub(name: str, **environment: str) -> Server:
-    """One of the stubs that stand in for Order and User."""
+def wsgi_peer(name: str, app: str, *, threads: int, **environment: str) -> Server:
+    """A peer that is a WSGI application: one gunicorn process with threads."""
+    gunicorn = (
+        "-m",
+        "gunicorn",
+        app,
+        "--bind",
+        f"{HOST}:{{port}}",
+        "--workers",
+        "1",
+        "--log-level",
+        "warning",
+    )
+    return Server(
+        name=name,
+        argv=(sys.executable, *gunicorn, "--worker-class", "gthread", "--threads", str(threads)),
+        environment=environment,
+    )
+
+
+def stub(name: str, *, port: int | None = None) -> Server:
+    """One of the stubs that stand in for Order and User; it knows every id."""
     return Server(
         name=name,
         argv=(sys.executable, str(ROOT / "services" / "stubs" / name / "app.py")),
-        environment={"HOST": HOST, "PORT": "{port}", **environment},
+        environment={"HOST": HOST, "PORT": str(port or "{port}"), f"{name.upper()}_COUNT": "1000000000"},
+        port=port,
     )
 
 
 @contextlib.contextmanager
 def running(server: Server, directory: Path) -> Iterator[Running]:
     """Run `server` while the block lasts. Its output goes to `{name}.log` in `directory`."""
-    port = 0 if server.logs_its_port else _free_port()
+    port = 0 if server.logs_its_port else server.port or free_port()
     log = directory / f"{server.name}.log"
+    started_at = time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(
             [word.replace("{port}", str(port)) for word in server.argv],
@@ -93,7 +133,9 @@ def running(server: Server, directory: Path) -> Iterator[Running]:
             stderr=subprocess.STDOUT,
         )
     try:
-        yield Running(server.name, _wait_until_listening(server, process, port, log))
+        if server.listens:
+            port = _wait_until_listening(server, process, port, log)
+        yield Running(server.name, port, process.pid, started_at)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -103,12 +145,37 @@ def running(server: Server, directory: Path) -> Iterator[Running]:
             process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def resident_mb(service: Running) -> float:
+    """The memory that a server's process holds, in MB (10^6 bytes)."""
+    kib = subprocess.run(
+        ["ps", "-o", "rss=", "-p", str(service.pid)], capture_output=True, text=True, check=True
+    ).stdout
+    return int(kib) * 1024 / 1e6
+
+
+def call(service: Running, method: str, path: str, body: object = None) -> tuple[int, dict[str, object]]:
+    """One request and its JSON answer."""
+    connection = http.client.HTTPConnection(service.host, service.port, timeout=30)
+    try:
+        connection.request(
+            method,
+            path,
+            body=None if body is None else json.dumps(body),
+            headers={} if body is None else {"Content-Type": "application/json"},
+        )
+        response = connection.getresponse()
+        answer: dict[str, object] = json.loads(response.read())
+        return response.status, answer
+    finally:
+        connection.close()
 
 
 def _logged_port(log: Path) -> int:

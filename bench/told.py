@@ -14,9 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 
-from bench.compare import call
 from bench.load import percentile
-from bench.servers import Running, ServerError, payment, running, stub
+from bench.servers import Running, ServerError, call, payment, running, stub
 
 CLIENTS = 16
 LATEST_S = 1.0
@@ -33,8 +32,8 @@ class ToldError(Exception):
 def measure(payments: int, rate: float, directory: Path) -> dict[str, list[float]]:
     """Seconds from 201 to told, ascending: of Order, of User, and of the later of the two."""
     with contextlib.ExitStack() as stack:
-        order = stack.enter_context(running(stub("order", ORDER_COUNT=str(payments)), directory))
-        user = stack.enter_context(running(stub("user", USER_COUNT=str(payments)), directory))
+        order = stack.enter_context(running(stub("order"), directory))
+        user = stack.enter_context(running(stub("user"), directory))
         ours = payment(
             DATABASE_URL=f"sqlite:///{directory / 'payment.db'}",
             ORDER_SERVICE_URL=order.url,

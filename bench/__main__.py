@@ -1,0 +1,81 @@
+"""The whole benchmark: `make bench`, or python -m bench [--rounds 5] [--seconds 5] [--only NAME …].
+
+Prints one table. A run of everything, of which every part counts, also writes docs/benchmarks.md and
+docs/benchmarks.svg.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from bench import delivery, footprint, hanging, report, throughput, walk_in
+from bench.compare import Plan, ProbeError
+from bench.databases import fsync_ms, postgres_server, version
+from bench.report import Measured
+from bench.servers import ROOT, ServerError
+from bench.told import ToldError
+
+MEASUREMENTS = {
+    "post-postgres": throughput.post_postgres,
+    "post-sqlite": throughput.post_sqlite,
+    "get": throughput.get_postgres,
+    "delivery": delivery.measure,
+    "hanging": hanging.measure,
+    "walk-in": walk_in.measure,
+    "footprint": footprint.measure,
+}
+PAGE = ROOT / "docs" / "benchmarks.md"
+CHART = ROOT / "docs" / "benchmarks.svg"
+
+
+def main() -> int:
+    """The command; 0, or 2 when something that was seen does not count."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of a run")
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--warmup", type=float, default=2.0, help="seconds, before the rounds")
+    parser.add_argument("--only", action="append", choices=MEASUREMENTS, help="repeatable; writes no page")
+    parser.add_argument("--dir", type=Path, help="where SQLite's files go (the disk that is measured)")
+    parser.add_argument("--json", action="store_true", help="the rows as JSON in place of the table")
+    chosen = parser.parse_args()
+
+    everything = Measured([], [])
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=chosen.dir) as name, postgres_server() as postgres:
+        directory = Path(name)
+        plan = Plan(chosen.rounds, chosen.seconds, chosen.connections, chosen.warmup, directory, postgres)
+        conditions = (
+            f"{plan.connections} connections, {plan.rounds} rounds of {plan.seconds:g} s, "
+            f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL {version(postgres)} "
+            f"(synchronous_commit and fsync on), SQLite with WAL and synchronous=FULL, "
+            f"an fsync takes {fsync_ms(directory):.2f} ms."
+        )
+        for measurement in chosen.only or MEASUREMENTS:
+            try:
+                measured = MEASUREMENTS[measurement](plan)
+            except (ServerError, ProbeError, ToldError) as error:
+                everything.problems.append(f"{measurement}: {error}")
+                continue
+            everything.add(measured.rows)
+            everything.problems.extend(f"{measurement}: {said}" for said in measured.problems)
+    if chosen.json:
+        print(json.dumps([asdict(row) for row in everything.rows], indent=2))
+    else:
+        print(f"{conditions}\n\n{report.table(everything.rows)}")
+    for problem in everything.problems:
+        print(f"INVALID: {problem}", file=sys.stderr)
+    if everything.problems:
+        return 2
+    if not chosen.only:
+        PAGE.write_text(report.page(everything.rows, conditions, CHART.name))
+        CHART.write_text(report.chart(everything.rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The fast peer: FastAPI and asyncpg, SQL by hand."""

@@ -1,0 +1,1 @@
+"""The naive peer: Flask that tells Order and User before it answers."""
