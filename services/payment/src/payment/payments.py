@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TypeVar
 
-from sqlalchemy import Connection, RowMapping, insert, select, tuple_
+from sqlalchemy import Connection, RowMapping, bindparam, insert, select, tuple_
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from payment import outbox
@@ -116,16 +116,14 @@ def _write(connection: Connection, writes: Writes, now_us: int) -> None:
         )
 
 
-def find_payment(connection: Connection, payment_id: int) -> RowMapping:
-    """Return the row of a payment.
+_PAYMENTS = select(payments).where(payments.c.id.in_(bindparam("ids", expanding=True)))
 
-    Raises:
-        PaymentNotFound: there is none with this id.
-    """
-    row = connection.execute(select(payments).where(payments.c.id == payment_id)).mappings().first()
-    if row is None:
-        raise PaymentNotFound
-    return row
+
+def find_payments(connection: Connection, payment_ids: Sequence[int]) -> list[RowMapping | None]:
+    """Return the row of each payment in the order of the ids, None where there is none."""
+    rows = connection.execute(_PAYMENTS, {"ids": payment_ids}).mappings()
+    found = {row["id"]: row for row in rows}
+    return [found.get(payment_id) for payment_id in payment_ids]
 
 
 class Ledger:
@@ -146,6 +144,10 @@ class Ledger:
         self._group = GroupCommit[PaymentRequest, Outcome](
             self._write, batch_max=batch_max, queue_max=queue_max
         )
+        # looked up in groups too: one query for all that wait
+        self._lookups = GroupCommit[int, RowMapping | None](
+            self._look_up, batch_max=batch_max, queue_max=queue_max
+        )
 
     async def pay(self, request: PaymentRequest) -> Answer:
         """Book a payment; when this returns, it is durable.
@@ -165,9 +167,12 @@ class Ledger:
 
         Raises:
             PaymentNotFound: there is none with this id.
-            Unavailable: the database does not answer.
+            Unavailable: the database does not answer, or too many requests wait.
         """
-        return await self._read(lambda connection: find_payment(connection, payment_id))
+        row = await self._lookups.submit(payment_id)
+        if row is None:
+            raise PaymentNotFound
+        return row
 
     async def schema_revision(self) -> str | None:
         """Return the migration that the database is at.
@@ -194,6 +199,9 @@ class Ledger:
         except (SQLAlchemyError, TimeoutError) as error:
             _log.error("read failed", **facts_of(error))
             raise Unavailable from error
+
+    async def _look_up(self, payment_ids: Sequence[int]) -> list[RowMapping | None]:
+        return await self._read(lambda connection: find_payments(connection, payment_ids))
 
     async def _write(self, batch: Sequence[PaymentRequest]) -> list[Outcome]:
         for _ in range(CONFLICTS_MAX):
