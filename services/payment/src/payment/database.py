@@ -10,9 +10,10 @@ import sqlite3
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,10 +22,14 @@ import psycopg
 from psycopg import waiting
 from psycopg.abc import PQGen
 from sqlalchemy import (
+    JSON,
     Column,
     Connection,
     Engine,
+    Insert,
     Table,
+    bindparam,
+    column,
     create_engine,
     event,
     func,
@@ -371,6 +376,34 @@ def open_current(url: URL) -> Database:
 def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """Return an INSERT that knows ON CONFLICT."""
     return postgresql.insert(table) if _is_postgres(connection) else sqlite.insert(table)
+
+
+def insert_all(connection: Connection, rows_of: Mapping[Table, Sequence[Mapping[str, Any]]]) -> None:
+    """Insert rows into several tables, those that others refer to first; a table's rows have the same columns.
+
+    PostgreSQL gets all of them as JSON in one statement: one round trip, and no parsing row by row.
+    """
+    given = {table: rows for table, rows in rows_of.items() if rows}
+    if not _is_postgres(connection):
+        for table, rows in given.items():
+            connection.execute(table.insert(), rows)
+    elif given:
+        shape = tuple((table, tuple(rows[0])) for table, rows in given.items())
+        connection.execute(_insert_from_json(shape), {table.name: rows for table, rows in given.items()})
+
+
+@lru_cache(maxsize=64)
+def _insert_from_json(shape: tuple[tuple[Table, tuple[str, ...]], ...]) -> Insert:
+    """Return an INSERT into each table, with its columns, of the JSON array in the parameter of its name."""
+
+    def insert_into(table: Table, names: tuple[str, ...]) -> Insert:
+        given = func.json_to_recordset(bindparam(table.name, type_=JSON)).table_valued(
+            *(column(name, table.c[name].type) for name in names)
+        )
+        return table.insert().from_select(names, select(*given.render_derived(with_types=True).c))
+
+    *others, last = (insert_into(table, names) for table, names in shape)
+    return last.add_cte(*(other.cte() for other in others))
 
 
 def lock(connection: Connection, numbers: Collection[int]) -> None:

@@ -28,7 +28,7 @@ from sqlalchemy import (
     update,
 )
 
-from payment.database import insert
+from payment.database import insert, insert_all
 from payment.lifecycle import Status, bill_status
 from payment.notifications import Notification, Service, State, user_status
 from payment.tables import bills, leases, notifications, payments
@@ -101,22 +101,24 @@ class Settlement:
 
 def enqueue(connection: Connection, news: Iterable[Notification], now_us: int) -> None:
     """Write notifications, in the transaction of what they are about."""
-    connection.execute(
-        notifications.insert(),
-        [
-            {
-                "service": item.service,
-                "target_id": item.target_id,
-                "payment_id": item.payment_id,
-                "traceparent": item.traceparent,
-                "state": State.WAITING,
-                "next_attempt_us": now_us,
-                "created_us": now_us,
-                "due_since_us": now_us,
-            }
-            for item in news
-        ],
-    )
+    insert_all(connection, {notifications: rows_of(news, now_us)})
+
+
+def rows_of(news: Iterable[Notification], now_us: int) -> list[dict[str, Any]]:
+    """Return notifications as rows to be inserted."""
+    return [
+        {
+            "service": item.service,
+            "target_id": item.target_id,
+            "payment_id": item.payment_id,
+            "traceparent": item.traceparent,
+            "state": State.WAITING,
+            "next_attempt_us": now_us,
+            "created_us": now_us,
+            "due_since_us": now_us,
+        }
+        for item in news
+    ]
 
 
 def _waiting(service: Service) -> ColumnElement[bool]:

@@ -5,20 +5,27 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, RowMapping, bindparam, insert, select, tuple_
+from sqlalchemy import Connection, RowMapping, bindparam, select, tuple_
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from payment import outbox
-from payment.booking import Bill, Outcome, PaymentRequest, Writes, decide
-from payment.database import Database, fresh_ids, is_conflict, lock, schema_revision, wait_for_standby
+from payment.booking import Bill, Outcome, Payment, PaymentRequest, Writes, decide
+from payment.database import (
+    Database,
+    fresh_ids,
+    insert_all,
+    is_conflict,
+    lock,
+    schema_revision,
+    wait_for_standby,
+)
 from payment.errors import PaymentError, PaymentNotFound, Unavailable, Unexpected
 from payment.group_commit import GroupCommit
 from payment.idempotency import Answer, KeptAnswer
 from payment.logs import facts_of, get_logger
-from payment.tables import WHOLE_NUMBER_MAX, bills, idempotency_keys, payments
+from payment.tables import WHOLE_NUMBER_MAX, bills, idempotency_keys, notifications, payments
 
 Result = TypeVar("Result")
 
@@ -90,17 +97,13 @@ def _bills(connection: Connection, requests: Sequence[PaymentRequest]) -> dict[i
 
 
 def _write(connection: Connection, writes: Writes, now_us: int) -> None:
-    if writes.bills:
-        connection.execute(insert(bills), [asdict(bill) for bill in writes.bills])
-    if writes.payments:
-        connection.execute(insert(payments), [asdict(payment) for payment in writes.payments])
-        outbox.enqueue(connection, writes.notifications, now_us)
-    else:
-        wait_for_standby(connection)  # a replay, or the refusal of a second payment, is only read
-    if writes.keys:
-        connection.execute(
-            insert(idempotency_keys),
-            [
+    insert_all(
+        connection,
+        {
+            bills: [_row(bill) for bill in writes.bills],
+            payments: [_row(payment) for payment in writes.payments],
+            notifications: outbox.rows_of(writes.notifications, now_us),
+            idempotency_keys: [
                 {
                     "caller": key.caller,
                     "operation": key.operation,
@@ -113,7 +116,15 @@ def _write(connection: Connection, writes: Writes, now_us: int) -> None:
                 }
                 for key, answer in writes.keys
             ],
-        )
+        },
+    )
+    if not writes.payments:
+        wait_for_standby(connection)  # a replay, or the refusal of a second payment, is only read
+
+
+def _row(item: Bill | Payment) -> dict[str, Any]:
+    """Return the columns of a row; `asdict` copies what it finds, ten times as long."""
+    return {name: getattr(item, name) for name in item.__slots__}
 
 
 _PAYMENTS = select(payments).where(payments.c.id.in_(bindparam("ids", expanding=True)))
