@@ -379,7 +379,7 @@ def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.I
 
 
 def insert_all(connection: Connection, rows_of: Mapping[Table, Sequence[Mapping[str, Any]]]) -> None:
-    """Insert rows into several tables, those that others refer to first; a table's rows have the same columns.
+    """Insert rows into several tables, those referred to first; all of a table's rows name the same columns.
 
     PostgreSQL gets all of them as JSON in one statement: one round trip, and no parsing row by row.
     """

@@ -40,6 +40,20 @@ class FieldsRequired(PaymentError):
     message = "order_id, user_id, and amount are required"
 
 
+class FieldRequired(PaymentError):
+    """A required field of another body is missing or null, or there is no body."""
+
+    code = "field-required"
+    message = "{field} is required"
+
+
+class OrderTotalTooSmall(PaymentError):
+    """A bill's total is less than the one payment towards it."""
+
+    code = "order-total-too-small"
+    message = "{field} must be at least amount, {amount}"
+
+
 class FieldInvalid(PaymentError):
     """A field has a value outside what it may be; `rule` is a message of its own."""
 
@@ -84,6 +98,22 @@ class PaymentNotFound(PaymentError):
     message = "Payment not found"
 
 
+class BillNotFound(PaymentError):
+    """Nothing was ever to be paid for this order."""
+
+    status = 404
+    code = "bill-not-found"
+    message = "Order {order_id} has no bill"
+
+
+class RefundNotFound(PaymentError):
+    """The payment has no refund with this id."""
+
+    status = 404
+    code = "refund-not-found"
+    message = "Refund not found"
+
+
 class MethodNotAllowed(PaymentError):
     """The path exists, but not with this method; `allowed` lists all that it has (RFC 9110, 15.5.6)."""
 
@@ -114,6 +144,46 @@ class BillSettled(PaymentError):
     status = 409
     code = "bill-settled"
     message = "Order {order_id} is already paid"
+
+
+class BillTotalDiffers(PaymentError):
+    """The payment states another total than those that the bill already has."""
+
+    status = 409
+    code = "bill-total-differs"
+    message = "The bill of order {order_id} is {total}, not {given}"
+
+
+class BillExceeded(PaymentError):
+    """Paid and pending together would pass the bill's total."""
+
+    status = 409
+    code = "bill-exceeded"
+    message = "Only {left} is left to pay of order {order_id}"
+
+
+class MoveNotAllowed(PaymentError):
+    """A payment cannot go from its state to that one (`lifecycle.MOVES`)."""
+
+    status = 409
+    code = "move-not-allowed"
+    message = "A payment that is {status} cannot become {wanted}"
+
+
+class RefundTooLarge(PaymentError):
+    """More would be given back than was paid."""
+
+    status = 409
+    code = "refund-too-large"
+    message = "Only {left} is left to refund of payment {payment_id}"
+
+
+class RefundedDiffers(PaymentError):
+    """Another sum was given back so far than the caller believes: it may be asking a second time."""
+
+    status = 409
+    code = "refunded-differs"
+    message = "{refunded} was refunded of payment {payment_id} so far, not {expected}"
 
 
 class BodyTooLarge(PaymentError):

@@ -12,6 +12,15 @@ class Status(StrEnum):
     REFUNDED = "refunded"
 
 
+MOVES: dict[Status, tuple[Status, ...]] = {
+    Status.PENDING: (Status.PAID, Status.FAILED),
+    Status.PAID: (Status.REFUNDED,),
+    Status.FAILED: (),
+    Status.REFUNDED: (),
+}
+"""What may become of a payment in each state."""
+
+
 class Method(StrEnum):
     """How the guest paid."""
 

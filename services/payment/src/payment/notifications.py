@@ -37,13 +37,13 @@ class Notification:
 
 
 def news_of_payment(
-    payment_id: int, order_id: int, user_id: int, traceparent: str | None
-) -> tuple[Notification, Notification]:
-    """Return who hears of a new payment: its order and its guest."""
-    return (
-        Notification(Service.ORDER, order_id, payment_id, traceparent),
-        Notification(Service.USER, user_id, payment_id, traceparent),
-    )
+    payment_id: int, order_id: int, user_id: int, traceparent: str | None, *, is_newest: bool
+) -> list[Notification]:
+    """Return who hears of a new or changed payment: its order, and its guest if it is their newest."""
+    news = [Notification(Service.ORDER, order_id, payment_id, traceparent)]
+    if is_newest:
+        news.append(Notification(Service.USER, user_id, payment_id, traceparent))
+    return news
 
 
 def user_status(newest_payment: str) -> Status:

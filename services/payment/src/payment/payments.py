@@ -1,17 +1,41 @@
-"""The use cases: pay, and read a payment."""
+"""The use cases: pay, settle, give money back, and read what came of it."""
 
 import asyncio
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, RowMapping, bindparam, select, tuple_
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    Table,
+    bindparam,
+    exists,
+    not_,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from payment import outbox
-from payment.booking import Bill, Outcome, Payment, PaymentRequest, Writes, decide
+from payment.booking import (
+    Bill,
+    Books,
+    Outcome,
+    Payment,
+    PaymentRequest,
+    Refund,
+    RefundRequest,
+    Request,
+    Settling,
+    Show,
+    Writes,
+    decide,
+)
 from payment.database import (
     Database,
     fresh_ids,
@@ -21,11 +45,20 @@ from payment.database import (
     schema_revision,
     wait_for_standby,
 )
-from payment.errors import PaymentError, PaymentNotFound, Unavailable, Unexpected
+from payment.errors import (
+    BillNotFound,
+    PaymentError,
+    PaymentNotFound,
+    RefundNotFound,
+    Unavailable,
+    Unexpected,
+)
 from payment.group_commit import GroupCommit
 from payment.idempotency import Answer, KeptAnswer
+from payment.lifecycle import Method, Status
 from payment.logs import facts_of, get_logger
-from payment.tables import WHOLE_NUMBER_MAX, bills, idempotency_keys, notifications, payments
+from payment.schemas import PaymentAnswer, RefundAnswer
+from payment.tables import WHOLE_NUMBER_MAX, bills, idempotency_keys, notifications, payments, refunds
 
 Result = TypeVar("Result")
 
@@ -41,8 +74,11 @@ CONFLICTS_MAX = 3
 _log = get_logger()
 
 
-def book(connection: Connection, requests: Sequence[PaymentRequest], now_us: int) -> list[Outcome]:
-    """Book a batch of payments in the caller's transaction: read what it touches, decide, write all.
+_SHOW = Show(payment=PaymentAnswer().text, refund=RefundAnswer().text)
+
+
+def book(connection: Connection, requests: Sequence[Request], now_us: int) -> list[Outcome]:
+    """Book a batch of requests in the caller's transaction: read what it touches, decide, write all.
 
     Args:
         connection: holds a transaction in which nobody else books (`Database.write`).
@@ -52,28 +88,79 @@ def book(connection: Connection, requests: Sequence[PaymentRequest], now_us: int
     Returns:
         An answer or a refusal for each request, in their order.
     """
-    lock(connection, _locks(requests))
+    named = sorted({item.payment_id for item in requests if not isinstance(item, PaymentRequest)})
+    order_ids = {item.order_id for item in requests if isinstance(item, PaymentRequest)}
+    if named:  # which order a payment is of never changes, so this may be read before it is locked
+        order_ids.update(connection.execute(_ORDERS_OF, {"ids": named}).scalars())
+    lock(connection, order_ids | _locks_of_keys(requests))
+    books = Books(kept=_kept_answers(connection, requests), bills=_bills(connection, order_ids))
+    if named:
+        rows = connection.execute(_NAMED, {"ids": named}).mappings().all()
+        books.payments = {row["id"]: _payment(row) for row in rows}
+        books.newest = {row["id"] for row in rows if row["is_newest"]}
     outcomes, writes = decide(
         requests,
-        _kept_answers(connection, requests),
-        _bills(connection, requests),
-        fresh_ids(connection, payments.c.id, len(requests)),
+        books,
+        _SHOW,
+        _fresh(connection, payments, sum(isinstance(item, PaymentRequest) for item in requests)),
+        _fresh(connection, refunds, sum(isinstance(item, RefundRequest) for item in requests)),
         now_us,
     )
     _write(connection, writes, now_us)
     return outcomes
 
 
-def _locks(requests: Sequence[PaymentRequest]) -> set[int]:
-    """Return a number for each order and each key of a batch; two keys may share one, which only waits."""
-    orders = {request.order_id for request in requests}
+def expire(connection: Connection, created_before_us: int, now_us: int, *, limit: int) -> int:
+    """Let payments fail that have waited too long to be settled, in the caller's transaction.
+
+    Args:
+        connection: holds a transaction in which nobody else books.
+        created_before_us: those made before this, microseconds since the epoch.
+        now_us: the time.
+        limit: the most payments.
+
+    Returns:
+        How many failed. Below `limit`, there are no more for now.
+    """
+    too_old = (
+        select(payments.c.id)
+        .where(payments.c.status == text("'pending'"), payments.c.created_us < created_before_us)
+        .order_by(payments.c.created_us)
+        .limit(limit)
+    )
+    found = connection.execute(too_old).scalars().all()
+    book(connection, [Settling(payment_id, Status.FAILED) for payment_id in found], now_us)
+    return len(found)
+
+
+def _locks_of_keys(requests: Sequence[Request]) -> set[int]:
+    """Return a number for each key of a batch, beyond all orders; two may share one, which only waits."""
     keys = {"\0".join(request.key.identity) for request in requests if request.key}
     hashes = (hashlib.blake2b(key.encode(), digest_size=7).digest() for key in keys)
-    return orders | {WHOLE_NUMBER_MAX + 1 + int.from_bytes(each) for each in hashes}
+    return {WHOLE_NUMBER_MAX + 1 + int.from_bytes(each) for each in hashes}
+
+
+def _fresh(connection: Connection, table: Table, size: int) -> Iterator[int]:
+    return fresh_ids(connection, table.c.id, size) if size else iter(())
+
+
+def _payment(row: RowMapping) -> Payment:
+    return Payment(
+        id=row["id"],
+        order_id=row["order_id"],
+        user_id=row["user_id"],
+        amount=row["amount"],
+        status=Status(row["status"]),
+        method=Method(row["method"]),
+        created_us=row["created_us"],
+        updated_us=row["updated_us"],
+        amount_refunded=row["amount_refunded"],
+        settled_us=row["settled_us"],
+    )
 
 
 def _kept_answers(
-    connection: Connection, requests: Sequence[PaymentRequest]
+    connection: Connection, requests: Sequence[Request]
 ) -> dict[tuple[str, str, str], KeptAnswer]:
     identities = sorted({request.key.identity for request in requests if request.key})
     if not identities:
@@ -90,10 +177,9 @@ def _kept_answers(
     }
 
 
-def _bills(connection: Connection, requests: Sequence[PaymentRequest]) -> dict[int, Bill]:
-    order_ids = sorted({request.order_id for request in requests})
-    rows = connection.execute(select(bills).where(bills.c.order_id.in_(order_ids)))
-    return {row.order_id: Bill(row.order_id, row.total, row.paid, row.pending) for row in rows}
+def _bills(connection: Connection, order_ids: Collection[int]) -> dict[int, Bill]:
+    rows = connection.execute(select(bills).where(bills.c.order_id.in_(sorted(order_ids))))
+    return {row.order_id: Bill(row.order_id, row.total, row.paid, row.pending, row.refunded) for row in rows}
 
 
 def _write(connection: Connection, writes: Writes, now_us: int) -> None:
@@ -102,6 +188,7 @@ def _write(connection: Connection, writes: Writes, now_us: int) -> None:
         {
             bills: [_row(bill) for bill in writes.bills],
             payments: [_row(payment) for payment in writes.payments],
+            refunds: [_row(refund) for refund in writes.refunds],
             notifications: outbox.rows_of(writes.notifications, now_us),
             idempotency_keys: [
                 {
@@ -118,16 +205,41 @@ def _write(connection: Connection, writes: Writes, now_us: int) -> None:
             ],
         },
     )
-    if not writes.payments:
+    _update(connection, bills, writes.changed_bills, "total", "paid", "pending", "refunded")
+    _update(
+        connection, payments, writes.changed_payments, "status", "amount_refunded", "updated_us", "settled_us"
+    )
+    if not (writes.payments or writes.changed_bills):
         wait_for_standby(connection)  # a replay, or the refusal of a second payment, is only read
 
 
-def _row(item: Bill | Payment) -> dict[str, Any]:
+def _row(item: Bill | Payment | Refund) -> dict[str, Any]:
     """Return the columns of a row; `asdict` copies what it finds, ten times as long."""
     return {name: getattr(item, name) for name in item.__slots__}
 
 
+def _update(connection: Connection, table: Table, items: Sequence[Bill | Payment], *names: str) -> None:
+    """Write these columns of the items' rows."""
+    if items:
+        (key,) = table.primary_key
+        values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
+        connection.execute(
+            update(table).where(key == bindparam("key")).values(values),
+            [
+                {"key": getattr(item, key.name)} | {f"new_{name}": getattr(item, name) for name in names}
+                for item in items
+            ],
+        )
+
+
 _PAYMENTS = select(payments).where(payments.c.id.in_(bindparam("ids", expanding=True)))
+_ORDERS_OF = select(payments.c.order_id).where(payments.c.id.in_(bindparam("ids", expanding=True)))
+_newer = payments.alias()
+_NAMED = _PAYMENTS.add_columns(
+    not_(exists().where(_newer.c.user_id == payments.c.user_id, _newer.c.id > payments.c.id)).label(
+        "is_newest"
+    )
+)
 
 
 def find_payments(connection: Connection, payment_ids: Sequence[int]) -> list[RowMapping | None]:
@@ -135,6 +247,38 @@ def find_payments(connection: Connection, payment_ids: Sequence[int]) -> list[Ro
     rows = connection.execute(_PAYMENTS, {"ids": payment_ids}).mappings()
     found = {row["id"]: row for row in rows}
     return [found.get(payment_id) for payment_id in payment_ids]
+
+
+def _subject(request: Request) -> dict[str, int]:
+    """Return what a request is about, for the log."""
+    if isinstance(request, PaymentRequest):
+        return {"order_id": request.order_id}
+    return {"payment_id": request.payment_id}
+
+
+def find_bill(connection: Connection, order_id: int) -> Bill:
+    """Return the bill of an order.
+
+    Raises:
+        BillNotFound: nothing was ever to be paid for it.
+    """
+    bill = _bills(connection, [order_id]).get(order_id)
+    if bill is None:
+        raise BillNotFound(order_id=order_id)
+    return bill
+
+
+def find_refunds(connection: Connection, payment_id: int) -> Sequence[RowMapping]:
+    """Return the refunds of a payment, oldest first.
+
+    Raises:
+        PaymentNotFound: there is no such payment.
+    """
+    query = select(refunds).where(refunds.c.payment_id == payment_id).order_by(refunds.c.id)
+    rows = connection.execute(query).mappings().all()
+    if not rows and find_payments(connection, [payment_id]) == [None]:
+        raise PaymentNotFound
+    return rows
 
 
 class Ledger:
@@ -152,19 +296,17 @@ class Ledger:
     ) -> None:
         self._database = database
         self._booked = booked
-        self._group = GroupCommit[PaymentRequest, Outcome](
-            self._write, batch_max=batch_max, queue_max=queue_max
-        )
+        self._group = GroupCommit[Request, Outcome](self._write, batch_max=batch_max, queue_max=queue_max)
         # looked up in groups too: one query for all that wait
         self._lookups = GroupCommit[int, RowMapping | None](
             self._look_up, batch_max=batch_max, queue_max=queue_max
         )
 
-    async def pay(self, request: PaymentRequest) -> Answer:
-        """Book a payment; when this returns, it is durable.
+    async def book(self, request: Request) -> Answer:
+        """Book a payment, settle one, or give money back; when this returns, it is durable.
 
         Raises:
-            BillSettled: the order is paid already.
+            PaymentError: it is refused; see `booking`.
             KeyReused: the key was used with another body.
             Unavailable: the database does not answer, or too many requests wait.
         """
@@ -184,6 +326,37 @@ class Ledger:
         if row is None:
             raise PaymentNotFound
         return row
+
+    async def bill(self, order_id: int) -> Bill:
+        """Return the bill of an order.
+
+        Raises:
+            BillNotFound: nothing was ever to be paid for it.
+            Unavailable: the database does not answer.
+        """
+        return await self._read(lambda connection: find_bill(connection, order_id))
+
+    async def refunds(self, payment_id: int) -> Sequence[RowMapping]:
+        """Return the refunds of a payment, oldest first.
+
+        Raises:
+            PaymentNotFound: there is no such payment.
+            Unavailable: the database does not answer.
+        """
+        return await self._read(lambda connection: find_refunds(connection, payment_id))
+
+    async def refund(self, payment_id: int, refund_id: int) -> RowMapping:
+        """Return one refund of a payment.
+
+        Raises:
+            PaymentNotFound: there is no such payment.
+            RefundNotFound: it has no such refund.
+            Unavailable: the database does not answer.
+        """
+        for row in await self.refunds(payment_id):
+            if row["id"] == refund_id:
+                return row
+        raise RefundNotFound
 
     async def schema_revision(self) -> str | None:
         """Return the migration that the database is at.
@@ -214,7 +387,7 @@ class Ledger:
     async def _look_up(self, payment_ids: Sequence[int]) -> list[RowMapping | None]:
         return await self._read(lambda connection: find_payments(connection, payment_ids))
 
-    async def _write(self, batch: Sequence[PaymentRequest]) -> list[Outcome]:
+    async def _write(self, batch: Sequence[Request]) -> list[Outcome]:
         for _ in range(CONFLICTS_MAX):
             try:
                 outcomes = await self._database.run_write(
@@ -224,7 +397,7 @@ class Ledger:
                 # The database refused a row that the rules let through. It must fail alone.
                 if len(batch) > 1:
                     return [outcome for request in batch for outcome in await self._write([request])]
-                _log.error("the database refused a payment", order_id=batch[0].order_id, **facts_of(error))
+                _log.error("the database refused a request", **_subject(batch[0]), **facts_of(error))
                 return [Unexpected()]
             except SQLAlchemyError as error:
                 if is_conflict(error):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -44,6 +45,11 @@ class Reply:
     def of_json(cls, status: int, body: object) -> "Reply":
         """Return an answer whose body is this value as JSON."""
         return cls(status, json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
+
+    @classmethod
+    def of_text(cls, status: int, text: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> "Reply":
+        """Return an answer whose body is this JSON text."""
+        return cls(status, text.encode(), list(headers))
 
     async def send(self, send: Send) -> None:
         """Send it."""

@@ -4,35 +4,45 @@
 two against each other from both sides.
 """
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields
 
-from payment.errors import BodyNotObject, FieldInvalid, FieldsRequired, PaymentError
-from payment.lifecycle import Method
+from payment.errors import BodyNotObject, FieldInvalid, FieldRequired, FieldsRequired, PaymentError
+from payment.lifecycle import Method, Status
 from payment.tables import WHOLE_NUMBER_MAX
 
 MUST_BE_WHOLE = "must be a whole number from {minimum} to {maximum}"
 MUST_BE_ONE_OF = "must be one of: {choices}"
+MUST_BE_TEXT = "must be 1 to {max_chars} characters without control characters"
 _REQUIRED = "required"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class WholeNumber(fields.Field[int]):
-    """An integer from 1 to 2**53 - 1. JSON's 20000.0 is the integer 20000; true and "1" are none."""
+    """An integer to 2**53 - 1. JSON's 20000.0 is the integer 20000; true and "1" are none.
+
+    Args:
+        minimum: the least that it may be.
+    """
 
     rule = MUST_BE_WHOLE
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, minimum: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.facts = {"minimum": 1, "maximum": WHOLE_NUMBER_MAX}
+        self._minimum = minimum
+        self.facts = {"minimum": minimum, "maximum": WHOLE_NUMBER_MAX}
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not 1 <= value <= WHOLE_NUMBER_MAX or value != int(value):  # NaN fails the 2nd
+        if (
+            not is_number or not self._minimum <= value <= WHOLE_NUMBER_MAX or value != int(value)
+        ):  # NaN fails the 2nd
             raise ValidationError(self.rule)
         return int(value)
 
@@ -41,12 +51,12 @@ class Choice(fields.Field[str]):
     """One of a few words.
 
     Args:
-        words: an enumeration of them.
+        words: all of them.
     """
 
     rule = MUST_BE_ONE_OF
 
-    def __init__(self, words: type[StrEnum], **kwargs: Any) -> None:
+    def __init__(self, words: Iterable[StrEnum], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.choices = [word.value for word in words]
         self.facts = {"choices": ", ".join(self.choices)}
@@ -55,6 +65,25 @@ class Choice(fields.Field[str]):
         if not isinstance(value, str) or value not in self.choices:
             raise ValidationError(self.rule)
         return value
+
+
+class Text(fields.Field[str]):
+    """A line of text for people."""
+
+    rule = MUST_BE_TEXT
+    max_chars = 200
+    # nor halves of a surrogate pair, which no database can store
+    _unwanted = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.facts = {"max_chars": self.max_chars}
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        is_text = isinstance(value, str) and 1 <= len(value) <= self.max_chars
+        if not is_text or self._unwanted.search(value):
+            raise ValidationError(self.rule)
+        return str(value)
 
 
 class Timestamp(fields.Field[int]):
@@ -77,12 +106,13 @@ class BodySchema(Schema):
         """Return the validated fields of a parsed body; None is no body.
 
         Raises:
-            FieldsRequired: a required field is missing or null, or there is no body.
+            FieldsRequired: of POST /payments a required field is missing or null, or there is no body.
+            FieldRequired: the same of another body.
             BodyNotObject: it is not a JSON object.
             FieldInvalid: names the first field, in the schema's order, that is wrong.
         """
         if body is None:
-            raise FieldsRequired
+            body = {}
         if not isinstance(body, dict):
             raise BodyNotObject
         try:
@@ -92,16 +122,24 @@ class BodySchema(Schema):
         return fields_read
 
     def _refusal(self, messages: Mapping[str, list[str]]) -> PaymentError:
-        if any(_REQUIRED in said for said in messages.values()):
-            return FieldsRequired()
+        missing = [name for name in self.fields if _REQUIRED in messages.get(name, ())]
+        if missing:
+            return self.refuse_missing(missing[0])
         name = next(name for name in self.fields if name in messages)
         field = self.fields[name]
-        assert isinstance(field, WholeNumber | Choice)
+        assert isinstance(field, WholeNumber | Choice | Text)
         return FieldInvalid(field=name, rule=field.rule, **field.facts)
+
+    def refuse_missing(self, name: str) -> PaymentError:
+        """Return the refusal of a body without this required field."""
+        return FieldRequired(field=name)
+
+
+_MISSING = {"required": _REQUIRED, "null": _REQUIRED}
 
 
 def _required() -> WholeNumber:
-    return WholeNumber(required=True, error_messages={"required": _REQUIRED, "null": _REQUIRED})
+    return WholeNumber(required=True, error_messages=_MISSING)
 
 
 class NewPayment(BodySchema):
@@ -111,9 +149,39 @@ class NewPayment(BodySchema):
     user_id = _required()
     amount = _required()
     method = Choice(Method, load_default=Method.CASH.value)
+    # no default: a key kept before these fields were known stays good for the same body
+    status = Choice((Status.PAID, Status.PENDING))
+    order_total = WholeNumber()
+
+    def refuse_missing(self, name: str) -> PaymentError:
+        """Name all three, in the words that callers have always been told."""
+        del name
+        return FieldsRequired()
 
 
-class PaymentAnswer(Schema):
+class Settlement(BodySchema):
+    """The body of PATCH /payments/{payment_id}."""
+
+    status = Choice((Status.PAID, Status.FAILED), required=True, error_messages=_MISSING)
+
+
+class NewRefund(BodySchema):
+    """The body of POST /payments/{payment_id}/refunds; no body is an empty one."""
+
+    amount = WholeNumber()
+    reason = Text()
+    expected_refunded = WholeNumber(minimum=0)
+
+
+class Answer(Schema):
+    """The JSON object that shows something."""
+
+    def text(self, item: Any) -> str:
+        """Return it as JSON text."""
+        return json.dumps(self.dump(item), ensure_ascii=False, separators=(",", ":"))
+
+
+class PaymentAnswer(Answer):
     """A payment as GET shows it."""
 
     id = fields.Integer()
@@ -127,7 +195,28 @@ class PaymentAnswer(Schema):
     updated_at = Timestamp(attribute="updated_us")
 
 
-class NotificationAnswer(Schema):
+class RefundAnswer(Answer):
+    """A refund."""
+
+    id = fields.Integer()
+    payment_id = fields.Integer()
+    amount = fields.Integer()
+    reason = fields.String()
+    created_at = Timestamp(attribute="created_us")
+
+
+class BillAnswer(Answer):
+    """What an order costs, and what is left to pay."""
+
+    order_id = fields.Integer()
+    total = fields.Integer()
+    paid = fields.Integer(attribute="net_paid")
+    pending = fields.Integer()
+    remaining = fields.Integer()
+    settled = fields.Boolean(attribute="is_settled")
+
+
+class NotificationAnswer(Answer):
     """A notification as operators see it."""
 
     id = fields.Integer()

@@ -57,6 +57,7 @@ class Settings:
     lane_concurrency: int
     poll_interval_s: float
     lease_s: float
+    pending_expires_s: float
     resend_after_s: float
     retry: RetryPolicy
     circuit_failures: int
@@ -175,6 +176,7 @@ def read_settings() -> Settings:
         "lane_concurrency": env.int("LANE_CONCURRENCY", 8, validate=Range(1, 256, error="must be 1 to 256")),
         "poll_interval_s": seconds("POLL_INTERVAL_S", 0.5),
         "lease_s": env.float("LEASE_S", 30.0, validate=Range(1, YEAR_S, error="must be 1 second to a year")),
+        "pending_expires_s": seconds("PENDING_EXPIRES_S", 24 * 3600.0),
         "resend_after_s": seconds("RESEND_AFTER_S", 60.0),
         "retry": {
             "wait_initial_s": seconds("RETRY_INITIAL_S", 1.0),

@@ -11,6 +11,7 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,6 +24,7 @@ from payment.downstream import Heard, NeighbourClient, order_client, user_client
 from payment.logs import facts_of, get_logger
 from payment.notifications import Service, State
 from payment.outbox import OUTAGES, Claim, Settlement
+from payment.payments import expire
 from payment.retry_policy import SECOND_US
 from payment.settings import Settings
 
@@ -31,6 +33,9 @@ IN_HAND_PER_SENDER = 2
 
 DATABASE_PAUSE_S = 1.0
 """How long a lane leaves a database alone that did not answer."""
+
+EXPIRY_BATCH_MAX = 64
+EXPIRY_PAUSE_MAX_S = 30.0
 
 STOP_WITHIN_S = 9.0
 """How long a stopping lane waits for deliveries in flight; their leases run out by themselves."""
@@ -290,8 +295,63 @@ class Lane:
             del self._sending_since_s[threading.get_ident()]
 
 
+class Expirer:
+    """Lets payments fail that nobody settled in time, a few at a time.
+
+    Args:
+        database: where they are.
+        settings: after how long.
+        stopping: ends it when set.
+        expired: called when some did, as others have to hear of it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        stopping: threading.Event,
+        expired: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._expires_us = round(settings.pending_expires_s * SECOND_US)
+        self._pause_s = min(
+            EXPIRY_PAUSE_MAX_S, max(settings.poll_interval_s, settings.pending_expires_s / 10)
+        )
+        self._stopping = stopping
+        self._expired = expired
+        self._log = get_logger()
+        self._thread = threading.Thread(target=self._run, name="expirer", daemon=True)
+
+    def start(self) -> None:
+        """Start looking."""
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until what has begun is committed."""
+        self._thread.join(timeout_s)
+
+    def run_once(self, now_us: int) -> int:
+        """Let one batch fail; return how many did."""
+        with self._database.write() as connection:
+            count = expire(connection, now_us - self._expires_us, now_us, limit=EXPIRY_BATCH_MAX)
+        if count:
+            self._log.info("pending payments expired", count=count)
+            self._expired()
+        return count
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            has_more = False
+            try:
+                has_more = self.run_once(_now_us()) == EXPIRY_BATCH_MAX
+            except SQLAlchemyError as error:  # another worker may have been at the same ones
+                self._log.warning("nothing expires", **facts_of(error))
+            if not has_more:
+                self._stopping.wait(self._pause_s)
+
+
 class Worker:
-    """Both lanes."""
+    """Both lanes, and what expires."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
@@ -301,11 +361,13 @@ class Worker:
             Lane(Service.ORDER, order_client(settings), database, settings),
             Lane(Service.USER, user_client(settings), database, settings),
         ]
+        self._expirer = Expirer(database, settings, self._stopping, expired=self.wake)
 
     def start(self) -> None:
         """Start telling."""
         for lane in self._lanes:
             lane.start()
+        self._expirer.start()
         self._database.listen(self.wake, self._stopping)
 
     def wake(self) -> None:
@@ -326,6 +388,7 @@ class Worker:
         assert self._stop_by_s is not None
         for lane in self._lanes:
             lane.join(max(0.0, self._stop_by_s - time.monotonic()))
+        self._expirer.join(max(0.0, self._stop_by_s - time.monotonic()))
 
 
 def _now_us() -> int:
