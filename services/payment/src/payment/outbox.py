@@ -377,6 +377,7 @@ def settle(
     """Write what became of claims and give their leases back."""
     if not settlements:
         return
+    settlements = sorted(settlements, key=lambda item: item.claim.id)  # the order in which all lock rows
     connection.execute(
         update(notifications)
         # a row that somebody else settled meanwhile, because our lease ran out, stays settled
@@ -502,13 +503,21 @@ def end_outage(connection: Connection, service: Service, now_us: int) -> int:
 
     A target that the service always fails at would be hurried at the end of each small outage that it and
     its like cause, ahead of fresh news; so each time it is hurried less, and in the end keeps its backoff.
+
+    In a transaction of its own: it waits for rows that other workers settle, so it must hold none meanwhile.
     """
     due_us = now_us + HURRY_STEP_US * _row.hurried * _row.hurried * _row.hurried
     asked_us = func.coalesce(_row.not_before_us, 0)
     hurried_us = case((asked_us > due_us, asked_us), else_=due_us)
+    pushed_back = (
+        select(_row.id)
+        .where(_waiting(service), _row.next_attempt_us > hurried_us, _row.last_outcome.in_(OUTAGES))
+        .order_by(_row.id)
+        .with_for_update()
+    )
     return connection.execute(
         update(notifications)
-        .where(_waiting(service), _row.next_attempt_us > hurried_us, _row.last_outcome.in_(OUTAGES))
+        .where(_row.id.in_(pushed_back))
         .values(next_attempt_us=hurried_us, hurried=_row.hurried + 1)
     ).rowcount
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from payment import outbox
 from payment.circuit import Circuit, CircuitState
-from payment.database import Database
+from payment.database import Database, is_conflict
 from payment.delivery import judge, send
 from payment.downstream import Heard, NeighbourClient, order_client, user_client
 from payment.logs import facts_of, get_logger
@@ -117,8 +117,12 @@ class Lane:
                     deadline_s = deadline_s or time.monotonic() + STOP_WITHIN_S
                 wait_s = self._turn(_now_us())
             except SQLAlchemyError as error:
-                self._log.error("outbox out of reach", **facts_of(error))
-                wait_s = DATABASE_PAUSE_S
+                if is_conflict(error):  # with another worker; nothing was written, so the turn is tried again
+                    self._log.info("lane crossed another", **facts_of(error))
+                    wait_s = 0.0
+                else:
+                    self._log.error("outbox out of reach", **facts_of(error))
+                    wait_s = DATABASE_PAUSE_S
             except Exception:  # noqa: BLE001  # logged; a defect must not end the lane
                 self._log.exception("lane failed unexpectedly")
                 wait_s = DATABASE_PAUSE_S
@@ -154,14 +158,19 @@ class Lane:
             with self._database.read() as connection:
                 due_us = outbox.next_due_us(connection, self._service, now_us, probing=probing)
         has_ended = bool(self._settlements or self._unsent)
-        is_due = self._came_back or (due_us is not None and due_us <= now_us)
+        is_due = due_us is not None and due_us <= now_us
         must_renew = bool(self._leased_until_us) and now_us >= self._renew_us
         claims: list[Claim] = []
         if has_ended or is_due or must_renew:
             claims = self._write(now_us, room, probing=probing)
         for claim in claims:
             self._outgoing.put(claim)
-        return self._idle_s(due_us, now_us, has_more=bool(claims) and len(claims) < room)
+        has_more = bool(claims) and len(claims) < room
+        if self._came_back:
+            with self._database.write() as connection:
+                has_more = outbox.end_outage(connection, self._service, now_us) > 0 or has_more
+            self._came_back = False
+        return self._idle_s(due_us, now_us, has_more=has_more)
 
     def _give_up_the_slow(self) -> None:
         """End calls whose answer drips: each read is in time, the whole is not."""
@@ -235,8 +244,6 @@ class Lane:
         with self._database.write() as connection:
             outbox.settle(connection, service, owner, self._settlements, now_us)
             outbox.release(connection, service, owner, unsent)
-            if self._came_back:
-                outbox.end_outage(connection, service, now_us)
             if renews and kept:
                 outbox.renew(connection, service, owner, kept, now_us + lease_us)
             if room:
@@ -253,7 +260,6 @@ class Lane:
         # committed: only now may memory say so
         self._settlements.clear()
         self._unsent.clear()
-        self._came_back = False
         for target_id in ended:
             self._leased_until_us.pop(target_id, None)
         leased = [claim.target_id for claim in claims]

@@ -1,5 +1,6 @@
 """Many processes over one PostgreSQL: shared port, rolling restart, database trouble, fair workers."""
 
+import random
 import signal
 import threading
 import time
@@ -12,8 +13,13 @@ from uuid import uuid4
 import httpx
 import pytest
 from sqlalchemy import URL, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
 
+from payment import outbox
 from payment.database import open_database
+from payment.notifications import Service as Lane
+from payment.notifications import State
+from payment.outbox import Outcome, Settlement
 from postgres import PostgresServer, create_database, drop_database
 from processes import Service, Stub, Waiting, wait_for
 
@@ -226,3 +232,84 @@ def test_a_worker_hears_of_a_payment_of_another_process_at_once(start: Start, or
     time.sleep(1)  # the worker's first look is over
     service.pay(1)
     wait_for(lambda: order.states().get(1) == "paid", 2)
+
+
+@ON_POSTGRESQL
+def test_workers_of_one_lane_do_not_wait_for_each_other_in_a_circle(start: Start, database_url: str) -> None:
+    """Claims, settlements and ends of outages of four workers at once, with payments that come meanwhile."""
+    service = start("serve", "--no-worker")
+    load = Load(service.url, guests=4)
+    database = open_database(make_url(database_url))
+    until_s = time.monotonic() + 6
+    errors: list[SQLAlchemyError] = []
+    settled: Counter[State] = Counter()
+
+    def work(owner: str) -> None:
+        dice = random.Random(owner)
+        settlements: list[Settlement] = []
+        while time.monotonic() < until_s:
+            now_us = time.time_ns() // 1000
+            try:
+                with database.write() as connection:
+                    outbox.settle(connection, Lane.ORDER, owner, settlements, now_us)
+                    settled.update(item.state for item in settlements)
+                    claims = outbox.claim(
+                        connection,
+                        Lane.ORDER,
+                        owner,
+                        now_us,
+                        lease_us=30_000_000,
+                        resend_after_us=50_000,
+                        limit=16,
+                        probing=False,
+                    )
+                with database.write() as connection:
+                    outbox.end_outage(connection, Lane.ORDER, now_us)
+            except SQLAlchemyError as error:
+                errors.append(error)
+                return
+            dice.shuffle(claims)  # they end in any order
+            settlements = [
+                Settlement(claim, State.DELIVERED, Outcome.DELIVERED, resend_us=now_us + 50_000)
+                if dice.random() < 0.3
+                else Settlement(claim, State.WAITING, Outcome.OUTAGE, next_attempt_us=now_us + 200_000)
+                for claim in claims
+            ]
+
+    workers = [threading.Thread(target=work, args=(f"worker {n}",)) for n in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    load.stop()
+    database.close()
+    assert [str(error) for error in errors] == []
+    assert min(settled[State.DELIVERED], settled[State.WAITING]) > 100
+    assert set(load.answers) == {201}
+
+
+@ON_POSTGRESQL
+def test_a_worker_that_the_database_ends_for_a_deadlock_tries_its_turn_again(
+    start: Start, order: Stub, database_url: str
+) -> None:
+    service = start("serve", "--no-worker")
+    order.fault(slow_ms=500)
+    worker = start("worker", LANE_CONCURRENCY="1")
+    service.pay(1)
+    database = open_database(make_url(database_url))
+
+    def ask(question: str) -> int:
+        with database.read() as connection:
+            return int(connection.execute(text(question)).scalar_one())
+
+    wait_for(lambda: ask("SELECT count(*) FROM leases WHERE service = 'order'"))
+    with database.write() as crossing:
+        crossing.execute(text("SELECT * FROM leases WHERE service = 'order' FOR UPDATE"))
+        wait_for(lambda: ask("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        crossing.execute(text("SELECT * FROM notifications WHERE service = 'order' FOR UPDATE"))
+    wait_for(lambda: ask("SELECT count(*) FROM notifications WHERE state = 'delivered'") == 2)
+    database.close()
+    assert len(order.received(1)) == 1
+    events = [line["event"] for line in worker.log()]
+    assert "lane crossed another" in events
+    assert "outbox out of reach" not in events
