@@ -105,7 +105,7 @@ check: install ## lint, format, types, import rules
 	$(BIN)/mypy bench
 	$(BIN)/lint-imports
 
-bench: install ## every measured claim, in about ten minutes; writes docs/benchmarks.md [BENCH="--rounds 3"]
+bench: install ## every measured claim, in about eight minutes; writes docs/benchmarks.md [BENCH="--rounds 3"]
 	$(BIN)/python -m bench $(BENCH)
 
 fmt: install ## format, and fix what can be fixed

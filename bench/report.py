@@ -99,9 +99,10 @@ def _grouped(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     return lines
 
 
-def page(rows: Sequence[Row], conditions: str, chart: str) -> str:
-    """docs/benchmarks.md: the chart, the table, and how to read them."""
-    lines = [HEADINGS, tuple("---" for _ in HEADINGS), *_grouped(rows)]
+def page(measured: Measured, conditions: str, chart: str) -> str:
+    """docs/benchmarks.md: the chart, the table, what does not count, and how to read them."""
+    lines = [HEADINGS, tuple("---" for _ in HEADINGS), *_grouped(measured.rows)]
+    invalid = "".join(f"\n**Does not count:** {problem}\n" for problem in measured.problems)
     as_table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return f"""# Benchmarks
 
@@ -111,7 +112,7 @@ The figures are of one machine on one day: read the ratios.
 ![Requests and PUTs per second of the payment service and its peers]({chart})
 
 {as_table}
-
+{invalid}
 {conditions}
 
 - *Median* and *p99* are medians of the rounds; in each round every service had its turn. *Ours ÷ it* is

@@ -68,4 +68,7 @@ def _outage(plan: Plan) -> Measured:
     received = answer["received"]
     assert isinstance(received, list)
     row = Row("PUTs to User after an outage", f"{PAYMENTS:,} payments of one guest", len(received), "PUT")
-    return Measured([row], [f"the outage's payments: {said}" for said in problems_of(booked)])
+    problems = [f"the outage's payments: {said}" for said in problems_of(booked)]
+    if not received or received[-1]["status"] != "paid":
+        problems.append(f"the last PUT of {len(received)} was not `paid`")
+    return Measured([row], problems)
