@@ -129,6 +129,8 @@ def expire(connection: Connection, created_before_us: int, now_us: int, *, limit
         .limit(limit)
     )
     found = connection.execute(too_old).scalars().all()
+    if not found:
+        return 0
     book(connection, [Settling(payment_id, Status.FAILED) for payment_id in found], now_us)
     return len(found)
 
