@@ -6,27 +6,33 @@ things that the two databases spell differently: nothing above this file knows w
 """
 
 import asyncio
+import json
 import sqlite3
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from functools import lru_cache
-from itertools import count
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import waiting
 from psycopg.abc import PQGen
+from psycopg.rows import namedtuple_row
 from sqlalchemy import (
+    ARRAY,
     JSON,
+    BigInteger,
     Column,
     Connection,
+    Dialect,
     Engine,
     Insert,
+    Integer,
+    Select,
     Table,
     bindparam,
     column,
@@ -38,8 +44,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.util import await_only
 
 from payment.logs import facts_of, get_logger
 
@@ -146,7 +154,7 @@ class Database(ABC):
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
         with self.write() as connection:
-            lock(connection, [_MIGRATION_LOCK])
+            lock_and_read(connection, [_MIGRATION_LOCK])
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
         return True
@@ -379,7 +387,7 @@ def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.I
 
 
 def insert_all(connection: Connection, rows_of: Mapping[Table, Sequence[Mapping[str, Any]]]) -> None:
-    """Insert rows into several tables, those referred to first; all of a table's rows name the same columns.
+    """Insert rows into several tables, those that others refer to first; each table's rows alike.
 
     PostgreSQL gets all of them as JSON in one statement: one round trip, and no parsing row by row.
     """
@@ -406,25 +414,80 @@ def _insert_from_json(shape: tuple[tuple[Table, tuple[str, ...]], ...]) -> Inser
     return last.add_cte(*(other.cte() for other in others))
 
 
-def lock(connection: Connection, numbers: Collection[int]) -> None:
-    """Let nobody else book what these numbers stand for until the transaction ends.
+Query = tuple[Select[Any], Mapping[str, Any]]
+"""A SELECT that is built once, and its parameters."""
 
-    The numbers are locked in ascending order, so that two batches never wait for each other. SQLite's
-    writer has locked everything already.
+
+def lock_and_read(connection: Connection, numbers: Collection[int], *queries: Query) -> list[Sequence[Any]]:
+    """Let nobody else book what the numbers stand for until the transaction ends, then run the queries.
+
+    The numbers are locked in ascending order, so that two batches never wait for each other; SQLite's writer
+    has locked everything already. On PostgreSQL's event loop all of it is one round trip, BEGIN included.
+
+    Returns:
+        The rows of each query.
     """
-    if _is_postgres(connection):
-        locking = func.pg_advisory_xact_lock(func.unnest(postgresql.array(sorted(numbers))))
-        connection.execute(select(locking))
+    if not _is_postgres(connection):
+        return [connection.execute(*query).all() for query in queries]
+    locked = (_LOCKS, {"numbers": sorted(numbers)}), *queries
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, psycopg.AsyncConnection):
+        return [connection.execute(*query).all() for query in locked][1:]
+    spelled = [_spelled(connection.dialect, *query) for query in locked]
+    try:
+        return await_only(_fetch_pipelined(driver, spelled))[1:]
+    except psycopg.Error as error:
+        if driver.closed:
+            connection.invalidate(error)
+        raise DBAPIError.instance(*spelled[0], error, psycopg.Error, dialect=connection.dialect) from error
 
 
-def fresh_ids(connection: Connection, column: Column[int], size: int) -> Iterator[int]:
-    """Return ids that no row of the column's table has, at least `size` of them."""
+_LOCKS = select(func.pg_advisory_xact_lock(func.unnest(bindparam("numbers", type_=ARRAY(BigInteger)))))
+
+
+def _spelled(
+    dialect: Dialect, query: Select[Any], values: Mapping[str, Any]
+) -> tuple[str, Mapping[str, Any]]:
+    state = _compiled(query, dialect).construct_expanded_state(dict(values))
+    return state.statement, state.parameters
+
+
+@lru_cache(maxsize=64)
+def _compiled(query: Select[Any], dialect: Dialect) -> SQLCompiler:
+    compiled = query.compile(dialect=dialect)
+    assert isinstance(compiled, SQLCompiler)
+    return compiled
+
+
+async def _fetch_pipelined(
+    driver: psycopg.AsyncConnection[Any], queries: Iterable[tuple[str, Mapping[str, Any]]]
+) -> list[Sequence[Any]]:
+    async with driver.pipeline():
+        cursors = [
+            await driver.cursor(row_factory=namedtuple_row).execute(text.encode(), values)
+            for text, values in queries
+        ]
+        return [await cursor.fetchall() for cursor in cursors]
+
+
+def fresh_ids(connection: Connection, column: Column[int], size: int) -> Query:
+    """Return the query for ids that no row of the column's table has, one in each of `size` rows."""
     if _is_postgres(connection):
-        sequence = func.nextval(f"{column.table.name}_{column.name}_seq")
-        rows = connection.execute(select(sequence).select_from(func.generate_series(1, size).alias("n")))
-        return iter(rows.scalars().all())
-    newest = connection.execute(select(func.max(column))).scalar_one()
-    return count((newest or 0) + 1)
+        return _next_of_sequence(column), {"size": size}
+    return _next_of_newest(column), {"numbers": json.dumps(list(range(1, size + 1)))}
+
+
+@cache
+def _next_of_sequence(column: Column[int]) -> Select[Any]:
+    sequence = func.nextval(f"{column.table.name}_{column.name}_seq")
+    return select(sequence).select_from(func.generate_series(1, bindparam("size", type_=Integer)).alias("n"))
+
+
+@cache
+def _next_of_newest(column: Column[int]) -> Select[Any]:
+    newest = select(func.coalesce(func.max(column), 0)).scalar_subquery()
+    numbers = func.json_each(bindparam("numbers")).table_valued("value")
+    return select(newest + numbers.c.value)
 
 
 def wait_for_standby(connection: Connection) -> None:

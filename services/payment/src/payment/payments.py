@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -38,10 +38,11 @@ from payment.booking import (
 )
 from payment.database import (
     Database,
+    Query,
     fresh_ids,
     insert_all,
     is_conflict,
-    lock,
+    lock_and_read,
     schema_revision,
     wait_for_standby,
 )
@@ -92,18 +93,38 @@ def book(connection: Connection, requests: Sequence[Request], now_us: int) -> li
     order_ids = {item.order_id for item in requests if isinstance(item, PaymentRequest)}
     if named:  # which order a payment is of never changes, so this may be read before it is locked
         order_ids.update(connection.execute(_ORDERS_OF, {"ids": named}).scalars())
-    lock(connection, order_ids | _locks_of_keys(requests))
-    books = Books(kept=_kept_answers(connection, requests), bills=_bills(connection, order_ids))
+    keys = {item.key.identity for item in requests if item.key}
+    payments_new = sum(isinstance(item, PaymentRequest) for item in requests)
+    refunds_new = sum(isinstance(item, RefundRequest) for item in requests)
+    queries: dict[str, Query] = {"bills": (_BILLS, {"order_ids": sorted(order_ids)})}
+    if keys:
+        queries["kept"] = (_KEPT, {"identities": sorted(keys)})
     if named:
-        rows = connection.execute(_NAMED, {"ids": named}).mappings().all()
-        books.payments = {row["id"]: _payment(row) for row in rows}
-        books.newest = {row["id"] for row in rows if row["is_newest"]}
+        queries["named"] = (_NAMED, {"ids": named})
+    if payments_new:
+        queries["payment_ids"] = fresh_ids(connection, payments.c.id, payments_new)
+    if refunds_new:
+        queries["refund_ids"] = fresh_ids(connection, refunds.c.id, refunds_new)
+    found = lock_and_read(connection, order_ids | _numbers_of(keys), *queries.values())
+    rows = dict(zip(queries, found, strict=True))
+    named_rows = rows.get("named", ())
+    books = Books(
+        kept={
+            (row.caller, row.operation, row.key): KeptAnswer(
+                row.fingerprint, Answer(row.status, row.location, row.body)
+            )
+            for row in rows.get("kept", ())
+        },
+        bills={row.order_id: _bill(row) for row in rows["bills"]},
+        payments={row.id: _payment(row) for row in named_rows},
+        newest={row.id for row in named_rows if row.is_newest},
+    )
     outcomes, writes = decide(
         requests,
         books,
         _SHOW,
-        _fresh(connection, payments, sum(isinstance(item, PaymentRequest) for item in requests)),
-        _fresh(connection, refunds, sum(isinstance(item, RefundRequest) for item in requests)),
+        (row[0] for row in rows.get("payment_ids", ())),
+        (row[0] for row in rows.get("refund_ids", ())),
         now_us,
     )
     _write(connection, writes, now_us)
@@ -135,53 +156,45 @@ def expire(connection: Connection, created_before_us: int, now_us: int, *, limit
     return len(found)
 
 
-def _locks_of_keys(requests: Sequence[Request]) -> set[int]:
-    """Return a number for each key of a batch, beyond all orders; two may share one, which only waits."""
-    keys = {"\0".join(request.key.identity) for request in requests if request.key}
-    hashes = (hashlib.blake2b(key.encode(), digest_size=7).digest() for key in keys)
+def _numbers_of(keys: Collection[tuple[str, str, str]]) -> set[int]:
+    """Return a number for each key, beyond all orders; two may share one, which only waits."""
+    hashes = (hashlib.blake2b("\0".join(key).encode(), digest_size=7).digest() for key in keys)
     return {WHOLE_NUMBER_MAX + 1 + int.from_bytes(each) for each in hashes}
 
 
-def _fresh(connection: Connection, table: Table, size: int) -> Iterator[int]:
-    return fresh_ids(connection, table.c.id, size) if size else iter(())
+def _bill(row: Any) -> Bill:
+    return Bill(row.order_id, row.total, row.paid, row.pending, row.refunded)
 
 
-def _payment(row: RowMapping) -> Payment:
+def _payment(row: Any) -> Payment:
     return Payment(
-        id=row["id"],
-        order_id=row["order_id"],
-        user_id=row["user_id"],
-        amount=row["amount"],
-        status=Status(row["status"]),
-        method=Method(row["method"]),
-        created_us=row["created_us"],
-        updated_us=row["updated_us"],
-        amount_refunded=row["amount_refunded"],
-        settled_us=row["settled_us"],
+        id=row.id,
+        order_id=row.order_id,
+        user_id=row.user_id,
+        amount=row.amount,
+        status=Status(row.status),
+        method=Method(row.method),
+        created_us=row.created_us,
+        updated_us=row.updated_us,
+        amount_refunded=row.amount_refunded,
+        settled_us=row.settled_us,
     )
 
 
-def _kept_answers(
-    connection: Connection, requests: Sequence[Request]
-) -> dict[tuple[str, str, str], KeptAnswer]:
-    identities = sorted({request.key.identity for request in requests if request.key})
-    if not identities:
-        return {}
-    table = idempotency_keys.c
-    rows = connection.execute(
-        select(idempotency_keys).where(tuple_(table.caller, table.operation, table.key).in_(identities))
+_newer = payments.alias()
+_BILLS = select(bills).where(bills.c.order_id.in_(bindparam("order_ids", expanding=True)))
+_KEPT = select(idempotency_keys).where(
+    tuple_(idempotency_keys.c.caller, idempotency_keys.c.operation, idempotency_keys.c.key).in_(
+        bindparam("identities", expanding=True)
     )
-    return {
-        (row.caller, row.operation, row.key): KeptAnswer(
-            row.fingerprint, Answer(row.status, row.location, row.body)
-        )
-        for row in rows
-    }
-
-
-def _bills(connection: Connection, order_ids: Collection[int]) -> dict[int, Bill]:
-    rows = connection.execute(select(bills).where(bills.c.order_id.in_(sorted(order_ids))))
-    return {row.order_id: Bill(row.order_id, row.total, row.paid, row.pending, row.refunded) for row in rows}
+)
+_PAYMENTS = select(payments).where(payments.c.id.in_(bindparam("ids", expanding=True)))
+_ORDERS_OF = select(payments.c.order_id).where(payments.c.id.in_(bindparam("ids", expanding=True)))
+_NAMED = _PAYMENTS.add_columns(
+    not_(exists().where(_newer.c.user_id == payments.c.user_id, _newer.c.id > payments.c.id)).label(
+        "is_newest"
+    )
+)
 
 
 def _write(connection: Connection, writes: Writes, now_us: int) -> None:
@@ -234,16 +247,6 @@ def _update(connection: Connection, table: Table, items: Sequence[Bill | Payment
         )
 
 
-_PAYMENTS = select(payments).where(payments.c.id.in_(bindparam("ids", expanding=True)))
-_ORDERS_OF = select(payments.c.order_id).where(payments.c.id.in_(bindparam("ids", expanding=True)))
-_newer = payments.alias()
-_NAMED = _PAYMENTS.add_columns(
-    not_(exists().where(_newer.c.user_id == payments.c.user_id, _newer.c.id > payments.c.id)).label(
-        "is_newest"
-    )
-)
-
-
 def find_payments(connection: Connection, payment_ids: Sequence[int]) -> list[RowMapping | None]:
     """Return the row of each payment in the order of the ids, None where there is none."""
     rows = connection.execute(_PAYMENTS, {"ids": payment_ids}).mappings()
@@ -264,10 +267,10 @@ def find_bill(connection: Connection, order_id: int) -> Bill:
     Raises:
         BillNotFound: nothing was ever to be paid for it.
     """
-    bill = _bills(connection, [order_id]).get(order_id)
-    if bill is None:
+    row = connection.execute(_BILLS, {"order_ids": [order_id]}).first()
+    if row is None:
         raise BillNotFound(order_id=order_id)
-    return bill
+    return _bill(row)
 
 
 def find_refunds(connection: Connection, payment_id: int) -> Sequence[RowMapping]:
