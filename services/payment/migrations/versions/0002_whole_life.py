@@ -32,6 +32,7 @@ def upgrade() -> None:
     op.add_column(
         "notifications", sa.Column("hurried", sa.BigInteger(), server_default=sa.text("0"), nullable=False)
     )
+    op.add_column("notifications", sa.Column("superseded_by", sa.BigInteger(), nullable=True))
     op.add_column("payments", sa.Column("settled_us", sa.BigInteger(), nullable=True))
     if op.get_bind().dialect.name == "sqlite":
         change_checks_of_sqlite()
@@ -41,13 +42,13 @@ def upgrade() -> None:
         for table, checks in CHECKS.items():
             for name, check in checks.items():
                 op.create_check_constraint(op.f(name), table, check, postgresql_not_valid=True)
-    op.create_index(
-        op.f("ix_payments_pending"),
-        "payments",
-        ["created_us"],
-        sqlite_where=sa.text("status = 'pending'"),
-        postgresql_where=sa.text("status = 'pending'"),
+    op.create_index(op.f("ix_payments_created"), "payments", ["created_us", "id"])
+    op.create_index(op.f("ix_payments_method"), "payments", ["method", "created_us", "id"])
+    create_partial_index(
+        "ix_payments_not_paid", "payments", ["status", "created_us", "id"], "status <> 'paid'"
     )
+    create_partial_index("ix_payments_settled", "payments", ["settled_us"], "settled_us IS NOT NULL")
+    create_partial_index("ix_notifications_dead", "notifications", ["id"], "state = 'dead'")
     op.create_table(
         "refunds",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -61,6 +62,10 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_refunds_created"), "refunds", ["created_us"])
     op.create_index(op.f("ix_refunds_payment"), "refunds", ["payment_id", "id"])
+
+
+def create_partial_index(name: str, table: str, columns: list[str], where: str) -> None:
+    op.create_index(op.f(name), table, columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
 
 
 def change_checks_of_sqlite() -> None:

@@ -2,21 +2,31 @@
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from payment.booking import PaymentRequest, RefundRequest, Settling
 from payment.idempotency import Answer, Key, fingerprint, read_key
 from payment.lifecycle import Method, Status
+from payment.listing import Position, Selection, as_csv, cursor_of, read_cursor
+from payment.notifications import Service, State
 from payment.operations import Request
-from payment.problems import Reply
-from payment.schemas import BillAnswer, PaymentAnswer, RefundAnswer
+from payment.payments import Ledger
+from payment.problems import JSON, Reply, Stream, best_type
+from payment.schemas import BillAnswer, NotificationAnswer, PaymentAnswer, RefundAnswer
 
+CSV = "text/csv"
+CSV_UTF_8 = b"text/csv; charset=utf-8"
+CSV_CHUNK_ROWS = 1000
+WAIT_MAX_S = 30.0
 ANYBODY = ""
 """The caller where no API keys are asked for (AUTH=none)."""
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_WAIT = re.compile(r'\s*wait\s*=\s*"?(\d{1,9})"?\s*(?:;.*)?', re.IGNORECASE | re.ASCII)
 _payment_answer = PaymentAnswer()
+_notification_answer = NotificationAnswer()
 _refund_answer = RefundAnswer()
 _bill_answer = BillAnswer()
 
@@ -36,7 +46,43 @@ async def create_payment(request: Request) -> Reply:
             traceparent=_trace_of(request),
         )
     )
-    return _reply(booked)
+    reply = _reply(booked)
+    if wait_s := _wait_of(request):
+        payment_id = int(booked.location.rpartition("/")[2])
+        if await request.ledger.was_told(payment_id, wait_s):
+            reply.headers.append((b"preference-applied", b"wait"))
+    return reply
+
+
+async def list_payments(request: Request) -> Reply | Stream:
+    """GET /payments: a page of them, or all of them as CSV."""
+    asked = request.parameters
+    selection = Selection(
+        order_id=asked["order_id"],
+        user_id=asked["user_id"],
+        status=Status(asked["status"]) if asked["status"] else None,
+        method=Method(asked["method"]) if asked["method"] else None,
+        created_from_us=asked["created_from"],
+        created_to_us=asked["created_to"],
+    )
+    after = read_cursor(asked["cursor"], selection) if asked["cursor"] else None
+    vary = (b"vary", b"Accept")
+    if best_type(request.header("accept"), JSON, CSV) == CSV:
+        attachment = (b"content-disposition", b'attachment; filename="payments.csv"')
+        return Stream(_csv_of(request.ledger, selection, after), CSV_UTF_8, [vary, attachment])
+    limit = asked["limit"]
+    rows = await request.ledger.page(selection, after, limit + 1)
+    cursor = cursor_of(Position.of(rows[limit - 1]), selection) if len(rows) > limit else None
+    body = {"payments": _payment_answer.dump(rows[:limit], many=True), "next_cursor": cursor}
+    return Reply.of_json(200, body, [vary, *_next_link(request, cursor)])
+
+
+async def _csv_of(ledger: Ledger, selection: Selection, after: Position | None) -> AsyncIterator[str]:
+    columns = list(_payment_answer.fields)
+    yield as_csv([columns])
+    while rows := await ledger.page(selection, after, CSV_CHUNK_ROWS):
+        yield as_csv(each.values() for each in _payment_answer.dump(rows, many=True))
+        after = Position.of(rows[-1])
 
 
 async def get_payment(request: Request) -> Reply:
@@ -91,6 +137,51 @@ async def get_bill(request: Request) -> Reply:
     """GET /bills/{order_id}: is this order paid, what is left."""
     bill = await request.ledger.bill(request.parameters["order_id"])
     return Reply.of_text(200, _bill_answer.text(bill))
+
+
+async def list_payment_notifications(request: Request) -> Reply:
+    """GET /payments/{payment_id}/notifications: what each service was told."""
+    rows = await request.ledger.notifications_of(request.parameters["payment_id"])
+    return Reply.of_json(200, {"notifications": _notification_answer.dump(rows, many=True)})
+
+
+async def list_notifications(request: Request) -> Reply:
+    """GET /notifications."""
+    asked = request.parameters
+    limit = asked["limit"]
+    rows = await request.ledger.notifications(
+        service=Service(asked["service"]) if asked["service"] else None,
+        state=State(asked["state"]) if asked["state"] else None,
+        before_id=asked["cursor"],
+        limit=limit + 1,
+    )
+    cursor = str(rows[limit - 1]["id"]) if len(rows) > limit else None
+    body = {"notifications": _notification_answer.dump(rows[:limit], many=True), "next_cursor": cursor}
+    return Reply.of_json(200, body, _next_link(request, cursor))
+
+
+async def retry_notification(request: Request) -> Reply:
+    """POST /notifications/{notification_id}/retry."""
+    row = await request.ledger.send_again(request.parameters["notification_id"])
+    return Reply.of_text(200, _notification_answer.text(row))
+
+
+def _next_link(request: Request, cursor: str | None) -> list[tuple[bytes, bytes]]:
+    """Return the `Link` to the next page (RFC 8288), with the filters of this one."""
+    if cursor is None:
+        return []
+    asked = parse_qsl(request.scope["query_string"].decode("latin-1"))
+    query = urlencode([*((name, value) for name, value in asked if name != "cursor"), ("cursor", cursor)])
+    return [(b"link", f'<{request.scope["path"]}?{query}>; rel="next"'.encode())]
+
+
+def _wait_of(request: Request) -> float:
+    """Return for how long the caller prefers to wait (RFC 7240, 4.3), seconds; 0 if it does not say."""
+    for value in request.header_values(b"prefer"):
+        for preference in value.split(","):
+            if match := _WAIT.fullmatch(preference):
+                return min(float(match[1]), WAIT_MAX_S)
+    return 0.0
 
 
 def _key_of(request: Request, operation: str, body: Mapping[str, Any]) -> Key | None:

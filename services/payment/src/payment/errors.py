@@ -82,6 +82,13 @@ class KeyInvalid(PaymentError):
     message = "Idempotency-Key must be 1 to 255 visible ASCII characters, given once"
 
 
+class CursorInvalid(PaymentError):
+    """A cursor that was not given for this list, or not by us."""
+
+    code = "cursor-invalid"
+    message = "{field} is not one that this list gave"
+
+
 class RouteNotFound(PaymentError):
     """No path of the API is like this one."""
 
@@ -112,6 +119,14 @@ class RefundNotFound(PaymentError):
     status = 404
     code = "refund-not-found"
     message = "Refund not found"
+
+
+class NotificationNotFound(PaymentError):
+    """No notification has this id."""
+
+    status = 404
+    code = "notification-not-found"
+    message = "Notification not found"
 
 
 class MethodNotAllowed(PaymentError):
@@ -168,6 +183,14 @@ class MoveNotAllowed(PaymentError):
     status = 409
     code = "move-not-allowed"
     message = "A payment that is {status} cannot become {wanted}"
+
+
+class NotificationSettled(PaymentError):
+    """A notification that was delivered, or superseded by a newer one, cannot be sent again."""
+
+    status = 409
+    code = "notification-settled"
+    message = "Notification {id} is {state}; only one that is waiting or dead can be sent again"
 
 
 class RefundTooLarge(PaymentError):

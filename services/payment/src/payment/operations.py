@@ -8,9 +8,10 @@ the exact Connexion version is locked.
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qs
 
 from connexion.middleware.abstract import (
     ROUTING_CONTEXT,
@@ -44,7 +45,7 @@ from payment.errors import (
     RouteNotFound,
 )
 from payment.payments import Ledger
-from payment.problems import JSON, PATH_MAX_CHARS, Reply
+from payment.problems import JSON, PATH_MAX_CHARS, Reply, Stream
 
 CONTEXT = "connexion_context"
 DRAIN_MAX_BYTES = 1024 * 1024
@@ -60,12 +61,16 @@ class Request:
     parameters: Mapping[str, Any]
     body: Mapping[str, Any]
 
+    def header(self, name: str) -> str | None:
+        """Return the first value of a header, None if it is not there."""
+        return next(iter(self.header_values(name.encode())), None)
+
     def header_values(self, name: bytes) -> list[str]:
         """Return all values of a header (its name in lower case)."""
         return [value.decode("latin-1") for key, value in self.scope["headers"] if key == name]
 
 
-Handler = Callable[[Request], Awaitable[Reply]]
+Handler = Callable[[Request], Awaitable[Reply | Stream]]
 
 
 class Docs(SwaggerUIMiddleware):
@@ -148,29 +153,59 @@ class Routing(SpecMiddleware):
         raise RouteNotFound(path=path[:PATH_MAX_CHARS])
 
 
+def read_whole_number(text: str) -> int | str:
+    """Return the number that the text is, else the text."""
+    return int(text) if re.fullmatch("[0-9]{1,16}", text) else text
+
+
 class Parameter:
-    """A path parameter, its validator built once. Header parameters are read by their operations."""
+    """A parameter of path or query, its validator built once. Headers are read by their operations."""
 
     def __init__(self, definition: Mapping[str, Any]) -> None:
         self.name: str = definition["name"]
         schema = definition["schema"]
-        self._is_integer = schema.get("type") == "integer"
+        self.default = schema.get("default")
         self._validator = Draft4Validator(schema)
+        self._parse: Callable[[str], Any] = str
         self._refusal: dict[str, Any] = {"rule": "is not valid"}
-        if self._is_integer:
+        if schema.get("type") == "integer":
+            self._parse = read_whole_number
             limits = {"minimum": schema["minimum"], "maximum": schema["maximum"]}
             self._refusal = {"rule": schemas.MUST_BE_WHOLE, **limits}
+        elif "enum" in schema:
+            self._refusal = {"rule": schemas.MUST_BE_ONE_OF, "choices": ", ".join(schema["enum"])}
+        elif schema.get("format") == "date-time":
+            self._parse, self._validator = schemas.read_time, Draft4Validator({})
+            self._refusal = {"rule": schemas.MUST_BE_TIME}
+        elif schema.get("format") == "date":
+            self._parse, self._validator = schemas.read_date, Draft4Validator({})
+            self._refusal = {"rule": schemas.MUST_BE_DATE}
 
     def read(self, text: str) -> Any:
-        """Return the parameter's value.
+        """Return the parameter's value: a number, a word, a date, or a time in microseconds.
 
         Raises:
             FieldInvalid: it is not what the specification says.
         """
-        value = int(text) if self._is_integer and re.fullmatch("[0-9]{1,16}", text) else text
+        try:
+            value = self._parse(text)
+        except ValueError:
+            raise FieldInvalid(field=self.name, **self._refusal) from None
         if not self._validator.is_valid(value):
             raise FieldInvalid(field=self.name, **self._refusal)
         return value
+
+    def read_one_of(self, texts: Sequence[str]) -> Any:
+        """Return the value of a parameter of the query, its default if it is not there.
+
+        Raises:
+            FieldInvalid: it is not what the specification says, or given more than once.
+        """
+        if not texts:
+            return self.default
+        if len(texts) > 1:
+            raise FieldInvalid(field=self.name, rule=schemas.MUST_BE_ONCE)
+        return self.read(texts[0])
 
 
 class JsonBody(AbstractRequestBodyValidator):
@@ -256,9 +291,8 @@ class ValidatedOperation(RequestValidationOperation):
     def __init__(self, next_app: ASGIApp, **kwargs: Any) -> None:
         super().__init__(next_app, **kwargs)
         operation = self._operation
-        self._parameters = [
-            Parameter(definition) for definition in operation.parameters if definition["in"] == "path"
-        ]
+        self._in_path = self._parameters_in("path")
+        self._in_query = self._parameters_in("query")
         self._body: AbstractRequestBodyValidator | None = None
         if operation.is_request_body_defined:
             validators: Any = self._validator_map["body"]
@@ -267,13 +301,19 @@ class ValidatedOperation(RequestValidationOperation):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Validate, then pass on; what was read is in the Connexion context."""
         given = scope["path_params"]
-        scope["extensions"][CONTEXT]["parameters"] = {
-            parameter.name: parameter.read(given[parameter.name]) for parameter in self._parameters
-        }
+        values = {parameter.name: parameter.read(given[parameter.name]) for parameter in self._in_path}
+        if self._in_query:
+            asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            for parameter in self._in_query:
+                values[parameter.name] = parameter.read_one_of(asked.get(parameter.name, ()))
+        scope["extensions"][CONTEXT]["parameters"] = values
         if self._body is not None:
             self._check_media_type(scope)
             receive, scope = await self._body.wrap_receive(receive, scope=scope)
         await self.next_app(scope, receive, send)
+
+    def _parameters_in(self, place: str) -> list[Parameter]:
+        return [Parameter(each) for each in self._operation.parameters if each["in"] == place]
 
     def _check_media_type(self, scope: Scope) -> None:
         """Refuse what is sent as something else than UTF-8 JSON; without a type it is taken as that.
@@ -318,12 +358,14 @@ class Endpoint:
         self._ledger = ledger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call it and send its reply."""
-        del receive  # the body has been read
+        """Call it and send its reply; the body has been read."""
         context = scope["extensions"][CONTEXT]
         request = Request(scope, self._ledger, context["parameters"], context.get("body", {}))
         reply = await self._handler(request)
-        await reply.send(send)
+        if isinstance(reply, Reply):
+            await reply.send(send)
+        else:
+            await reply.send(send, receive, head_only=scope["method"] == "HEAD")
 
 
 class EndpointAPI(RoutedAPI[Endpoint]):

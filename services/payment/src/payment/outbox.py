@@ -6,7 +6,7 @@ one PUT settles everything that waits for its target. Nothing is ever dropped: a
 `superseded` by a newer one for the same target, or `dead` where everybody can see it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
@@ -25,6 +25,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    text,
     update,
 )
 
@@ -296,14 +297,20 @@ def _merge(
         .order_by(_row.target_id, _row.id)
         .with_for_update(skip_locked=True)  # one that another worker looks at is left for the next time
     ).all()
-    groups = [_Group.of(list(of_target)) for _, of_target in groupby(rows, lambda row: row.target_id)]
+    by_target = [(target_id, list(of)) for target_id, of in groupby(rows, lambda row: row.target_id)]
+    groups = [_Group.of(of_target) for _, of_target in by_target]
     carriers = {group.newest: group for group in groups}
-    merged = [{"merged_id": row.id} for row in rows if row.id not in carriers]
+    carrier_of = {target_id: group.newest for (target_id, _), group in zip(by_target, groups, strict=True)}
+    merged = [
+        {"merged_id": row.id, "carrier_id": carrier_of[row.target_id]}
+        for row in rows
+        if row.id not in carriers
+    ]
     if merged:
         connection.execute(
             update(notifications)
             .where(_row.id == bindparam("merged_id"))
-            .values(state=State.SUPERSEDED, settled_us=now_us),
+            .values(state=State.SUPERSEDED, settled_us=now_us, superseded_by=bindparam("carrier_id")),
             merged,
         )
     inherited = [
@@ -525,16 +532,20 @@ def end_outage(connection: Connection, service: Service, now_us: int) -> int:
 def send_again(connection: Connection, now_us: int, *, notification_id: int | None = None) -> list[int]:
     """Send dead notifications again, or try a waiting one at once; return the ids.
 
+    A waiting one that only repeats the newest state, since an attempt had no answer, is repeated all the same
+    when it is time: what it tells now may be too soon.
+
     Args:
         connection: a transaction that may write.
         now_us: the time, microseconds since the epoch.
         notification_id: one dead or waiting notification; None for all that are dead.
     """
     which = (
-        _row.state == State.DEAD
+        text("state = 'dead'")  # SQLite takes an index for its own words only
         if notification_id is None
         else and_(_row.id == notification_id, _row.state.in_([State.DEAD, State.WAITING]))
     )
+    is_early = and_(_row.is_repeat, _row.state == State.WAITING, _row.next_attempt_us > now_us)
     return list(
         connection.execute(
             update(notifications)
@@ -546,11 +557,18 @@ def send_again(connection: Connection, now_us: int, *, notification_id: int | No
                 due_since_us=now_us,
                 unknown_since_us=None,
                 not_before_us=None,
+                resend_us=case((is_early, _row.next_attempt_us), else_=_row.resend_us),
                 settled_us=None,
             )
             .returning(_row.id)
         ).scalars()
     )
+
+
+def find_notification(connection: Connection, notification_id: int) -> RowMapping | None:
+    """Return one notification, None if there is none with this id."""
+    query = select(notifications).where(_row.id == notification_id)
+    return connection.execute(query).mappings().first()
 
 
 def find_notifications(
@@ -559,14 +577,54 @@ def find_notifications(
     service: Service | None = None,
     state: State | None = None,
     payment_id: int | None = None,
+    before_id: int | None = None,
     limit: int = 50,
 ) -> Sequence[RowMapping]:
-    """Return notifications, newest first."""
-    query = select(notifications).order_by(_row.id.desc()).limit(limit)
+    """Return notifications, newest first.
+
+    Args:
+        connection: to read from.
+        service: only those of this neighbour.
+        state: only those in this state.
+        payment_id: only those of this payment.
+        before_id: only those with a smaller id: where the page before ended.
+        limit: the most rows.
+    """
+    source: Any = notifications
+    if state in (State.WAITING, State.DEAD):  # few of many: by their index, whatever the order
+        few = select(notifications).where(text(f"state = '{state}'"))
+        source = few.cte("few").prefix_with("MATERIALIZED")
+    query = select(source).order_by(source.c.id.desc()).limit(limit)
     if service is not None:
-        query = query.where(_row.service == service)
+        query = query.where(source.c.service == service)
     if state is not None:
-        query = query.where(_row.state == state)
+        query = query.where(source.c.state == state)
     if payment_id is not None:
-        query = query.where(_row.payment_id == payment_id)
+        query = query.where(source.c.payment_id == payment_id)
+    if before_id is not None:
+        query = query.where(source.c.id < before_id)
     return connection.execute(query).mappings().all()
+
+
+def find_told(connection: Connection, payment_ids: Collection[int]) -> Collection[int]:
+    """Return those of the payments of which every neighbour was told, or of newer news in their place."""
+    own = (
+        select(_row.payment_id, _row.id)
+        .where(_row.payment_id.in_(payment_ids), not_(_row.is_repeat))
+        .cte("chain", recursive=True)
+    )
+    link = notifications.alias()
+    chain = own.union(
+        select(own.c.payment_id, link.c.superseded_by)
+        .where(link.c.id == own.c.id, link.c.superseded_by.is_not(None))
+        .correlate(None)
+    )
+    last = notifications.alias()
+    was_told = case((last.c.state == State.DELIVERED, 1), else_=0)
+    query = (
+        select(chain.c.payment_id)
+        .where(last.c.id == chain.c.id, last.c.superseded_by.is_(None))
+        .group_by(chain.c.payment_id)
+        .having(func.min(was_told) == 1)
+    )
+    return set(connection.execute(query).scalars())

@@ -48,6 +48,8 @@ from payment.database import (
 )
 from payment.errors import (
     BillNotFound,
+    NotificationNotFound,
+    NotificationSettled,
     PaymentError,
     PaymentNotFound,
     RefundNotFound,
@@ -57,9 +59,12 @@ from payment.errors import (
 from payment.group_commit import GroupCommit
 from payment.idempotency import Answer, KeptAnswer
 from payment.lifecycle import Method, Status
+from payment.listing import Position, Selection, find_page
 from payment.logs import facts_of, get_logger
+from payment.notifications import Service, State
 from payment.schemas import PaymentAnswer, RefundAnswer
 from payment.tables import WHOLE_NUMBER_MAX, bills, idempotency_keys, notifications, payments, refunds
+from payment.waiting import Waiting
 
 Result = TypeVar("Result")
 
@@ -71,6 +76,9 @@ CLOSE_TIMEOUT_S = 3.0
 
 CONFLICTS_MAX = 3
 """How often a batch is tried that the database ended for the sake of another transaction."""
+
+NOTIFICATIONS_MAX = 1000
+"""The most notifications of one payment that are shown."""
 
 _log = get_logger()
 
@@ -145,7 +153,11 @@ def expire(connection: Connection, created_before_us: int, now_us: int, *, limit
     """
     too_old = (
         select(payments.c.id)
-        .where(payments.c.status == text("'pending'"), payments.c.created_us < created_before_us)
+        .where(
+            payments.c.status == Status.PENDING,
+            text("status <> 'paid'"),  # SQLite takes an index for its own words only
+            payments.c.created_us < created_before_us,
+        )
         .order_by(payments.c.created_us)
         .limit(limit)
     )
@@ -302,6 +314,7 @@ class Ledger:
         self._database = database
         self._booked = booked
         self._group = GroupCommit[Request, Outcome](self._write, batch_max=batch_max, queue_max=queue_max)
+        self._waiting = Waiting(self._look_for_told)
         # looked up in groups too: one query for all that wait
         self._lookups = GroupCommit[int, RowMapping | None](
             self._look_up, batch_max=batch_max, queue_max=queue_max
@@ -363,6 +376,79 @@ class Ledger:
                 return row
         raise RefundNotFound
 
+    async def page(self, selection: Selection, after: Position | None, limit: int) -> Sequence[RowMapping]:
+        """Return payments, newest first; see `listing.find_page`.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        return await self._read(lambda connection: find_page(connection, selection, after, limit))
+
+    async def was_told(self, payment_id: int, within_s: float) -> bool:
+        """Wait until Order and User were told of a payment; False if that takes longer."""
+        return await self._waiting.wait(payment_id, within_s)
+
+    async def notifications(
+        self,
+        *,
+        service: Service | None = None,
+        state: State | None = None,
+        before_id: int | None = None,
+        limit: int,
+    ) -> Sequence[RowMapping]:
+        """Return notifications, newest first; see `outbox.find_notifications`.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        return await self._read(
+            lambda connection: outbox.find_notifications(
+                connection, service=service, state=state, before_id=before_id, limit=limit
+            )
+        )
+
+    async def notifications_of(self, payment_id: int) -> Sequence[RowMapping]:
+        """Return what each neighbour was told of a payment, newest first.
+
+        Raises:
+            PaymentNotFound: there is no such payment.
+            Unavailable: the database does not answer.
+        """
+
+        def find(connection: Connection) -> Sequence[RowMapping]:
+            if find_payments(connection, [payment_id]) == [None]:
+                raise PaymentNotFound
+            return outbox.find_notifications(connection, payment_id=payment_id, limit=NOTIFICATIONS_MAX)
+
+        return await self._read(find)
+
+    async def send_again(self, notification_id: int) -> RowMapping:
+        """Send a notification again that is dead, or try one at once that waits.
+
+        Raises:
+            NotificationNotFound: there is none with this id.
+            NotificationSettled: it is neither dead nor waiting.
+            Unavailable: the database does not answer.
+        """
+
+        def send(connection: Connection) -> RowMapping:
+            sent = outbox.send_again(connection, time.time_ns() // 1000, notification_id=notification_id)
+            row = outbox.find_notification(connection, notification_id)
+            if row is None:
+                raise NotificationNotFound
+            if not sent:
+                raise NotificationSettled(id=notification_id, state=row["state"])
+            return row
+
+        try:
+            row = await self._database.run_write(send)
+        except SQLAlchemyError as error:
+            _log.error("write failed", **facts_of(error))
+            raise Unavailable from error
+        self._booked()
+        self._database.announce()
+        return row
+
     async def schema_revision(self) -> str | None:
         """Return the migration that the database is at.
 
@@ -374,6 +460,7 @@ class Ledger:
     def end(self) -> None:
         """Tell all who still wait for their payment, and all who come, that it is too late."""
         self._group.end()
+        self._waiting.end()
 
     async def close(self) -> None:
         """Let the batch that is being written be written, if the database lets us."""
@@ -388,6 +475,9 @@ class Ledger:
         except (SQLAlchemyError, TimeoutError) as error:
             _log.error("read failed", **facts_of(error))
             raise Unavailable from error
+
+    async def _look_for_told(self, payment_ids: Collection[int]) -> Collection[int]:
+        return await self._read(lambda connection: outbox.find_told(connection, payment_ids))
 
     async def _look_up(self, payment_ids: Sequence[int]) -> list[RowMapping | None]:
         return await self._read(lambda connection: find_payments(connection, payment_ids))

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -42,9 +42,9 @@ class Reply:
     content_type: bytes = JSON.encode()
 
     @classmethod
-    def of_json(cls, status: int, body: object) -> "Reply":
+    def of_json(cls, status: int, body: object, headers: Sequence[tuple[bytes, bytes]] = ()) -> "Reply":
         """Return an answer whose body is this value as JSON."""
-        return cls(status, json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
+        return cls.of_text(status, json.dumps(body, ensure_ascii=False, separators=(",", ":")), headers)
 
     @classmethod
     def of_text(cls, status: int, text: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> "Reply":
@@ -62,6 +62,38 @@ class Reply:
         await send({"type": "http.response.body", "body": self.body})
 
 
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer whose body is made while it is sent, as fast as the caller takes it."""
+
+    chunks: AsyncIterator[str]
+    content_type: bytes
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+    async def send(self, send: Send, receive: Receive, *, head_only: bool) -> None:
+        """Send it, until the caller has all of it or goes away.
+
+        An error on the way breaks the connection off, so that a part is not taken for the whole.
+        """
+        headers = [(b"content-type", self.content_type), *self.headers]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        has_left = asyncio.create_task(_left(receive))
+        try:
+            if not head_only:
+                async for chunk in self.chunks:
+                    if has_left.done():
+                        return
+                    await send({"type": "http.response.body", "body": chunk.encode(), "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            has_left.cancel()
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 def reply_to(error: PaymentError, *, accept: str | None = None, accept_language: str | None = None) -> Reply:
     """Return the answer that tells the caller of an error.
 
@@ -72,7 +104,7 @@ def reply_to(error: PaymentError, *, accept: str | None = None, accept_language:
     """
     language = choose_language(accept_language)
     words = words_of(error, language)
-    content_type = _content_type(accept)
+    content_type = best_type(accept, JSON, PROBLEM_JSON)
     body: dict[str, object] = {"error": words}
     if content_type == PROBLEM_JSON:
         body = {
@@ -96,12 +128,12 @@ def reply_to(error: PaymentError, *, accept: str | None = None, accept_language:
     )
 
 
-def _content_type(accept: str | None) -> str:
+def best_type(accept: str | None, *offered: str) -> str:
+    """Return the media type that an `Accept` header prefers; the first for whoever takes any, or none."""
     if accept and len(accept) > ACCEPT_MAX_CHARS:
         accept = None  # parsing takes time that grows with the square of its length
     wanted = parse_accept_header(accept, MIMEAccept)
-    # a bare */* is content with either, so the plain shape comes first
-    return str(wanted.best_match([JSON, PROBLEM_JSON], default=JSON))
+    return str(wanted.best_match(offered, default=offered[0]))
 
 
 class Problems:

@@ -7,7 +7,7 @@ two against each other from both sides.
 import json
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -19,6 +19,9 @@ from payment.tables import WHOLE_NUMBER_MAX
 
 MUST_BE_WHOLE = "must be a whole number from {minimum} to {maximum}"
 MUST_BE_ONE_OF = "must be one of: {choices}"
+MUST_BE_ONCE = "must be given once"
+MUST_BE_TIME = "must be a time with its zone, for example 2026-01-31T12:34:56Z"
+MUST_BE_DATE = "must be a date, for example 2026-01-31"
 MUST_BE_TEXT = "must be 1 to {max_chars} characters without control characters"
 _REQUIRED = "required"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -90,10 +93,46 @@ class Timestamp(fields.Field[int]):
     """Microseconds since the epoch, written as RFC 3339 UTC."""
 
     def _serialize(self, value: int | None, *_: Any, **__: Any) -> str | None:
-        if value is None:
-            return None
-        moment = _EPOCH + timedelta(microseconds=value)
-        return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return None if value is None else rfc_3339(value)
+
+
+def rfc_3339(time_us: int) -> str:
+    """Return microseconds since the epoch as RFC 3339 UTC."""
+    moment = _EPOCH + timedelta(microseconds=time_us)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+_RFC_3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+ -])(\d\d:\d\d))", re.ASCII
+)
+
+
+def read_time(text: str) -> int:
+    """Return an RFC 3339 time as microseconds since the epoch.
+
+    A space before the zone is taken for the + that a query string makes of it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    match = _RFC_3339.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
+    day, clock, fraction, sign, zone = match.groups()
+    ahead = f"{'-' if sign == '-' else '+'}{zone}" if zone else "+00:00"
+    moment = datetime.fromisoformat(f"{day}T{clock}.{(fraction or '0')[:6]:0<6}{ahead}")
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def read_date(text: str) -> date:
+    """Return an ISO 8601 calendar date.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
+        raise ValueError(text)
+    return date.fromisoformat(text)
 
 
 class BodySchema(Schema):
@@ -226,7 +265,10 @@ class NotificationAnswer(Answer):
     state = fields.String()
     told = fields.String()
     attempts = fields.Integer()
-    next_attempt_at = Timestamp(attribute="next_attempt_us")
+    next_attempt_at = fields.Method("_next_attempt_at")
     last_error = fields.String()
     created_at = Timestamp(attribute="created_us")
     settled_at = Timestamp(attribute="settled_us")
+
+    def _next_attempt_at(self, row: Mapping[str, Any]) -> str | None:
+        return None if row["settled_us"] is not None else rfc_3339(row["next_attempt_us"])

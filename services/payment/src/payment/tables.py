@@ -80,11 +80,22 @@ payments = Table(
     _one_of("method", Method),
     Index("order", "order_id"),
     Index("user_newest", "user_id", "id"),  # "the newest payment of this guest" is one look-up
-    Index(  # those that may expire
-        "pending",
+    Index("created", "created_us", "id"),  # lists, and a day's report
+    Index("method", "method", "created_us", "id"),
+    # most payments are paid at once: what follows costs them nothing
+    Index(
+        "not_paid",
+        "status",
         "created_us",
-        sqlite_where=text("status = 'pending'"),
-        postgresql_where=text("status = 'pending'"),
+        "id",
+        sqlite_where=text("status <> 'paid'"),
+        postgresql_where=text("status <> 'paid'"),
+    ),
+    Index(
+        "settled",
+        "settled_us",
+        sqlite_where=text("settled_us IS NOT NULL"),
+        postgresql_where=text("settled_us IS NOT NULL"),
     ),
 )
 
@@ -145,6 +156,7 @@ notifications = Table(
     Column("settled_us", BigInteger),
     # how often the end of an outage made it due before its own backoff
     Column("hurried", BigInteger, nullable=False, server_default=text("0")),
+    Column("superseded_by", BigInteger),  # the notification that told in its place
     _one_of("service", Service),
     _one_of("state", State),
     CheckConstraint("(state = 'waiting') = (settled_us IS NULL)", name="settled"),
@@ -165,6 +177,7 @@ notifications = Table(
         postgresql_where=text("state = 'waiting'"),
     ),
     Index("payment", "payment_id"),
+    Index("dead", "id", sqlite_where=text("state = 'dead'"), postgresql_where=text("state = 'dead'")),
     sqlite_autoincrement=True,
 )
 
