@@ -81,9 +81,8 @@ def _conditions(selection: Selection) -> Iterable[ColumnElement[bool]]:
     if selection.status is not None:
         yield _row.status == selection.status
         if selection.status is not Status.PAID:
-            yield literal_column(
-                "payments.status <> 'paid'", Boolean
-            )  # SQLite takes an index for its own words only
+            # SQLite takes an index for its own words only
+            yield literal_column("payments.status <> 'paid'", Boolean)
     if selection.method is not None:
         yield _row.method == selection.method
     if selection.created_from_us is not None:
