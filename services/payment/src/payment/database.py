@@ -155,6 +155,7 @@ class Database(ABC):
         config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
         with self.write() as connection:
             lock_and_read(connection, [_MIGRATION_LOCK])
+            _lift_time_limits(connection)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
         return True
@@ -524,6 +525,18 @@ def is_current(revision: str | None) -> bool:
     return revision is not None and revision >= SCHEMA_REVISION
 
 
+def _lift_time_limits(connection: Connection) -> None:
+    """Let each statement of this transaction take its time: an index of a large table takes minutes.
+
+    LOCK_TIMEOUT_MS stays: a migration that waits for a table keeps everybody else waiting behind it.
+    """
+    if _is_postgres(connection):
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        driver: Any = connection.connection.driver_connection
+        driver.answer_within_s = None
+        connection.detach()  # for good: it does not go back to the pool
+
+
 def _is_postgres(connection: Connection) -> bool:
     return connection.dialect.name == "postgresql"
 
@@ -565,19 +578,21 @@ _INTERRUPTED = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
 class _Connection(psycopg.Connection[Any]):
     """A connection whose every round trip has an end."""
 
+    answer_within_s: float | None = ROUND_TRIP_TIMEOUT_S
+
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
         """Wait for the server's answer, at most `timeout` seconds.
 
         Raises:
-            NoAnswer: there was none within ROUND_TRIP_TIMEOUT_S; the connection is closed.
+            NoAnswer: there was none within `answer_within_s`; the connection is closed.
         """
         if timeout is not None:
             return super().wait(gen, interval, timeout)
         try:
-            return waiting.wait(gen, self.pgconn.socket, interval, ROUND_TRIP_TIMEOUT_S)
+            return waiting.wait(gen, self.pgconn.socket, interval, self.answer_within_s)
         except psycopg.errors._WaitTimeout:  # noqa: SLF001  # documented for `wait`
             self.pgconn.finish()
-            raise NoAnswer(f"no answer within {ROUND_TRIP_TIMEOUT_S:g} s") from None
+            raise NoAnswer(f"no answer within {self.answer_within_s:g} s") from None
         except _INTERRUPTED:
             self.pgconn.finish()
             raise

@@ -1,6 +1,7 @@
 """Many processes over one PostgreSQL: shared port, rolling restart, database trouble, fair workers."""
 
 import random
+import shutil
 import signal
 import threading
 import time
@@ -16,7 +17,7 @@ from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from payment import outbox
-from payment.database import open_database
+from payment.database import MIGRATIONS, ROUND_TRIP_TIMEOUT_S, SCHEMA_REVISION, open_database
 from payment.notifications import Service as Lane
 from payment.notifications import State
 from payment.outbox import Outcome, Settlement
@@ -168,6 +169,34 @@ def test_an_old_schema_is_refused_with_the_command_to_run(postgres: URL, start: 
         assert refused.returncode == 1
         assert "payment migrate" in refused.stderr
     assert service.cli("migrate").returncode == 0
+    drop_database(postgres, name)
+
+
+SLOW = """
+from alembic import op
+
+revision = "9999"
+down_revision = "{newest}"
+
+
+def upgrade() -> None:
+    op.execute("SELECT pg_sleep({seconds})")
+"""
+
+
+def test_a_migration_may_take_longer_than_any_request(
+    postgres: URL, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An index of a large table takes minutes; the time-outs are for requests."""
+    folder = shutil.copytree(MIGRATIONS, tmp_path / "migrations")
+    slow = SLOW.format(newest=SCHEMA_REVISION, seconds=ROUND_TRIP_TIMEOUT_S + 0.5)
+    (folder / "versions" / "9999_slow.py").write_text(slow)
+    monkeypatch.setattr("payment.database.MIGRATIONS", folder)
+    name = f"slow_{uuid4().hex}"
+    database = open_database(create_database(postgres, name))
+    assert database.migrate() is True
+    assert database.schema_revision() == "9999"
+    database.close()
     drop_database(postgres, name)
 
 
