@@ -458,9 +458,10 @@ class Ledger:
         return await self._read(schema_revision)
 
     def end(self) -> None:
-        """Tell all who still wait for their payment, and all who come, that it is too late."""
+        """Tell all who still wait, and all who come, that it is too late."""
         self._group.end()
         self._waiting.end()
+        self._lookups.end()
 
     async def close(self) -> None:
         """Let the batch that is being written be written, if the database lets us."""
