@@ -335,16 +335,24 @@ class Postgres(Database):
                 with self._engine.connect() as connection:
                     driver: Any = connection.connection.driver_connection
                     connection.detach()  # it waits for ever, so it is none of the pool's
-                    driver.autocommit = True
-                    driver.execute(f"LISTEN {CHANNEL}")
-                    heard()  # what was booked while nobody listened
-                    while not stop.is_set():
-                        for _ in driver.notifies(timeout=1.0, stop_after=1):
-                            heard()
-                        driver.execute("SELECT 1")  # a frozen server is silent too, and would be for ever
+                    try:
+                        self._hear(driver, heard, stop)
+                    except psycopg.Error as error:
+                        driver.close()
+                        connection.invalidate(error)  # there is nothing to roll back
+                        raise
             except (SQLAlchemyError, psycopg.Error) as error:
                 _log.warning("not listening", **facts_of(error))
                 stop.wait(LISTEN_PAUSE_S)
+
+    def _hear(self, driver: Any, heard: Callable[[], None], stop: threading.Event) -> None:
+        driver.autocommit = True
+        driver.execute(f"LISTEN {CHANNEL}")
+        heard()  # what was booked while nobody listened
+        while not stop.is_set():
+            for _ in driver.notifies(timeout=1.0, stop_after=1):
+                heard()
+            driver.execute("SELECT 1")  # a frozen server is silent too, and would be for ever
 
     def close(self) -> None:
         """See `Database.close`."""
