@@ -28,8 +28,14 @@ from payment.payments import expire
 from payment.retry_policy import SECOND_US
 from payment.settings import Settings
 
-IN_HAND_PER_SENDER = 2
-"""A sender has its next delivery at hand when it ends one; more would only grow stale."""
+IN_HAND_S = 0.1
+"""A lane has in hand what it ends in this time: much for one transaction, too little to grow stale."""
+
+IN_HAND_PER_SENDER = (2, 16)
+"""But never less or more than this."""
+
+LINGER_S = 0.05
+"""While half of that is still in hand, others may end within this time before they are written together."""
 
 DATABASE_PAUSE_S = 1.0
 """How long a lane leaves a database alone that did not answer."""
@@ -77,6 +83,8 @@ class Lane:
         self._settlements: list[Settlement] = []
         self._unsent: list[Claim] = []
         self._came_back = False
+        self._in_hand_max = IN_HAND_PER_SENDER[0] * settings.lane_concurrency
+        self._judged_us = 0
         self._renew_us = 0
         self._woken = False
         self._stopping = threading.Event()
@@ -134,15 +142,23 @@ class Lane:
             self._outgoing.put(None)
 
     def _gather(self, wait_s: float) -> None:
-        """Wait for something in the inbox, then take all that is there."""
+        """Wait for something in the inbox, then take all that is there; while there is plenty, what comes."""
         try:
             item = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
+            until_s = time.monotonic() + LINGER_S
             while True:
                 if item is not None:
                     self._ended.append(item)
-                item = self._inbox.get_nowait()
+                    if item.heard is None or item.heard.outcome in OUTAGES:
+                        until_s = 0.0  # the circuit must know at once
+                linger_s = until_s - time.monotonic() if self._has_plenty() else 0.0
+                item = self._inbox.get(timeout=linger_s) if linger_s > 0 else self._inbox.get_nowait()
         except queue.Empty:
             self._woken = False  # the database is read after this, so no wake is lost
+
+    def _has_plenty(self) -> bool:
+        in_hand = len(self._leased_until_us) - len(self._ended) - len(self._settlements) - len(self._unsent)
+        return in_hand > self._in_hand_max // 2 and not self._stopping.is_set()
 
     def _turn(self, now_us: int) -> float:
         """Settle what ended, claim what is due, hand it to the senders.
@@ -153,16 +169,17 @@ class Lane:
         self._give_up_the_slow()
         self._judge_ended(now_us)
         room, probing = self._room(now_us)
-        due_us = None
-        if room:
-            with self._database.read() as connection:
-                due_us = outbox.next_due_us(connection, self._service, now_us, probing=probing)
         has_ended = bool(self._settlements or self._unsent)
-        is_due = due_us is not None and due_us <= now_us
         must_renew = bool(self._leased_until_us) and now_us >= self._renew_us
         claims: list[Claim] = []
-        if has_ended or is_due or must_renew:
+        if has_ended or must_renew:
             claims = self._write(now_us, room, probing=probing)
+        due_us = None
+        if room and not claims:
+            with self._database.read() as connection:
+                due_us = outbox.next_due_us(connection, self._service, now_us, probing=probing)
+            if due_us is not None and due_us <= now_us:
+                claims = self._write(now_us, room, probing=probing)
         for claim in claims:
             self._outgoing.put(claim)
         has_more = bool(claims) and len(claims) < room
@@ -196,6 +213,11 @@ class Lane:
             self._settlements.append(settlement)
             self._log_settlement(settlement)
             self._note_health(settlement, now_us)
+        if self._ended:
+            per_s = len(self._ended) * SECOND_US / max(now_us - self._judged_us, 1)
+            least, most = (each * len(self._senders) for each in IN_HAND_PER_SENDER)
+            self._in_hand_max = min(max(round(per_s * IN_HAND_S), least), most)
+            self._judged_us = now_us
         self._ended.clear()
 
     def _note_health(self, settlement: Settlement, now_us: int) -> None:
@@ -230,7 +252,7 @@ class Lane:
         in_hand = len(self._leased_until_us) - len(self._settlements) - len(self._unsent)
         if state is CircuitState.PROBING:
             return max(0, 1 - in_hand), True
-        return max(0, IN_HAND_PER_SENDER * len(self._senders) - in_hand), False
+        return max(0, self._in_hand_max - in_hand), False
 
     def _write(self, now_us: int, room: int, *, probing: bool) -> list[Claim]:
         """Settle, renew and claim, all in one transaction."""
