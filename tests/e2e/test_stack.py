@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from described import ROOT, check
+from payment.idempotency import fingerprint
 from processes import wait_for
 
 PROJECT = "payment-e2e"
@@ -518,10 +519,7 @@ def test_an_empty_database_is_refused_until_it_is_migrated(stack: Stack) -> None
 
 
 def test_new_containers_find_what_was_booked(up: Stack) -> None:
-    """New containers over the volume of the old ones: an upgrade without a change of the schema.
-
-    There is one schema so far. The upgrade from the one before comes with the second migration.
-    """
+    """New containers over the volume of the old ones: an upgrade without a change of the schema."""
     up.fault("order", answer=503)
     told = up.pay(1, Idempotency_Key="kunci-1")
     assert told.status_code == 201
@@ -540,6 +538,49 @@ def test_new_containers_find_what_was_booked(up: Stack) -> None:
     assert up.pay(1).status_code == 409
     up.wait_until_told("order", {1}, 20)  # what was owed before
     assert up.pay(2).json()["payment_id"] > payment["id"]
+
+
+BOOKED_BEFORE = """
+INSERT INTO bills (order_id, total, paid, pending) VALUES (1, 20000, 20000, 0);
+INSERT INTO payments (order_id, user_id, amount, status, method, created_us, updated_us)
+    VALUES (1, 1, 20000, 'paid', 'cash', 1769862896789012, 1769862896789012);
+INSERT INTO idempotency_keys (caller, operation, key, fingerprint, status, location, body, created_us)
+    VALUES ('', 'create_payment', 'kunci-1', '{fingerprint}', 201, '/payments/1',
+        '{{"message":"Pembayaran diproses","payment_id":1}}', 1769862896789012);
+INSERT INTO notifications (service, target_id, payment_id, state, next_attempt_us, created_us, due_since_us)
+    SELECT unnest(ARRAY['order', 'user']), 1, 1, 'waiting', {now_us}, {now_us}, {now_us};
+"""
+
+
+def test_an_older_images_payments_are_upgraded(stack: Stack) -> None:
+    """The schema of the first image, with a payment that nobody was told of yet; then the stack of today."""
+    run("docker", "compose", "build", "--quiet")
+    stack.compose("up", "--detach", "--wait", "postgres")
+    alembic = ("--entrypoint", "alembic", "migrate", "-c", "/app/services/payment/alembic.ini")
+    stack.compose("run", "--rm", "--no-deps", *alembic, "upgrade", "0001")
+    body = {"order_id": 1, "user_id": 1, "amount": 20_000, "method": "cash"}
+    rows = BOOKED_BEFORE.format(fingerprint=fingerprint(body), now_us=time.time_ns() // 1000)
+    stack.sql(rows)
+
+    stack.make("up")
+
+    assert "migrated" in stack.container("migrate").logs().decode()
+    assert stack.payment.get("/payments/1").json() == body | {
+        "id": 1,
+        "status": "paid",
+        "amount_refunded": 0,
+        "created_at": "2026-01-31T12:34:56.789012Z",
+        "updated_at": "2026-01-31T12:34:56.789012Z",
+    }
+    again = stack.pay(1, Idempotency_Key="kunci-1")
+    assert (again.status_code, again.json()["payment_id"]) == (201, 1)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert stack.pay(1).status_code == 409
+    for neighbour in NEIGHBOURS:
+        stack.wait_until_told(neighbour, {1}, TOLD_WITHIN_S)
+    refund = stack.payment.post("/payments/1/refunds", json={"expected_refunded": 0})
+    assert refund.status_code == 201
+    wait_for(lambda: stack.told("order") == {1: "failed"}, TOLD_WITHIN_S, "order hears of the refund")
 
 
 def test_down_ends_in_order_and_leaves_what_it_should(up: Stack) -> None:
