@@ -164,6 +164,7 @@ def test_a_failover_loses_nothing_and_needs_no_restart(
     answers = sum((guest.answers for guest in guests), Counter[int | str]())
     assert set(answers) == {201, 503}, answers
     assert max(guest.slowest_s for guest in guests) < 10
+    assert "Traceback" not in "".join(service.process.lines)
     acknowledged = {key: value for guest in guests for key, value in guest.acknowledged.items()}
     for stub in (order, user):
         wait_for(partial(knows, stub, set(acknowledged)), 30, f"{stub.name} knows all")

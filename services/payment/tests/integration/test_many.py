@@ -230,6 +230,7 @@ def test_a_database_that_goes_away_costs_503s_and_heals_by_itself(
     load.stop()
     assert set(load.answers) == {201, 503}, load.answers
     assert load.slowest_s < 8
+    assert "Traceback" not in "".join(beside.process.lines)
     assert payments_of(beside.environment["DATABASE_URL"]) == load.booked
     wait_for(lambda: order.states().keys() >= load.booked.keys(), 30, "Order knows all")
 
