@@ -270,9 +270,14 @@ class Postgres(Database):
             self._look_for_hung_commits(connection)
             return work(connection)
 
-        with self._suspecting():
-            async with self._on_loop().begin() as connection:
-                return await connection.run_sync(run)
+        try:
+            with self._suspecting():
+                async with self._on_loop().begin() as connection:
+                    return await connection.run_sync(run)
+        except DatabaseError as error:
+            if isinstance(error.orig, NoAnswer):  # those that wait in the pool would be as silent in turn
+                await self._on_loop().dispose()
+            raise
 
     async def run_read(self, work: Callable[[Connection], Result]) -> Result:
         """See `Database.run_read`."""
