@@ -1,0 +1,399 @@
+"""Any order of events: pay, settle, refund, expire and tell as Hypothesis likes, on the real databases.
+
+A small model beside the database says what each answer must be; after every step all that is stored must
+agree with it. The model knows payments only: what a bill has is added up from them, so that it cannot be
+wrong in the way in which the service may be.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from sqlalchemy import Table, delete, make_url, select
+
+from payment import outbox
+from payment.booking import Outcome, PaymentRequest, RefundRequest, Settling
+from payment.database import Database, open_database
+from payment.idempotency import Answer, Key
+from payment.lifecycle import Method, Status, bill_status
+from payment.notifications import Service, State, user_status
+from payment.outbox import Settlement
+from payment.payments import book, expire
+from payment.tables import bills, idempotency_keys, leases, metadata, notifications, payments, refunds
+
+SECOND_US = 1_000_000
+EXPIRES_US = 5 * SECOND_US
+UNKNOWN_ID = 2**53 - 1
+OPERATIONS = {PaymentRequest: "pay", Settling: "settle", RefundRequest: "refund"}
+PAYMENT_FIELDS = [
+    "id",
+    "order_id",
+    "user_id",
+    "amount",
+    "status",
+    "method",
+    "amount_refunded",
+    "created_at",
+    "updated_at",
+]
+REFUND_FIELDS = ["id", "payment_id", "amount", "reason", "created_at"]
+
+AnyRequest = PaymentRequest | Settling | RefundRequest
+
+amounts = st.sampled_from([1, 25, 30, 50, 100, 2**53 - 1])
+keys = st.none() | st.sampled_from(["a", "b"])
+picks = st.integers(0, 9)  # which of the payments so far
+pays = st.builds(
+    PaymentRequest,
+    order_id=st.integers(1, 3),
+    user_id=st.integers(1, 2),
+    amount=amounts,
+    method=st.sampled_from(Method),
+    status=st.sampled_from([Status.PAID, Status.PENDING]),
+    order_total=st.none() | st.just(100) | amounts,
+)
+settlings = st.builds(Settling, payment_id=picks, status=st.sampled_from([Status.PAID, Status.FAILED]))
+refundings = st.builds(
+    RefundRequest,
+    payment_id=picks,
+    amount=st.none() | amounts,
+    reason=st.none() | st.just("salah pesan"),
+    expected_refunded=st.none() | st.sampled_from([0, 30]),
+)
+drawn = st.tuples(pays | settlings | refundings, keys)
+
+
+@dataclass
+class Paid:
+    """What the model knows of a payment."""
+
+    order_id: int
+    user_id: int
+    amount: int
+    status: Status
+    method: Method
+    created_us: int
+    waited: bool
+    refunds: list[int] = field(default_factory=list)
+
+    @property
+    def refunded(self) -> int:
+        """Return what was given back, whole rupiah."""
+        return sum(self.refunds)
+
+
+class Model:
+    """The rules once more, said as simply as can be: the name of the error, or None if it is allowed."""
+
+    def __init__(self) -> None:
+        self.payments: dict[int, Paid] = {}
+        self.totals: dict[int, int] = {}
+
+    def bill(self, order_id: int) -> tuple[int, int, int]:
+        """Return what is paid, pending and partly given back of an order, whole rupiah."""
+        of_order = [each for each in self.payments.values() if each.order_id == order_id]
+        paid = [each for each in of_order if each.status is Status.PAID]
+        pending = [each for each in of_order if each.status is Status.PENDING]
+        return (
+            sum(each.amount for each in paid),
+            sum(each.amount for each in pending),
+            sum(each.refunded for each in paid),
+        )
+
+    def newest(self, user_id: int) -> int:
+        """Return the id of a guest's newest payment, 0 if there is none."""
+        return max((number for number, each in self.payments.items() if each.user_id == user_id), default=0)
+
+    def refusal(self, request: AnyRequest) -> str | None:
+        """Say by which error a request must be refused."""
+        if isinstance(request, PaymentRequest):
+            return self._refusal_to_pay(request)
+        payment = self.payments.get(request.payment_id)
+        if payment is None:
+            return "PaymentNotFound"
+        if isinstance(request, Settling):
+            fits = payment.status in {Status.PENDING, request.status}
+            return None if fits else "MoveNotAllowed"
+        if request.expected_refunded not in {None, payment.refunded}:
+            return "RefundedDiffers"
+        if payment.status is not Status.PAID:
+            return "MoveNotAllowed"
+        fits = request.amount is None or request.amount <= payment.amount - payment.refunded
+        return None if fits else "RefundTooLarge"
+
+    def _refusal_to_pay(self, request: PaymentRequest) -> str | None:
+        stated = request.order_total or request.amount
+        paid, pending, _ = self.bill(request.order_id)
+        if request.amount > stated:
+            return "OrderTotalTooSmall"
+        if not paid and not pending:
+            return None
+        total = self.totals[request.order_id]
+        if paid == total:
+            return "BillSettled"
+        if stated != total:
+            return "BillTotalDiffers"
+        return "BillExceeded" if paid + pending + request.amount > total else None
+
+    def apply(self, request: AnyRequest, body: Mapping[str, Any], now_us: int) -> None:
+        """Do what a request that was answered with success does."""
+        if isinstance(request, PaymentRequest):
+            self.totals[request.order_id] = (
+                request.order_total or request.amount
+                if not any(self.bill(request.order_id)[:2])
+                else self.totals[request.order_id]
+            )
+            assert body["payment_id"] not in self.payments
+            self.payments[body["payment_id"]] = Paid(
+                order_id=request.order_id,
+                user_id=request.user_id,
+                amount=request.amount,
+                status=request.status,
+                method=request.method,
+                created_us=now_us,
+                waited=request.status is Status.PENDING,
+            )
+            return
+        payment = self.payments[request.payment_id]
+        if isinstance(request, Settling):
+            payment.status = request.status
+            return
+        payment.refunds.append(request.amount or payment.amount - payment.refunded)
+        if payment.refunded == payment.amount:
+            payment.status = Status.REFUNDED
+
+
+class Life(RuleBasedStateMachine):
+    """One restaurant, three orders, two guests."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__()
+        self.database = database
+        self.now_us = 1_700_000_000_000_000
+        self.model = Model()
+        self.kept: dict[tuple[str, str], tuple[AnyRequest, Answer]] = {}
+        self.heard: dict[Service, dict[int, Status]] = {Service.ORDER: {}, Service.USER: {}}
+
+    @initialize()
+    def empty(self) -> None:
+        """Begin with nothing: a fresh database for each example would take most of the time."""
+        with self.database.write() as connection:
+            for table in (notifications, idempotency_keys, leases, refunds, payments, bills):
+                connection.execute(delete(table))
+
+    @rule(batch=st.lists(drawn, min_size=1, max_size=5))
+    def ask(self, batch: Sequence[tuple[AnyRequest, str | None]]) -> None:
+        """Let requests come together; each must be answered as the model says."""
+        requests = [self._real(request, key) for request, key in batch]
+        news_before = len(self._rows(notifications))
+        newest = {self.model.newest(1), self.model.newest(2)}
+        before = {number: payment.status for number, payment in self.model.payments.items()}
+        self.now_us += SECOND_US
+        with self.database.write() as connection:
+            outcomes = book(connection, requests, self.now_us)
+        for request, outcome in zip(requests, outcomes, strict=True):
+            self._check(request, outcome)
+        changed = {
+            number for number, payment in self.model.payments.items() if before.get(number) != payment.status
+        }
+        news = self._rows(notifications)[news_before:]
+        assert {row["payment_id"] for row in news} == changed, "nobody hears of what changes no state"
+        told_user = {row["payment_id"] for row in news if row["service"] == Service.USER}
+        assert told_user <= newest | (changed - before.keys()), "User hears of a guest's newest payment only"
+        assert all(row["traceparent"] is None for row in news)
+
+    @rule(batch=st.lists(drawn, min_size=1, max_size=5))
+    def ask_in_vain(self, batch: Sequence[tuple[AnyRequest, str | None]]) -> None:
+        """Let a batch fail after everything was written: the invariants find it if a row stays."""
+        with self.database.write() as connection:
+            book(connection, [self._real(request, key) for request, key in batch], self.now_us)
+            connection.rollback()
+
+    @rule(seconds=st.integers(0, 6), limit=st.integers(1, 3))
+    def let_expire(self, seconds: int, limit: int) -> None:
+        """Let time pass; what has waited too long fails, the oldest first, `limit` at a time."""
+        self.now_us += seconds * SECOND_US
+        too_old = sorted(
+            (
+                payment
+                for payment in self.model.payments.values()
+                if payment.status is Status.PENDING and payment.created_us < self.now_us - EXPIRES_US
+            ),
+            key=lambda payment: payment.created_us,
+        )
+        done = 0
+        while True:
+            with self.database.write() as connection:
+                expired = expire(connection, self.now_us - EXPIRES_US, self.now_us, limit=limit)
+            assert expired <= limit
+            done += expired
+            if expired < limit:
+                break
+        assert done == len(too_old)
+        for payment in too_old:
+            payment.status = Status.FAILED
+
+    @rule()
+    def tell(self) -> None:
+        """Tell Order and User all that waits: then they know what is true, each of them."""
+        self.now_us += SECOND_US
+        for service, heard in self.heard.items():
+            with self.database.write() as connection:
+                claims = outbox.claim(
+                    connection,
+                    service,
+                    "worker",
+                    self.now_us,
+                    lease_us=SECOND_US,
+                    resend_after_us=SECOND_US,
+                    limit=100,
+                    probing=False,
+                )
+                heard |= {claim.target_id: claim.status for claim in claims}
+                settled = [Settlement(claim, State.DELIVERED, outbox.Outcome.DELIVERED) for claim in claims]
+                outbox.settle(connection, service, "worker", settled, self.now_us)
+        orders = {payment.order_id for payment in self.model.payments.values()}
+        users = {payment.user_id for payment in self.model.payments.values()}
+        assert self.heard[Service.ORDER] == {
+            order_id: bill_status(self.model.totals[order_id], *self.model.bill(order_id)[:2])
+            for order_id in orders
+        }
+        assert self.heard[Service.USER] == {
+            user_id: user_status(self.model.payments[self.model.newest(user_id)].status) for user_id in users
+        }
+        assert all(row["state"] != State.WAITING for row in self._rows(notifications))
+
+    @invariant()
+    def payments_are_as_they_must_be(self) -> None:
+        """Each payment is stored once, as the model has it, with what its refunds add up to."""
+        rows = self._rows(payments)
+        assert [
+            (row["id"], row["order_id"], row["user_id"], row["amount"], row["status"], row["amount_refunded"])
+            for row in rows
+        ] == [
+            (number, each.order_id, each.user_id, each.amount, each.status, each.refunded)
+            for number, each in self.model.payments.items()
+        ]
+        for row in rows:
+            waited = self.model.payments[row["id"]].waited
+            assert (row["settled_us"] is not None) == (waited and row["status"] != Status.PENDING)
+            assert row["created_us"] <= (row["settled_us"] or row["updated_us"]) <= row["updated_us"]
+        by_payment = {number: each.refunds for number, each in self.model.payments.items() if each.refunds}
+        given: dict[int, list[int]] = {}
+        for row in self._rows(refunds):
+            given.setdefault(row["payment_id"], []).append(row["amount"])
+        assert given == by_payment
+
+    @invariant()
+    def bills_add_up(self) -> None:
+        """A bill says what its payments add up to, and never more than its total."""
+        orders = {payment.order_id for payment in self.model.payments.values()}
+        rows = {row["order_id"]: row for row in self._rows(bills)}
+        assert rows.keys() == orders
+        for order_id, row in rows.items():
+            assert (row["paid"], row["pending"], row["refunded"]) == self.model.bill(order_id)
+            assert row["total"] == self.model.totals[order_id]
+            assert row["paid"] + row["pending"] <= row["total"]
+
+    @invariant()
+    def keys_are_those_of_answers(self) -> None:
+        """A key is kept with its answer exactly if there was one."""
+        assert {(row["operation"], row["key"]): row["body"] for row in self._rows(idempotency_keys)} == {
+            identity: answer.body for identity, (_, answer) in self.kept.items()
+        }
+
+    def _rows(self, table: Table) -> list[dict[str, Any]]:
+        with self.database.read() as connection:
+            found = connection.execute(
+                select(table).order_by(table.primary_key.columns.values()[0])
+            ).mappings()
+            return [dict(row) for row in found]
+
+    def _real(self, request: AnyRequest, key: str | None) -> AnyRequest:
+        """Put a payment that there is in the place of a drawn number, and make the key the request's own."""
+        if not isinstance(request, PaymentRequest):
+            known = [*self.model.payments, UNKNOWN_ID]
+            request = replace(request, payment_id=known[request.payment_id % len(known)])
+        if key is None:
+            return request
+        return replace(request, key=Key("", OPERATIONS[type(request)], key, fingerprint=repr(request)))
+
+    def _check(self, request: AnyRequest, outcome: Outcome) -> None:
+        key = request.key
+        if key and (kept := self.kept.get((key.operation, key.key))):
+            first, answer = kept
+            if first == request:
+                assert outcome == replace(answer, replayed=True)
+            else:
+                assert type(outcome).__name__ == "KeyReused"
+            return
+        refusal = self.model.refusal(request)
+        if refusal:
+            assert type(outcome).__name__ == refusal
+            return
+        assert isinstance(outcome, Answer), f"{request} was refused: {outcome!r}"
+        assert not outcome.replayed
+        body = json.loads(outcome.body)
+        self.model.apply(request, body, self.now_us)
+        if key:
+            self.kept[key.operation, key.key] = (request, outcome)
+        self._check_answer(request, outcome, body)
+
+    def _check_answer(self, request: AnyRequest, answer: Answer, body: Mapping[str, Any]) -> None:
+        if isinstance(request, PaymentRequest):
+            assert (answer.status, answer.location) == (201, f"/payments/{body['payment_id']}")
+            assert body == {"message": "Pembayaran diproses", "payment_id": body["payment_id"]}
+            return
+        payment = self.model.payments[request.payment_id]
+        if isinstance(request, Settling):
+            assert (answer.status, answer.location) == (200, "")
+            assert list(body) == PAYMENT_FIELDS
+            assert (body["id"], body["status"], body["amount"]) == (
+                request.payment_id,
+                request.status,
+                payment.amount,
+            )
+            return
+        assert (answer.status, answer.location) == (
+            201,
+            f"/payments/{request.payment_id}/refunds/{body['id']}",
+        )
+        assert list(body) == REFUND_FIELDS
+        assert (body["payment_id"], body["amount"], body["reason"]) == (
+            request.payment_id,
+            payment.refunds[-1],
+            request.reason,
+        )
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A database that the machine has for itself."""
+    opened = open_database(make_url(database_url))
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.mark.slow
+def test_whatever_comes_in_whatever_order_the_books_are_right(database: Database) -> None:
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # Hypothesis does not say its types
+        lambda: Life(database),
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
+
+
+def test_every_table_is_emptied_between_examples() -> None:
+    """A new table has to be looked at here."""
+    known = {bills, payments, refunds, notifications, idempotency_keys, leases}
+    assert set(metadata.tables.values()) == known
