@@ -45,8 +45,9 @@ REFUND_FIELDS = ["id", "payment_id", "amount", "reason", "created_at"]
 
 AnyRequest = PaymentRequest | Settling | RefundRequest
 
-amounts = st.sampled_from([1, 25, 30, 50, 100, 2**53 - 1])
-keys = st.none() | st.sampled_from(["a", "b"])
+# Few of each, so that requests meet: bills of 100, a payment of 50 refunded by thirties.
+amounts = st.sampled_from([25, 50, 100, 2**53 - 1])
+keys = st.sampled_from([None, None, None, "a", "b"])
 picks = st.integers(0, 9)  # which of the payments so far
 pays = st.builds(
     PaymentRequest,
@@ -55,17 +56,17 @@ pays = st.builds(
     amount=amounts,
     method=st.sampled_from(Method),
     status=st.sampled_from([Status.PAID, Status.PENDING]),
-    order_total=st.none() | st.just(100) | amounts,
+    order_total=st.sampled_from([None, 25, 100, 100, 100]),
 )
 settlings = st.builds(Settling, payment_id=picks, status=st.sampled_from([Status.PAID, Status.FAILED]))
 refundings = st.builds(
     RefundRequest,
     payment_id=picks,
-    amount=st.none() | amounts,
+    amount=st.sampled_from([None, 30, 30, 101]),
     reason=st.none() | st.just("salah pesan"),
-    expected_refunded=st.none() | st.sampled_from([0, 30]),
+    expected_refunded=st.sampled_from([None, None, None, 0, 30]),
 )
-drawn = st.tuples(pays | settlings | refundings, keys)
+drawn = st.tuples(pays | settlings | refundings | refundings, keys)
 
 
 @dataclass
@@ -385,8 +386,8 @@ def test_whatever_comes_in_whatever_order_the_books_are_right(database: Database
     run_state_machine_as_test(  # type: ignore[no-untyped-call]  # Hypothesis does not say its types
         lambda: Life(database),
         settings=settings(
-            max_examples=40,
-            stateful_step_count=25,
+            max_examples=100,
+            stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         ),
