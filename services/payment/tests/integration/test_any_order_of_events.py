@@ -386,8 +386,8 @@ def test_whatever_comes_in_whatever_order_the_books_are_right(database: Database
     run_state_machine_as_test(  # type: ignore[no-untyped-call]  # Hypothesis does not say its types
         lambda: Life(database),
         settings=settings(
-            max_examples=100,
-            stateful_step_count=40,
+            max_examples=40,
+            stateful_step_count=25,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         ),
