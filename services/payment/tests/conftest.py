@@ -16,6 +16,17 @@ from processes import Service, Stub
 BOTH = ("sqlite", "postgresql")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a race be run more often than in every `make test`."""
+    parser.addoption("--rounds", type=int, default=10, help="how often each race of a payment's life is run")
+
+
+@pytest.fixture
+def rounds(request: pytest.FixtureRequest) -> range:
+    """Numbers from 1, one for each round of a race."""
+    return range(1, int(request.config.getoption("--rounds")) + 1)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[URL]:
     """The URL of a PostgreSQL server on which the tests may create databases."""

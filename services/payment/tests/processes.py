@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -95,6 +95,10 @@ class Process:
         return code
 
 
+def _headers(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
 class Service:
     """Our service as a process, with an HTTP client for it."""
 
@@ -130,13 +134,29 @@ class Service:
         self.http.close()
         return self.process.stop()
 
-    def pay(self, order_id: int, user_id: int = 1, amount: int = 20_000, **headers: str) -> httpx.Response:
-        """POST /payments; header names with _ for -."""
-        return self.http.post(
-            "/payments",
-            json={"order_id": order_id, "user_id": user_id, "amount": amount},
-            headers={name.replace("_", "-"): value for name, value in headers.items()},
-        )
+    def pay(
+        self,
+        order_id: int,
+        user_id: int = 1,
+        amount: int = 20_000,
+        fields: Mapping[str, Any] | None = None,
+        **headers: str,
+    ) -> httpx.Response:
+        """POST /payments; further fields of the body in `fields`, header names with _ for -."""
+        body = {"order_id": order_id, "user_id": user_id, "amount": amount} | dict(fields or {})
+        return self.http.post("/payments", json=body, headers=_headers(headers))
+
+    def settle(self, payment_id: int, status: str, **headers: str) -> httpx.Response:
+        """PATCH /payments/{payment_id}."""
+        path = f"/payments/{payment_id}"
+        return self.http.patch(path, json={"status": status}, headers=_headers(headers))
+
+    def refund(
+        self, payment_id: int, fields: Mapping[str, Any] | None = None, **headers: str
+    ) -> httpx.Response:
+        """POST /payments/{payment_id}/refunds."""
+        path = f"/payments/{payment_id}/refunds"
+        return self.http.post(path, json=fields or {}, headers=_headers(headers))
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a `payment` command with the service's own settings."""
