@@ -1,5 +1,6 @@
-"""The command line: `payment serve`, `payment worker`, `payment migrate`, `payment notifications`."""
+"""The command line: `payment serve`, `worker`, `migrate`, `notifications`, `report`."""
 
+import csv
 import json
 import signal
 import sys
@@ -7,6 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 import click
@@ -16,10 +18,25 @@ from payment import outbox
 from payment.database import OldSchemaError, open_current, open_database
 from payment.logs import configure_logs, get_logger
 from payment.notifications import Service, State
-from payment.schemas import NotificationAnswer
+from payment.reports import daily_report, day_of
+from payment.schemas import DailyReportAnswer, NotificationAnswer, read_date
 from payment.settings import Settings, SettingsError, read_settings
 
 EXIT_BAD_SETTING = 2
+TAKINGS = ("method", "payments", "gross", "refunds", "net")
+
+
+class Day(click.ParamType[date]):
+    """A day as YYYY-MM-DD."""
+
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """Return the day."""
+        try:
+            return value if isinstance(value, date) else read_date(value)
+        except ValueError:
+            self.fail(f"{value}: YYYY-MM-DD", param, ctx)
 
 
 def main() -> None:
@@ -132,7 +149,7 @@ def retry_notifications(settings: Settings, *, notification_id: int | None, all_
     if (notification_id is None) != all_dead:
         raise click.UsageError("Beri NOTIFICATION_ID atau --all-dead / give one of the two.")
     with open_current(settings.database_url).write() as connection:
-        sent = outbox.send_again(connection, time.time_ns() // 1000, notification_id=notification_id)
+        sent = outbox.send_again(connection, _now_us(), notification_id=notification_id)
     if not sent and not all_dead:
         click.echo(
             f"Notifikasi {notification_id} tidak ada atau sudah selesai / "
@@ -141,6 +158,43 @@ def retry_notifications(settings: Settings, *, notification_id: int | None, all_
         )
         sys.exit(1)
     click.echo(f"Dikirim lagi / to be sent again: {len(sent)}")
+
+
+@cli.command()
+@click.option("--date", "day", type=Day(), help="Bawaan: hari ini / default: today.")
+@click.option("--csv", "as_csv", is_flag=True, help="CSV, satu baris per metode / a line per method.")
+@click.option("--json", "as_json", is_flag=True, help="Satu objek JSON / one JSON object.")
+@click.pass_obj
+def report(settings: Settings, *, day: date | None, as_csv: bool, as_json: bool) -> None:
+    """Penutupan harian / a day's closing: payments and refunds by method."""
+    if as_csv and as_json:
+        raise click.UsageError("Pilih --csv atau --json / choose one of the two.")
+    zone = settings.time_zone
+    with open_current(settings.database_url).read() as connection:
+        closing = daily_report(connection, day or day_of(_now_us(), zone), zone)
+    if as_json:
+        click.echo(DailyReportAnswer().text(closing))
+    elif as_csv:
+        lines = csv.writer(sys.stdout, lineterminator="\n")
+        lines.writerow(("date", *TAKINGS))
+        lines.writerows(
+            (closing.date, *(getattr(takings, name) for name in TAKINGS)) for takings in closing.methods
+        )
+    else:
+        click.echo(f"{closing.date} {closing.time_zone}")
+        lines_of = (*closing.methods, closing)
+        rows = [
+            [getattr(item, "method", "total"), *(f"{getattr(item, name):,}" for name in TAKINGS[1:])]
+            for item in lines_of
+        ]
+        widths = [max(map(len, cells)) for cells in zip(TAKINGS, *rows, strict=True)]
+        for row in (TAKINGS, *rows):
+            amounts = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+            click.echo("  ".join([row[0].ljust(widths[0]), *amounts]).replace(",", "."))
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
 
 
 def _print_table(rows: Sequence[dict[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from payment.notifications import Service, State
 from payment.operations import Request
 from payment.payments import Ledger
 from payment.problems import JSON, Reply, Stream, best_type
-from payment.schemas import BillAnswer, NotificationAnswer, PaymentAnswer, RefundAnswer
+from payment.schemas import BillAnswer, DailyReportAnswer, NotificationAnswer, PaymentAnswer, RefundAnswer
 
 CSV = "text/csv"
 CSV_UTF_8 = b"text/csv; charset=utf-8"
@@ -29,6 +29,7 @@ _payment_answer = PaymentAnswer()
 _notification_answer = NotificationAnswer()
 _refund_answer = RefundAnswer()
 _bill_answer = BillAnswer()
+_daily_report_answer = DailyReportAnswer()
 
 
 async def create_payment(request: Request) -> Reply:
@@ -137,6 +138,12 @@ async def get_bill(request: Request) -> Reply:
     """GET /bills/{order_id}: is this order paid, what is left."""
     bill = await request.ledger.bill(request.parameters["order_id"])
     return Reply.of_text(200, _bill_answer.text(bill))
+
+
+async def get_daily_report(request: Request) -> Reply:
+    """GET /reports/daily: a day's closing."""
+    report = await request.ledger.daily_report(request.parameters["date"])
+    return Reply.of_text(200, _daily_report_answer.text(report))
 
 
 async def list_payment_notifications(request: Request) -> Reply:

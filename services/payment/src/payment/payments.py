@@ -5,7 +5,9 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Collection, Sequence
+from datetime import date
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
     Connection,
@@ -62,6 +64,7 @@ from payment.lifecycle import Method, Status
 from payment.listing import Position, Selection, find_page
 from payment.logs import facts_of, get_logger
 from payment.notifications import Service, State
+from payment.reports import DailyReport, daily_report, day_of
 from payment.schemas import PaymentAnswer, RefundAnswer
 from payment.tables import WHOLE_NUMBER_MAX, bills, idempotency_keys, notifications, payments, refunds
 from payment.waiting import Waiting
@@ -306,12 +309,20 @@ class Ledger:
         batch_max: the most payments in one transaction.
         queue_max: the most payments that wait for theirs.
         booked: called after each commit that booked something.
+        time_zone: what a day is.
     """
 
     def __init__(
-        self, database: Database, *, batch_max: int, queue_max: int, booked: Callable[[], None]
+        self,
+        database: Database,
+        *,
+        batch_max: int,
+        queue_max: int,
+        booked: Callable[[], None],
+        time_zone: ZoneInfo,
     ) -> None:
         self._database = database
+        self._time_zone = time_zone
         self._booked = booked
         self._group = GroupCommit[Request, Outcome](self._write, batch_max=batch_max, queue_max=queue_max)
         self._waiting = Waiting(self._look_for_told)
@@ -448,6 +459,16 @@ class Ledger:
         self._booked()
         self._database.announce()
         return row
+
+    async def daily_report(self, day: date | None) -> DailyReport:
+        """Return the closing of a day; None is today.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        zone = self._time_zone
+        which = day or day_of(time.time_ns() // 1000, zone)
+        return await self._read(lambda connection: daily_report(connection, which, zone))
 
     async def schema_revision(self) -> str | None:
         """Return the migration that the database is at.

@@ -272,3 +272,25 @@ class NotificationAnswer(Answer):
 
     def _next_attempt_at(self, row: Mapping[str, Any]) -> str | None:
         return None if row["settled_us"] is not None else rfc_3339(row["next_attempt_us"])
+
+
+class TakingsAnswer(Answer):
+    """What came in and went out by one method."""
+
+    method = fields.String()
+    payments = fields.Integer()
+    gross = fields.Integer()
+    refunds = fields.Integer()
+    net = fields.Integer()
+
+
+class DailyReportAnswer(Answer):
+    """The closing of a day."""
+
+    date = fields.Date()
+    time_zone = fields.String()
+    methods = fields.List(fields.Nested(TakingsAnswer))
+    payments = fields.Integer()
+    gross = fields.Integer()
+    refunds = fields.Integer()
+    net = fields.Integer()

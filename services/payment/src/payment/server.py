@@ -267,6 +267,7 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
         batch_max=settings.batch_max,
         queue_max=settings.requests_max,
         booked=worker.wake if worker else lambda: None,
+        time_zone=settings.time_zone,
     )
     host, port = listener.getsockname()[:2]
 

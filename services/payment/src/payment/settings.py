@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from environs import EnvValidationError, FileAwareEnv
 from marshmallow import ValidationError
@@ -21,6 +22,7 @@ from payment.retry_policy import RetryPolicy
 
 DRIVERS = ("sqlite", "postgresql", "postgresql+psycopg")
 YEAR_S = 366 * 24 * 3600.0
+DAY_S = 24 * 3600.0
 _ROOT = Path(__file__).resolve().parents[4]
 
 
@@ -67,6 +69,9 @@ class Settings:
     body_max_bytes: int
     headers_max_bytes: int
     request_timeout_s: float
+    time_zone: ZoneInfo
+    idempotency_kept_h: int
+    notifications_kept_d: int
     openapi_file: Path
     log_level: str
     log_format: str
@@ -124,6 +129,13 @@ def _is_database(url: str) -> None:
         file = parsed.database or ":memory:"
         if ":memory:" in file or "mode=memory" in url:
             raise ValidationError("names no file: a payment must survive the process")
+
+
+def _is_time_zone(name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (LookupError, ValueError, OSError):  # no such name; no name at all; a folder of names
+        raise ValidationError("is not an IANA time zone, for example Asia/Jakarta") from None
 
 
 def _is_file(path: Path) -> None:
@@ -191,6 +203,12 @@ def read_settings() -> Settings:
         "body_max_bytes": count("BODY_MAX_BYTES", 64 * 1024),
         "headers_max_bytes": count("HEADERS_MAX_BYTES", 64 * 1024),
         "request_timeout_s": seconds("REQUEST_TIMEOUT_S", 10.0),
+        "idempotency_kept_h": env.int(
+            "IDEMPOTENCY_KEPT_H", 30 * 24, validate=Range(24, 87_840, error="must be 24 hours to ten years")
+        ),
+        "notifications_kept_d": env.int(
+            "NOTIFICATIONS_KEPT_D", 90, validate=Range(1, 3_660, error="must be 1 day to ten years")
+        ),
         "openapi_file": env.path("OPENAPI_FILE", _ROOT / "openapi" / "payment.yaml", validate=_is_file),
         "log_level": env.str(
             "LOG_LEVEL",
@@ -206,6 +224,7 @@ def read_settings() -> Settings:
             validate=OneOf(["auto", "json", "text"], error="must be auto, json or text"),
         ),
     }
+    time_zone = env.str("TIMEZONE", "Asia/Jakarta", validate=_is_time_zone)
     database_url = env.str("DATABASE_URL", "sqlite:///payment.db", validate=_is_database)
     problems: dict[str, Any] = dict(env.unreadable)
     try:
@@ -215,8 +234,18 @@ def read_settings() -> Settings:
     if auth == "" and not _is_loopback(host or ""):
         said = f"must be said when HOST is not loopback ({host}): AUTH=none lets everybody in"
         problems["AUTH"] = [said]
+    if not problems and values["notifications_kept_d"] * DAY_S < values["retry"]["give_up_after_s"]:
+        # what told in a payment's place may wait that long, and is then what shows that it was told
+        problems["NOTIFICATIONS_KEPT_D"] = ["must be at least as long as RETRY_FOR_S"]
     if problems:
         raise SettingsError(problems)
     return Settings(
-        **(values | {"retry": RetryPolicy(**values["retry"]), "database_url": make_url(database_url)})
+        **(
+            values
+            | {
+                "retry": RetryPolicy(**values["retry"]),
+                "time_zone": ZoneInfo(time_zone),
+                "database_url": make_url(database_url),
+            }
+        )
     )

@@ -30,6 +30,7 @@ METHODS = {"get", "put", "post", "patch", "delete", "head", "options", "trace"}
 # What a caller of each operation must be prepared for. A new operation or refusal comes in here too.
 REFUSALS = {
     "payment.api.create_payment": {400, 405, 408, 409, 413, 415, 422, 431, 500, 503},
+    "payment.api.get_daily_report": {400, 405, 431, 500, 503},
     "payment.api.get_payment": {400, 404, 405, 431, 500, 503},
     "payment.health.live": {405},
     "payment.health.ready": {405, 503},

@@ -6,6 +6,7 @@ import re
 from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy.engine import make_url
@@ -59,6 +60,7 @@ def test_without_any_setting_the_service_is_this() -> None:
         lane_concurrency=8,
         poll_interval_s=0.5,
         lease_s=30.0,
+        pending_expires_s=86_400.0,
         resend_after_s=60.0,
         retry=RetryPolicy(
             wait_initial_s=1.0,
@@ -74,6 +76,9 @@ def test_without_any_setting_the_service_is_this() -> None:
         body_max_bytes=65_536,
         headers_max_bytes=65_536,
         request_timeout_s=10.0,
+        time_zone=ZoneInfo("Asia/Jakarta"),
+        idempotency_kept_h=720,
+        notifications_kept_d=90,
         openapi_file=ROOT / "openapi" / "payment.yaml",
         log_level="info",
         log_format="auto",
@@ -101,6 +106,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         "LANE_CONCURRENCY": "3",
         "POLL_INTERVAL_S": "4",
         "LEASE_S": "5",
+        "PENDING_EXPIRES_S": "18",
         "RESEND_AFTER_S": "6",
         "RETRY_INITIAL_S": "7",
         "RETRY_MAX_S": "8",
@@ -113,6 +119,9 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         "BODY_MAX_BYTES": "15",
         "HEADERS_MAX_BYTES": "16",
         "REQUEST_TIMEOUT_S": "17",
+        "TIMEZONE": "Europe/Berlin",
+        "IDEMPOTENCY_KEPT_H": "24",
+        "NOTIFICATIONS_KEPT_D": "19",
         "OPENAPI_FILE": str(openapi_file),
         "LOG_LEVEL": "debug",
         "LOG_FORMAT": "json",
@@ -133,6 +142,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         lane_concurrency=3,
         poll_interval_s=4,
         lease_s=5,
+        pending_expires_s=18,
         resend_after_s=6,
         retry=RetryPolicy(wait_initial_s=7, wait_max_s=8, give_up_after_s=9, unknown_for_s=10),
         circuit_failures=11,
@@ -142,6 +152,9 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         body_max_bytes=15,
         headers_max_bytes=16,
         request_timeout_s=17,
+        time_zone=ZoneInfo("Europe/Berlin"),
+        idempotency_kept_h=24,
+        notifications_kept_d=19,
         openapi_file=openapi_file,
         log_level="debug",
         log_format="json",
@@ -209,6 +222,17 @@ BAD: dict[str, Values] = {
     "USER_PAYMENT_PATH": ["", "/users", "users/{user_id}", "/users/{order_id}"],
     "ORDER_SERVICE_TOKEN": NO_TOKEN,
     "USER_SERVICE_TOKEN": NO_TOKEN,
+    "TIMEZONE": [
+        "",
+        "WIB",
+        "Asia",
+        "Asia/Bandung",
+        "+07:00",
+        "../etc/passwd",
+        "/etc/localtime",
+    ],
+    "IDEMPOTENCY_KEPT_H": ["", "0", "23", "24.5", "-720", "always", "87841", "9" * 5000],
+    "NOTIFICATIONS_KEPT_D": ["", "0", "13", "14.5", "-90", "always", "3661", "9" * 5000],
     "OPENAPI_FILE": ["", "/no/such/file.yaml", "/"],
     "LOG_LEVEL": ["", "loud", "INFO", "critical"],
     "LOG_FORMAT": ["", "xml", "JSON"],
@@ -388,6 +412,13 @@ def test_a_bad_value_in_a_file_is_refused_by_the_name_of_the_setting(
 ) -> None:
     (tmp_path / "port").write_text("x")
     assert list(problems(monkeypatch, PORT_FILE=str(tmp_path / "port"))) == ["PORT"]
+
+
+def test_notifications_are_kept_for_as_long_as_any_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = str(100 * 24 * 3600)
+    assert list(problems(monkeypatch, RETRY_FOR_S=long)) == ["NOTIFICATIONS_KEPT_D"]
+    monkeypatch.setenv("NOTIFICATIONS_KEPT_D", "100")
+    assert read_settings().notifications_kept_d == 100
 
 
 def test_what_the_test_run_has_in_its_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
