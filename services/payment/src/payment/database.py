@@ -400,18 +400,34 @@ def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.I
     return postgresql.insert(table) if _is_postgres(connection) else sqlite.insert(table)
 
 
-def insert_all(connection: Connection, rows_of: Mapping[Table, Sequence[Mapping[str, Any]]]) -> None:
+def insert_all(
+    connection: Connection, rows_of: Mapping[Table, Sequence[Mapping[str, Any]]], *, commits: bool = False
+) -> None:
     """Insert rows into several tables, those that others refer to first; each table's rows alike.
 
     PostgreSQL gets all of them as JSON in one statement: one round trip, and no parsing row by row.
+
+    Args:
+        connection: holds a transaction.
+        rows_of: the rows of each table.
+        commits: nothing else is to be written. On PostgreSQL's event loop the COMMIT is sent along.
     """
     given = {table: rows for table, rows in rows_of.items() if rows}
+    if not given:
+        return
     if not _is_postgres(connection):
         for table, rows in given.items():
             connection.execute(table.insert(), rows)
-    elif given:
-        shape = tuple((table, tuple(rows[0])) for table, rows in given.items())
-        connection.execute(_insert_from_json(shape), {table.name: rows for table, rows in given.items()})
+        return
+    statement = _insert_from_json(tuple((table, tuple(rows[0])) for table, rows in given.items()))
+    driver = connection.connection.driver_connection
+    if commits and isinstance(driver, psycopg.AsyncConnection):
+        values = {table.name: json.dumps(rows) for table, rows in given.items()}
+        spelled = _spelled(connection.dialect, statement, values)
+        with _translated(connection, *spelled):
+            await_only(_execute_and_commit(driver, *spelled))
+    else:
+        connection.execute(statement, {table.name: rows for table, rows in given.items()})
 
 
 @lru_cache(maxsize=64)
@@ -448,26 +464,33 @@ def lock_and_read(connection: Connection, numbers: Collection[int], *queries: Qu
     if not isinstance(driver, psycopg.AsyncConnection):
         return [connection.execute(*query).all() for query in locked][1:]
     spelled = [_spelled(connection.dialect, *query) for query in locked]
-    try:
+    with _translated(connection, *spelled[0]):
         return await_only(_fetch_pipelined(driver, spelled))[1:]
-    except psycopg.Error as error:
-        if driver.closed:
-            connection.invalidate(error)
-        raise DBAPIError.instance(*spelled[0], error, psycopg.Error, dialect=connection.dialect) from error
 
 
 _LOCKS = select(func.pg_advisory_xact_lock(func.unnest(bindparam("numbers", type_=ARRAY(BigInteger)))))
 
 
 def _spelled(
-    dialect: Dialect, query: Select[Any], values: Mapping[str, Any]
+    dialect: Dialect, query: Select[Any] | Insert, values: Mapping[str, Any]
 ) -> tuple[str, Mapping[str, Any]]:
     state = _compiled(query, dialect).construct_expanded_state(dict(values))
     return state.statement, state.parameters
 
 
+@contextmanager
+def _translated(connection: Connection, text: str, values: Mapping[str, Any]) -> Iterator[None]:
+    """Raise what goes wrong beside SQLAlchemy as it does, and drop a connection that is gone."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if connection.connection.driver_connection.closed:  # type: ignore[union-attr]  # psycopg's has it
+            connection.invalidate(error)
+        raise DBAPIError.instance(text, values, error, psycopg.Error, dialect=connection.dialect) from error
+
+
 @lru_cache(maxsize=64)
-def _compiled(query: Select[Any], dialect: Dialect) -> SQLCompiler:
+def _compiled(query: Select[Any] | Insert, dialect: Dialect) -> SQLCompiler:
     compiled = query.compile(dialect=dialect)
     assert isinstance(compiled, SQLCompiler)
     return compiled
@@ -482,6 +505,14 @@ async def _fetch_pipelined(
             for text, values in queries
         ]
         return [await cursor.fetchall() for cursor in cursors]
+
+
+async def _execute_and_commit(
+    driver: psycopg.AsyncConnection[Any], text: str, values: Mapping[str, Any]
+) -> None:
+    async with driver.pipeline():
+        await driver.execute(text.encode(), values)
+        await driver.commit()  # refused with it, if the statement is
 
 
 def fresh_ids(connection: Connection, column: Column[int], size: int) -> Query:

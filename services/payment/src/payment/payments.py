@@ -234,6 +234,7 @@ def _write(connection: Connection, writes: Writes, now_us: int) -> None:
                 for key, answer in writes.keys
             ],
         },
+        commits=not writes.changed_bills,  # every change of a payment changes its bill
     )
     _update(connection, bills, writes.changed_bills, "total", "paid", "pending", "refunded")
     _update(
