@@ -383,8 +383,12 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.mark.slow
 def test_whatever_comes_in_whatever_order_the_books_are_right(database: Database) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # Hypothesis does not say its types
-        lambda: Life(database),
+    class LifeInDatabase(Life):
+        def __init__(self) -> None:
+            super().__init__(database)
+
+    run_state_machine_as_test(
+        LifeInDatabase,
         settings=settings(
             max_examples=40,
             stateful_step_count=25,

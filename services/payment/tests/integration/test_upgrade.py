@@ -78,7 +78,11 @@ BEFORE: dict[str, list[dict[str, Any]]] = {
         },
     ],
 }
-ADDED = {"bills": {"refunded": 0}, "payments": {"settled_us": None}, "notifications": {"hurried": 0}}
+ADDED: dict[str, dict[str, Any]] = {
+    "bills": {"refunded": 0},
+    "payments": {"settled_us": None},
+    "notifications": {"hurried": 0},
+}
 
 BILL = "INSERT INTO bills (order_id, total, paid, pending, refunded) VALUES "
 PAYMENT = """INSERT INTO payments

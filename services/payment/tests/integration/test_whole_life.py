@@ -434,23 +434,22 @@ def test_a_conflict_says_what_is_true_and_changes_nothing(
     assert bill_of(shared, order_id) == bill
 
 
-PAY = {"order_id": 1, "user_id": 1, "amount": 20_000}
+PAY: dict[str, Any] = {"order_id": 1, "user_id": 1, "amount": 20_000}
 BAD_STATUS = "status harus salah satu dari: paid, pending"
 BAD_SETTLEMENT = "status harus salah satu dari: paid, failed"
 BAD_REASON = "reason harus 1 sampai 200 karakter tanpa karakter kendali"
+NO_STATUS: list[Any] = [None, "", "PAID", "failed", "refunded", 1, ["paid"], True]
+NO_SETTLEMENT: list[Any] = ["pending", "refunded", "Paid", "", 1, [], True]
+NO_AMOUNT: list[Any] = [None, 0, -1, "100000", 1.5, True, MAX + 1, []]
+NO_AMOUNT_OR_ZERO: list[Any] = [None, -1, "0", 0.5, False, MAX + 1]
+NO_REASON: list[Any] = [None, "", "x" * 201, "a\nb", "\x00", "\x7f", "\x85", "\ud800", 5, []]
 
 
 @pytest.mark.parametrize(
     ("method", "path", "sent", "error"),
     [
-        *(
-            ("POST", "/payments", PAY | {"status": wrong}, BAD_STATUS)
-            for wrong in (None, "", "PAID", "failed", "refunded", 1, ["paid"], True)
-        ),
-        *(
-            ("POST", "/payments", PAY | {"order_total": wrong}, f"order_total {WHOLE}")
-            for wrong in (None, 0, -1, "100000", 1.5, True, MAX + 1, [])
-        ),
+        *(("POST", "/payments", PAY | {"status": wrong}, BAD_STATUS) for wrong in NO_STATUS),
+        *(("POST", "/payments", PAY | {"order_total": wrong}, f"order_total {WHOLE}") for wrong in NO_AMOUNT),
         (
             "POST",
             "/payments",
@@ -458,15 +457,9 @@ BAD_REASON = "reason harus 1 sampai 200 karakter tanpa karakter kendali"
             "order_total harus sekurangnya amount, 20000",
         ),
         *(("PATCH", "/payments/{id}", sent, "status wajib diisi") for sent in (None, {}, {"status": None})),
-        *(
-            ("PATCH", "/payments/{id}", {"status": wrong}, BAD_SETTLEMENT)
-            for wrong in ("pending", "refunded", "Paid", "", 1, [], True)
-        ),
+        *(("PATCH", "/payments/{id}", {"status": wrong}, BAD_SETTLEMENT) for wrong in NO_SETTLEMENT),
         ("PATCH", "/payments/{id}", [], "Isi permintaan harus berupa objek JSON"),
-        *(
-            ("POST", "/payments/{id}/refunds", {"amount": wrong}, f"amount {WHOLE}")
-            for wrong in (None, 0, -1, "1", 1.5, True, MAX + 1)
-        ),
+        *(("POST", "/payments/{id}/refunds", {"amount": wrong}, f"amount {WHOLE}") for wrong in NO_AMOUNT),
         *(
             (
                 "POST",
@@ -474,12 +467,9 @@ BAD_REASON = "reason harus 1 sampai 200 karakter tanpa karakter kendali"
                 {"expected_refunded": wrong},
                 f"expected_refunded harus bilangan bulat dari 0 sampai {MAX}",
             )
-            for wrong in (None, -1, "0", 0.5, False, MAX + 1)
+            for wrong in NO_AMOUNT_OR_ZERO
         ),
-        *(
-            ("POST", "/payments/{id}/refunds", {"reason": wrong}, BAD_REASON)
-            for wrong in (None, "", "x" * 201, "a\nb", "\x00", "\x7f", "\x85", "\ud800", 5, [])
-        ),
+        *(("POST", "/payments/{id}/refunds", {"reason": wrong}, BAD_REASON) for wrong in NO_REASON),
         ("POST", "/payments/{id}/refunds", [], "Isi permintaan harus berupa objek JSON"),
         ("PATCH", "/payments/0", {"status": "paid"}, f"payment_id {WHOLE}"),
         ("POST", "/payments/x/refunds", {}, f"payment_id {WHOLE}"),
@@ -641,14 +631,13 @@ def test_of_eight_guests_on_a_bill_of_four_parts_four_pay(
     processes: list[Service], rounds: range, status: str
 ) -> None:
     for order in rounds:
-        answers = race(
-            [
-                lambda n=n, order=order: processes[n % 2].pay(
-                    order, n + 1, 25_000, {"order_total": 100_000, "status": status}
-                )
-                for n in range(8)
-            ]
-        )
+        calls = [
+            lambda n=n, order=order: processes[n % 2].pay(
+                order, n + 1, 25_000, {"order_total": 100_000, "status": status}
+            )
+            for n in range(8)
+        ]
+        answers = race(calls)
         assert codes(answers) == {201: 4, 409: 4}
         paid, pending = (100_000, 0) if status == "paid" else (0, 100_000)
         assert bill_of(processes[0], order) == (100_000, paid, pending, 0, status == "paid")
@@ -659,12 +648,11 @@ def test_of_eight_refunds_of_thirty_on_a_hundred_three_succeed(
 ) -> None:
     for order in rounds:
         payment_id = booked(processes[0].pay(order, amount=100))
-        answers = race(
-            [
-                lambda n=n, payment_id=payment_id: processes[n % 2].refund(payment_id, {"amount": 30})
-                for n in range(8)
-            ]
-        )
+        calls = [
+            lambda n=n, payment_id=payment_id: processes[n % 2].refund(payment_id, {"amount": 30})
+            for n in range(8)
+        ]
+        answers = race(calls)
         assert codes(answers) == {201: 3, 409: 5}
         assert status_of(processes[1], payment_id) == ("paid", 90)
         listed = processes[1].http.get(f"/payments/{payment_id}/refunds").json()["refunds"]
@@ -691,14 +679,13 @@ def test_of_eight_clicks_on_a_refund_one_gives_back(
     for order in rounds:
         payment_id = booked(processes[0].pay(order, amount=100))
         keyed = {name: value.format(payment_id) for name, value in headers.items()}
-        answers = race(
-            [
-                lambda n=n, payment_id=payment_id, keyed=keyed: processes[n % 2].refund(
-                    payment_id, fields, **keyed
-                )
-                for n in range(8)
-            ]
-        )
+        calls = [
+            lambda n=n, payment_id=payment_id, keyed=keyed: processes[n % 2].refund(
+                payment_id, fields, **keyed
+            )
+            for n in range(8)
+        ]
+        answers = race(calls)
         assert codes(answers) == expected
         assert len({answer.content for answer in answers if answer.status_code == 201}) == 1
         assert len(processes[0].http.get(f"/payments/{payment_id}/refunds").json()["refunds"]) == 1
@@ -707,12 +694,11 @@ def test_of_eight_clicks_on_a_refund_one_gives_back(
 def test_when_paid_and_failed_race_exactly_one_wins(processes: list[Service], rounds: range) -> None:
     for order in rounds:
         payment_id = booked(processes[0].pay(order, fields=PENDING))
-        answers = race(
-            [
-                lambda n=n, payment_id=payment_id, status=status: processes[n % 2].settle(payment_id, status)
-                for n, status in enumerate(["paid", "failed", "failed", "paid"])
-            ]
-        )
+        calls = [
+            lambda n=n, payment_id=payment_id, status=status: processes[n % 2].settle(payment_id, status)
+            for n, status in enumerate(["paid", "failed", "failed", "paid"])
+        ]
+        answers = race(calls)
         assert codes(answers) == {200: 2, 409: 2}
         (winner,) = {answer.json()["status"] for answer in answers if answer.status_code == 200}
         assert status_of(processes[1], payment_id) == (winner, 0)
@@ -726,11 +712,8 @@ def test_a_bill_that_is_refunded_and_paid_at_once_is_never_passed(
     """Who pays while another is given the money back gets 201 or 409, and the bill says which."""
     for order in rounds:
         payment_id = booked(processes[0].pay(order))
-        calls: list[Callable[[], httpx.Response]] = [
-            lambda payment_id=payment_id: processes[0].refund(payment_id),
-            *(lambda n=n, order=order: processes[n % 2].pay(order, n + 2) for n in range(4)),
-        ]
-        refund, *payments = race(calls)
+        guests = [lambda n=n, order=order: processes[n % 2].pay(order, n + 2) for n in range(4)]
+        refund, *payments = race([lambda payment_id=payment_id: processes[0].refund(payment_id), *guests])
         assert refund.status_code == 201
         assert codes(payments)[201] <= 1
         again = codes(payments)[201] == 1
