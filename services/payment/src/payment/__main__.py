@@ -1,4 +1,4 @@
-"""The command line: `payment serve`, `worker`, `migrate`, `notifications`, `report`."""
+"""The command line: `payment serve`, `payment report` and all the others."""
 
 import csv
 import json
@@ -7,22 +7,28 @@ import sys
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
-from payment import outbox
+from payment import outbox, pruning
 from payment.database import OldSchemaError, open_current, open_database
 from payment.logs import configure_logs, get_logger
 from payment.notifications import Service, State
-from payment.reports import daily_report, day_of
+from payment.reports import daily_report, day_begins_us, day_of
 from payment.schemas import DailyReportAnswer, NotificationAnswer, read_date
 from payment.settings import Settings, SettingsError, read_settings
 
+if TYPE_CHECKING:
+    from payment.reconcile import Finding
+
 EXIT_BAD_SETTING = 2
+HOUR_US = 3_600_000_000
+PROGRESS = 1000
 TAKINGS = ("method", "payments", "gross", "refunds", "net")
 
 
@@ -191,6 +197,113 @@ def report(settings: Settings, *, day: date | None, as_csv: bool, as_json: bool)
         for row in (TAKINGS, *rows):
             amounts = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
             click.echo("  ".join([row[0].ljust(widths[0]), *amounts]).replace(",", "."))
+
+
+@cli.command("reconcile")
+@click.option(
+    "--since", type=Day(), help="Pembayaran sejak hari ini / payments made on this day or later; else all."
+)
+@click.option("--service", type=click.Choice([service.value for service in Service]))
+@click.option("--repair", is_flag=True, help="Beritahukan lagi yang berbeda / tell again what differs.")
+@click.option("--json", "as_json", is_flag=True, help="Satu objek JSON sebaris / JSON lines.")
+@click.pass_obj
+def reconcile_command(
+    settings: Settings, *, since: date | None, service: str | None, repair: bool, as_json: bool
+) -> None:
+    """Bandingkan dengan Order dan User / compare with what Order and User say now.
+
+    Exit code 0: all agree, or wait to be told. 1: something differs, is unknown there, or could not be asked.
+    """
+    from payment.downstream import order_client, user_client  # noqa: PLC0415  # loads `requests`
+    from payment.reconcile import DISAGREEMENTS, Verdict, find_span, reconcile  # noqa: PLC0415  # same
+
+    clients = {Service.ORDER: order_client(settings), Service.USER: user_client(settings)}
+    asked = {each: clients[each] for each in Service if service in (None, each)}
+    since_us = day_begins_us(since, settings.time_zone) if since else 0
+    database = open_current(settings.database_url)
+    with database.read() as connection:
+        first_us, last_us = find_span(connection, since_us) or (0, 0)
+    verdicts: Counter[Verdict] = Counter()
+    has_header = as_json
+    with _progress("reconcile") as bar:
+        for chunk in reconcile(
+            database, asked, since_us=since_us, concurrency=settings.lane_concurrency, repair=repair
+        ):
+            verdicts.update(finding.verdict for finding in chunk.findings)
+            rows = [row for row in map(_comparison, chunk.findings) if row["verdict"] != Verdict.AGREES]
+            if rows and sys.stderr.isatty():
+                click.echo("\r\033[K", nl=False, err=True)  # the bar goes on below
+            if rows and not has_header:
+                click.echo(_COMPARISON.format(*rows[0]))
+                has_header = True
+            for row in rows:
+                cells = (cell or "" for cell in row.values())
+                click.echo(json.dumps(row) if as_json else _COMPARISON.format(*cells).rstrip())
+            bar.update(_steps(chunk.until_us - first_us, last_us - first_us) - bar.pos)
+    told_again = verdicts[Verdict.DIFFERS] if repair else 0
+    counts = {verdict.value: verdicts[verdict] for verdict in Verdict} | {"told_again": told_again}
+    click.echo(json.dumps(counts) if as_json else _COUNTS.format(**counts))
+    if any(verdicts[verdict] for verdict in DISAGREEMENTS):
+        sys.exit(1)
+
+
+_COMPARISON = "{:<7}  {:>16}  {:<10}  {:<8}  {:<8}  {}"
+_COUNTS = (
+    "Sama / agree: {agrees}; menunggu / waiting: {waiting}; berbeda / differ: {differs}; "
+    "tidak dikenal / unknown: {unknown}; tidak terjawab / unanswered: {unanswered}; "
+    "diberitahukan lagi / told again: {told_again}"
+)
+
+
+def _comparison(finding: "Finding") -> dict[str, Any]:
+    return {
+        "service": finding.target.service.value,
+        "target_id": finding.target.id,
+        "verdict": finding.verdict.value,
+        "expected": finding.expected.value,
+        "found": finding.found,
+        "error": finding.error,
+    }
+
+
+@cli.command()
+@click.option("--dry-run", is_flag=True, help="Hitung saja / only count.")
+@click.option("--json", "as_json", is_flag=True, help="Satu objek JSON / one JSON object.")
+@click.pass_obj
+def prune(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
+    """Hapus yang sudah lama / delete what is old: keys, settled notifications.
+
+    Payments, bills and refunds are never deleted, nor what waits or is dead. IDEMPOTENCY_KEPT_H and
+    NOTIFICATIONS_KEPT_D say what is old.
+    """
+    now_us = _now_us()
+    batches = pruning.prune(
+        open_current(settings.database_url),
+        keys_before_us=now_us - settings.idempotency_kept_h * HOUR_US,
+        notifications_before_us=now_us - settings.notifications_kept_d * 24 * HOUR_US,
+        now_us=now_us,
+        dry_run=dry_run,
+    )
+    counts = dict.fromkeys(("idempotency_keys", "notifications", "leases"), 0)
+    with _progress("prune") as bar:
+        for batch in batches:
+            counts[batch.table] += batch.rows
+            before = list(counts).index(batch.table)
+            bar.update(_steps(before + batch.done, len(counts)) - bar.pos)
+    if as_json:
+        click.echo(json.dumps({**counts, "dry_run": dry_run}))
+    else:
+        said = ", ".join(f"{table} {rows}" for table, rows in counts.items())
+        click.echo(f"{'Akan dihapus / to be deleted' if dry_run else 'Dihapus / deleted'}: {said}")
+
+
+def _progress(label: str) -> Any:
+    """Return a bar of PROGRESS steps on a terminal, none in a pipe."""
+    return click.progressbar(length=PROGRESS, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
+
+
+def _steps(done: float, whole: float) -> int:
+    return round(PROGRESS * min(1.0, done / whole)) if whole > 0 else PROGRESS
 
 
 def _now_us() -> int:

@@ -60,10 +60,15 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a neighbour says it knows; `status` is None if it does not say, and `error` says why."""
+    """What a neighbour says it knows; `status` is None if it does not say, and `error` says why.
+
+    Attributes:
+        is_unknown: True if it says that there is no such order or user.
+    """
 
     status: str | None
     error: str | None = None
+    is_unknown: bool = False
 
 
 class NeighbourClient:
@@ -126,10 +131,11 @@ class NeighbourClient:
             if isinstance(status, str):
                 return Seen(status)
             return Seen(None, f"the answer has no {self.read_field}")
+        if response.status_code < HTTPStatus.OK:
+            self._of_thread.adapter = None  # as above
         said = f"HTTP {response.status_code} {_said(response, body)}".strip()
-        if response.status_code == HTTPStatus.NOT_FOUND and _own_error(response, body) is not None:
-            said = f"unknown {self.name}: {said}"
-        return Seen(None, said)
+        is_unknown = response.status_code == HTTPStatus.NOT_FOUND and _own_error(response, body) is not None
+        return Seen(None, f"unknown {self.name}: {said}" if is_unknown else said, is_unknown)
 
     @property
     def deadline_s(self) -> float:
