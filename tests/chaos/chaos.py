@@ -408,11 +408,12 @@ def judge(stack: Stack, ledgers: Sequence[Ledger]) -> Verdict:
 
         booked = set(rows("SELECT order_id, id, status FROM payments"))
         overpaid = rows(
-            "SELECT order_id FROM bills WHERE paid + pending > total"
-            " OR paid <> (SELECT coalesce(sum(amount), 0) FROM payments"
-            "  WHERE payments.order_id = bills.order_id AND status = 'paid')"
-            " OR pending <> (SELECT coalesce(sum(amount), 0) FROM payments"
-            "  WHERE payments.order_id = bills.order_id AND status = 'pending')"
+            "SELECT order_id FROM bills LEFT JOIN"
+            " (SELECT order_id, sum(amount) FILTER (WHERE status = 'paid') AS paid,"
+            "  sum(amount) FILTER (WHERE status = 'pending') AS pending FROM payments GROUP BY order_id)"
+            " AS booked"
+            " USING (order_id) WHERE bills.paid + bills.pending > total"
+            " OR bills.paid <> coalesce(booked.paid, 0) OR bills.pending <> coalesce(booked.pending, 0)"
         )
         dead = rows("SELECT id FROM notifications WHERE state = 'dead'")
         newest = {

@@ -1,10 +1,11 @@
-"""A payment's whole life over real HTTP: settled later, shared bills, refunds, expiry, and who hears of it."""
+"""A payment's whole life over real HTTP: settled later, shared bills, refunds, expiry, who hears of it."""
 
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from itertools import count
 from threading import Barrier
 from typing import Any
@@ -589,7 +590,7 @@ def test_a_refused_settlement_or_refund_is_not_kept_but_judged_anew(shared: Serv
     key = f"anew-{order_id}"
     payment_id = booked(shared.pay(order_id, fields=PENDING))
     assert shared.refund(payment_id, Idempotency_Key=key).status_code == 409
-    assert shared.settle(payment_id, "paid", Idempotency_Key="ä" * 3).status_code == 400
+    assert shared.settle(payment_id, "paid", Idempotency_Key="k" * 256).status_code == 400
     assert shared.settle(payment_id, "paid", Idempotency_Key=key).status_code == 200
     assert shared.refund(payment_id, Idempotency_Key=key).status_code == 201
 
@@ -632,9 +633,7 @@ def test_of_eight_guests_on_a_bill_of_four_parts_four_pay(
 ) -> None:
     for order in rounds:
         calls = [
-            lambda n=n, order=order: processes[n % 2].pay(
-                order, n + 1, 25_000, {"order_total": 100_000, "status": status}
-            )
+            partial(processes[n % 2].pay, order, n + 1, 25_000, {"order_total": 100_000, "status": status})
             for n in range(8)
         ]
         answers = race(calls)
@@ -648,10 +647,7 @@ def test_of_eight_refunds_of_thirty_on_a_hundred_three_succeed(
 ) -> None:
     for order in rounds:
         payment_id = booked(processes[0].pay(order, amount=100))
-        calls = [
-            lambda n=n, payment_id=payment_id: processes[n % 2].refund(payment_id, {"amount": 30})
-            for n in range(8)
-        ]
+        calls = [partial(processes[n % 2].refund, payment_id, {"amount": 30}) for n in range(8)]
         answers = race(calls)
         assert codes(answers) == {201: 3, 409: 5}
         assert status_of(processes[1], payment_id) == ("paid", 90)
@@ -679,12 +675,7 @@ def test_of_eight_clicks_on_a_refund_one_gives_back(
     for order in rounds:
         payment_id = booked(processes[0].pay(order, amount=100))
         keyed = {name: value.format(payment_id) for name, value in headers.items()}
-        calls = [
-            lambda n=n, payment_id=payment_id, keyed=keyed: processes[n % 2].refund(
-                payment_id, fields, **keyed
-            )
-            for n in range(8)
-        ]
+        calls = [partial(processes[n % 2].refund, payment_id, fields, **keyed) for n in range(8)]
         answers = race(calls)
         assert codes(answers) == expected
         assert len({answer.content for answer in answers if answer.status_code == 201}) == 1
@@ -695,7 +686,7 @@ def test_when_paid_and_failed_race_exactly_one_wins(processes: list[Service], ro
     for order in rounds:
         payment_id = booked(processes[0].pay(order, fields=PENDING))
         calls = [
-            lambda n=n, payment_id=payment_id, status=status: processes[n % 2].settle(payment_id, status)
+            partial(processes[n % 2].settle, payment_id, status)
             for n, status in enumerate(["paid", "failed", "failed", "paid"])
         ]
         answers = race(calls)
@@ -712,8 +703,8 @@ def test_a_bill_that_is_refunded_and_paid_at_once_is_never_passed(
     """Who pays while another is given the money back gets 201 or 409, and the bill says which."""
     for order in rounds:
         payment_id = booked(processes[0].pay(order))
-        guests = [lambda n=n, order=order: processes[n % 2].pay(order, n + 2) for n in range(4)]
-        refund, *payments = race([lambda payment_id=payment_id: processes[0].refund(payment_id), *guests])
+        guests = [partial(processes[n % 2].pay, order, n + 2) for n in range(4)]
+        refund, *payments = race([partial(processes[0].refund, payment_id), *guests])
         assert refund.status_code == 201
         assert codes(payments)[201] <= 1
         again = codes(payments)[201] == 1
