@@ -1,5 +1,6 @@
 """Our API against its own description, by Schemathesis: what it generates must be answered as described."""
 
+import os
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 from processes import Service
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
+HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
 PHASES = ("Examples", "Coverage", "Fuzzing", "Stateful")
 
 
@@ -20,6 +22,7 @@ def test_whatever_is_generated_is_answered_as_described(start_alone: Service, tm
         capture_output=True,
         text=True,
         cwd=tmp_path,
+        env=os.environ | {"SCHEMATHESIS_HOOKS": str(HOOKS)},
         timeout=240,
         check=False,
     )

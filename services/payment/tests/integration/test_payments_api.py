@@ -245,13 +245,14 @@ def test_an_unknown_path_is_404(shared: Service, path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
-        ("GET", "/payments", "POST"),
-        ("HEAD", "/payments", "POST"),
-        ("DELETE", "/payments", "POST"),
-        ("OPTIONS", "/payments", "POST"),
-        ("PUT", "/payments/1", "GET, HEAD"),
-        ("PATCH", "/payments/1", "GET, HEAD"),
-        ("TRACE", "/payments/1", "GET, HEAD"),
+        ("DELETE", "/payments", "GET, HEAD, POST"),
+        ("OPTIONS", "/payments", "GET, HEAD, POST"),
+        ("PUT", "/payments/1", "GET, HEAD, PATCH"),
+        ("TRACE", "/payments/1", "GET, HEAD, PATCH"),
+        ("DELETE", "/payments/1/refunds", "GET, HEAD, POST"),
+        ("PATCH", "/payments/1/refunds/1", "GET, HEAD"),
+        ("GET", "/notifications/1/retry", "POST"),
+        ("HEAD", "/notifications/1/retry", "POST"),
         ("POST", "/healthz", "GET, HEAD"),
     ],
 )
@@ -273,7 +274,7 @@ def test_head_is_get_without_a_body(shared: Service, order_id: int) -> None:
 ERRORS = [
     ("GET", "/payments/999999", None, 404, "payment-not-found", "Payment not found"),
     ("GET", "/nothing", None, 404, "route-not-found", "There is nothing at /nothing"),
-    ("PUT", "/payments", None, 405, "method-not-allowed", "PUT is not allowed here; allowed: POST"),
+    ("PUT", "/bills/1", None, 405, "method-not-allowed", "PUT is not allowed here; allowed: GET, HEAD"),
     ("POST", "/payments", b"{}", 400, "fields-required", "order_id, user_id, and amount are required"),
     ("POST", "/payments", b"{", 400, "json-invalid", "The request body is not valid JSON"),
     ("POST", "/payments", b"[]", 400, "body-not-object", "The request body must be a JSON object"),
