@@ -508,7 +508,7 @@ class Ledger:
     async def _write(self, batch: Sequence[Request]) -> list[Outcome]:
         for _ in range(CONFLICTS_MAX):
             try:
-                outcomes = await self._database.run_write(
+                outcomes = await self._database.run_batch(
                     lambda connection: book(connection, batch, now_us=time.time_ns() // 1000)
                 )
             except IntegrityError as error:

@@ -1,9 +1,10 @@
 """The server process: uvicorn around the app, its worker beside it, one orderly end."""
 
 import asyncio
+import gc
 import signal
 import socket
-from asyncio import TimerHandle, Transport
+from asyncio import AbstractEventLoop, TimerHandle, Transport
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -40,6 +41,34 @@ class PortInUse(Exception):
     """Something else listens where we should."""
 
 
+class Corked:
+    """A transport that sends what is written in one turn of the event loop at once: head and body."""
+
+    def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._unsent: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send this soon."""
+        if not self._unsent:
+            self._loop.call_soon(self._send)
+        self._unsent.append(data)
+
+    def close(self) -> None:
+        """Send what was written, then close."""
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        if self._unsent:
+            self._transport.write(b"".join(self._unsent))
+            self._unsent = []
+
+
 class Protocol(HttpToolsProtocol):
     """uvicorn's HTTP with our limits, whose refusals have our shape too.
 
@@ -60,7 +89,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Expect a request."""
-        super().connection_made(transport)
+        super().connection_made(Corked(transport, self.loop))  # type: ignore[arg-type]
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -303,4 +332,5 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
         timeout_graceful_shutdown=FINISH_REQUESTS_S,
     )
     ending = worker.begin_stop if worker else lambda: None
+    gc.freeze()  # what a start has made stays; no collection need look at it again
     Server(config, ending, too_late=ledger.end).run(sockets=[listener])
