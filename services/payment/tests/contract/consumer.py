@@ -216,22 +216,45 @@ def restaurant_interactions() -> list[Interaction]:
             ),
         )
 
-    def get(
-        description: str, state: str, payment_id: int, code: int, answer: Mapping[str, Any]
+    def ask(
+        description: str,
+        state: str,
+        parameters: Mapping[str, int],
+        request: tuple[str, str],
+        code: int,
+        answer: Mapping[str, Any],
+        body: Mapping[str, Any] | None = None,
     ) -> Interaction:
+        method, path = request
         return Interaction(
             description=description,
             state=state,
-            parameters={"payment_id": payment_id},
-            method="GET",
-            path="/payments/{payment_id}",
-            request=None,
+            parameters=parameters,
+            method=method,
+            path=path,
+            request=body,
             status=code,
             answer=answer,
-            call=_restaurant("GET", f"/payments/{payment_id}"),
+            call=_restaurant(method, path.format(**parameters), body),
             expected=_status(code),
         )
 
+    def error(sample: str, regex: str) -> Mapping[str, Any]:
+        return {"error": match.regex(sample, regex=f"^{regex}$")}
+
+    def payment(status: object) -> Mapping[str, Any]:
+        return {
+            "id": match.int(1),
+            "order_id": match.int(1),
+            "user_id": match.int(1),
+            "amount": match.int(20_000),
+            "status": status,
+        }
+
+    one, unknown = {"payment_id": 1}, {"payment_id": UNKNOWN_ID}
+    read, settle = ("GET", "/payments/{payment_id}"), ("PATCH", "/payments/{payment_id}")
+    give_back, bill = ("POST", "/payments/{payment_id}/refunds"), ("GET", "/bills/{order_id}")
+    processed = {"message": "Pembayaran diproses", "payment_id": match.int(1)}
     sample = {"order_id": 1, "user_id": 1, "amount": 20_000}
 
     def without(missing: str) -> Mapping[str, Any]:
@@ -248,7 +271,9 @@ def restaurant_interactions() -> list[Interaction]:
         for name in sample
     ]
     return [
-        pay("pay an order", 1, sample, 201, {"message": "Pembayaran diproses", "payment_id": match.int(1)}),
+        pay("pay an order", 1, sample, 201, processed),
+        pay("pay an order later", 1, sample | {"method": "qris", "status": "pending"}, 201, processed),
+        pay("pay a share of an order", 1, sample | {"order_total": 60_000}, 201, processed),
         *refusals,
         pay("pay with an amount that is null", 1, sample | {"amount": None}, 400, required),
         pay(
@@ -256,34 +281,97 @@ def restaurant_interactions() -> list[Interaction]:
             1,
             sample | {"amount": 0},
             400,
-            {"error": match.regex("amount harus bilangan bulat", regex="^amount .+$")},
+            error("amount harus bilangan bulat", "amount .+"),
         ),
         pay(
             "pay an order that is paid",
             2,
             sample | {"order_id": 2},
             409,
-            {"error": match.regex("Pesanan 2 sudah lunas", regex=r"^Pesanan \d+ sudah lunas$")},
+            error("Pesanan 2 sudah lunas", r"Pesanan \d+ sudah lunas"),
         ),
-        get(
-            "read a payment",
-            "payment exists",
-            1,
-            200,
-            {
-                "id": match.int(1),
-                "order_id": match.int(1),
-                "user_id": match.int(1),
-                "amount": match.int(20_000),
-                "status": "paid",
-            },
-        ),
-        get(
+        ask("read a payment", "payment exists", one, read, 200, payment("paid")),
+        ask(
             "read an unknown payment",
             "payment does not exist",
-            UNKNOWN_ID,
+            unknown,
+            read,
             404,
             {"error": "Pembayaran tidak ditemukan"},
+        ),
+        *(
+            ask(
+                f"settle a payment as {status}",
+                "payment is pending",
+                one,
+                settle,
+                200,
+                payment(status),
+                {"status": status},
+            )
+            for status in ("paid", "failed")
+        ),
+        ask(
+            "settle a payment that is settled otherwise",
+            "payment exists",
+            {"payment_id": 2},
+            settle,
+            409,
+            error("Pembayaran berstatus paid tidak dapat menjadi failed", "Pembayaran berstatus .+"),
+            {"status": "failed"},
+        ),
+        ask(
+            "give a part of a payment back",
+            "payment exists",
+            one,
+            give_back,
+            201,
+            {"id": match.int(1), "payment_id": match.int(1), "amount": 5_000},
+            {"amount": 5_000},
+        ),
+        ask(
+            "give more back than was paid",
+            "payment exists",
+            one,
+            give_back,
+            409,
+            error("Yang masih dapat dikembalikan dari pembayaran 1 hanya 20000", ".+ hanya 20000"),
+            {"amount": 20_001},
+        ),
+        ask(
+            "read the bill of an order",
+            "order is paid",
+            {"order_id": 1},
+            bill,
+            200,
+            {
+                "order_id": match.int(1),
+                "total": 20_000,
+                "paid": 20_000,
+                "pending": 0,
+                "remaining": 0,
+                "settled": True,
+            },
+        ),
+        ask(
+            "read the bill of an order that nobody paid for",
+            "order has no payment",
+            {"order_id": 2},
+            bill,
+            404,
+            error("Pesanan 2 belum punya tagihan", r"Pesanan \d+ belum punya tagihan"),
+        ),
+        ask(
+            "list the payments",
+            "payment exists",
+            {},
+            ("GET", "/payments"),
+            200,
+            {
+                "payments": match.each_like(
+                    payment(match.regex("paid", regex="^(paid|pending|failed|refunded)$"))
+                )
+            },
         ),
     ]
 
