@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
-from bench.load import GetPayments, LoadResult, PostPayments, run_load
+from bench.load import Gets, LoadResult, PostPayments, run_load
 from bench.servers import Running, call
 
 ORDERS_PER_RUN = 10_000_000
@@ -39,7 +39,7 @@ class Contender:
 
     name: str
     service: Running
-    requests: Callable[[int], PostPayments | GetPayments]
+    requests: Callable[[int], PostPayments | Gets]
     """The requests of a run, given its number; no number comes twice."""
 
 

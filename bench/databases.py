@@ -52,6 +52,12 @@ def text_of(url: URL) -> str:
     return url.render_as_string(hide_password=False)
 
 
+def execute(url: URL, statement: str) -> None:
+    """Run a statement and commit it."""
+    with _connected(url) as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT").execute(text(statement))
+
+
 def count_rows(url: URL, tables: Mapping[str, object] | Sequence[str]) -> dict[str, int]:
     """How many rows each of the tables holds."""
     with _connected(url) as connection:

@@ -50,16 +50,15 @@ class PostPayments:
 
 
 @dataclass(frozen=True, slots=True)
-class GetPayments:
-    """Request number n reads one of the payments `ids`, in turn."""
+class Gets:
+    """Request number n reads one of the `paths`, in turn."""
 
-    ids: tuple[int, ...]
+    paths: tuple[str, ...]
     expected_status: int = 200
 
     def __call__(self, n: int) -> bytes:
         """The bytes of request number n."""
-        payment_id = self.ids[n % len(self.ids)]
-        return f"GET /payments/{payment_id} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        return f"GET {self.paths[n % len(self.paths)]} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ class LoadResult:
 def run_load(
     host: str,
     port: int,
-    make_request: PostPayments | GetPayments,
+    make_request: PostPayments | Gets,
     *,
     duration_s: float,
     connections: int = 16,
@@ -111,7 +110,7 @@ def run_load(
 def _drive(
     host: str,
     port: int,
-    make_request: PostPayments | GetPayments,
+    make_request: PostPayments | Gets,
     duration_s: float,
     connections: int,
     requests_max: int | None,

@@ -16,7 +16,7 @@ from bench.databases import (
     sqlite_database,
     text_of,
 )
-from bench.load import GetPayments, run_load
+from bench.load import Gets, run_load
 from bench.report import Goal, Measured, Row
 from bench.servers import Running, Server, asgi_peer, payment, running, stub, wsgi_peer
 
@@ -132,7 +132,7 @@ def _paid(service: Running) -> Contender:
 
 
 def _read(service: Running, ids: tuple[int, ...]) -> Contender:
-    return Contender(service.name, service, lambda _run: GetPayments(ids))
+    return Contender(service.name, service, lambda _run: Gets(tuple(f"/payments/{each}" for each in ids)))
 
 
 def _rows(comparison: Comparison, what: str, goals: Mapping[str, Goal]) -> list[Row]:
