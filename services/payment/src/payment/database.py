@@ -336,6 +336,7 @@ class Postgres(Database):
                 _psycopg(self.url),
                 connect_args={"async_creator_fn": _AsyncConnection.connect, **_POSTGRES_ARGUMENTS},
                 isolation_level="AUTOCOMMIT",
+                skip_autocommit_rollback=False,  # a batch that failed is rolled back by the pool
                 **_POOL,
             )
         return self._async_engine
