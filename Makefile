@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 LOCK := $(BIN)/pip-compile -q --generate-hashes --strip-extras --allow-unsafe --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
-PYTEST_FLAGS ?= -n 2 --dist worksteal
+# most tests wait for processes more than they compute, so more of them than cores
+PYTEST_FLAGS ?= -n 4 --dist worksteal
 STUBS := services/stubs/order services/stubs/user
 SOURCES := services bench
 OPC := contracts/opc/node_modules/.bin/opc
