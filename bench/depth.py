@@ -32,18 +32,18 @@ PAGE = 200
 """The longest page there is."""
 
 WALK_IN = 1
-"""The guest of every tenth payment; the others come from 50,000."""
+"""The guest of every tenth payment; each of the others has about eighteen, in both."""
 
 YEARS_US = 2 * 365 * 86_400_000_000
 FILL = """
 WITH days AS (SELECT (extract(epoch FROM now()) * 1000000)::bigint - {span} AS start_us),
 given AS (
     SELECT n AS id, 20000 + n % 7 * 1000 AS amount, start_us + n * ({span} / {rows}) AS at_us,
-        CASE WHEN n % 10 = 0 THEN {walk_in} ELSE 2 + n * 7919 % 50000 END AS user_id,
+        CASE WHEN n % 10 = 0 THEN {walk_in} ELSE 2 + n * 7919 % ({rows} / 20) END AS user_id,
         (ARRAY['cash', 'cash', 'cash', 'card', 'qris', 'qris', 'transfer'])[1 + n % 7] AS method,
         CASE WHEN n % 50 = 0 THEN 'failed' WHEN n % 100 = 1 THEN 'refunded' WHEN n % 1000 = 2 THEN 'pending'
             ELSE 'paid' END AS status
-    FROM generate_series(1, {rows}) AS n, days
+    FROM generate_series(1::bigint, {rows}) AS n, days
 ), of_bills AS (
     INSERT INTO bills (order_id, total, paid, pending, refunded)
     SELECT id, amount, CASE WHEN status = 'paid' THEN amount ELSE 0 END,
@@ -120,7 +120,7 @@ def questions(subject: Subject) -> dict[str, Callable[[int], Gets | PostPayments
         "a page at nine tenths": get(subject.deep),
         "first page of a method": get("/payments?limit=50&method=card"),
         "first page of a status": get("/payments?limit=50&status=refunded"),
-        "first page of a guest": get("/payments?limit=20&user_id=3001"),
+        "first page of a guest": get("/payments?limit=50&user_id=301"),
         "first page of the walk-in guest": get(f"/payments?limit=50&user_id={WALK_IN}"),
         "notifications of a payment": get(*(f"/payments/{each}/notifications" for each in some)),
         "first page of notifications": get("/notifications?limit=50"),
