@@ -64,9 +64,9 @@ class Corked:
         self._transport.close()
 
     def _send(self) -> None:
-        if self._unsent:
+        if self._unsent and not self._transport.is_closing():  # the caller may have gone in this very turn
             self._transport.write(b"".join(self._unsent))
-            self._unsent = []
+        self._unsent = []
 
 
 class Protocol(HttpToolsProtocol):
