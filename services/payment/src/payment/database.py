@@ -515,9 +515,11 @@ def _translated(connection: Connection, text: str, values: Mapping[str, Any]) ->
     """Raise what goes wrong beside SQLAlchemy as it does, and drop a connection that is gone."""
     try:
         yield
-    except psycopg.Error as error:
+    except BaseException as error:  # a wait that was cancelled has closed it too
         if connection.connection.driver_connection.closed:  # type: ignore[union-attr]  # psycopg's has it
             connection.invalidate(error)
+        if not isinstance(error, psycopg.Error):
+            raise
         raise DBAPIError.instance(text, values, error, psycopg.Error, dialect=connection.dialect) from error
 
 

@@ -130,6 +130,7 @@ def test_a_repeat_that_is_tried_early_comes_again_when_it_is_time(start: Start, 
     began_s = time.time()
     service.pay(1)
     wait_for(lambda: len(order.received(1)) == 2, what="the attempt without an answer, then one with")
+    wait_for(lambda: in_state(service, "delivered", "order"), what="it is known as told")
     (repeat,) = wait_for(lambda: in_state(service, "waiting", "order"), what="the repeat waits")
     assert service.http.post(f"/notifications/{repeat['id']}/retry").status_code == 200
     wait_for(lambda: len(order.received(1)) == 3, within_s=3, what="tried early")
