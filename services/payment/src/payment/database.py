@@ -34,6 +34,8 @@ from sqlalchemy import (
     Integer,
     Select,
     Table,
+    TableValuedAlias,
+    Update,
     bindparam,
     column,
     create_engine,
@@ -294,7 +296,7 @@ class Postgres(Database):
             self._look_for_hung_commits(connection)
             result = work(connection)
             with _translated(connection, "COMMIT", {}):
-                connection.connection.commit()  # does nothing if the last INSERT took it along
+                connection.connection.commit()  # does nothing if the rows took it along
             return result  # what raises goes back to the pool, which rolls back
 
         try:
@@ -431,48 +433,90 @@ def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.I
     return postgresql.insert(table) if _is_postgres(connection) else sqlite.insert(table)
 
 
-def insert_all(
-    connection: Connection, rows_of: Mapping[Table, Sequence[Mapping[str, Any]]], *, commits: bool = False
-) -> None:
-    """Insert rows into several tables, those that others refer to first; each table's rows alike.
+Rows = Mapping[Table, Sequence[Mapping[str, Any]]]
+"""Rows of several tables; those of one table have the same columns."""
 
-    PostgreSQL gets all of them as JSON in one statement: one round trip, and no parsing row by row.
+
+def write_all(connection: Connection, new: Rows, changed: Rows | None = None) -> None:
+    """Insert the new rows, those that others refer to first, then update the changed ones by primary key.
+
+    PostgreSQL gets the rows as JSON: one statement for all that is new, one for each table of what changed.
+    On its event loop they are one text that ends with COMMIT, so nothing may be written after this.
 
     Args:
         connection: holds a transaction.
-        rows_of: the rows of each table.
-        commits: nothing else is to be written. On PostgreSQL's event loop the COMMIT is sent along.
+        new: the rows of each table.
+        changed: of each changed row its primary key and the columns to set.
     """
-    given = {table: rows for table, rows in rows_of.items() if rows}
-    if not given:
-        return
+    new = {table: rows for table, rows in new.items() if rows}
+    changed = {table: rows for table, rows in (changed or {}).items() if rows}
     if not _is_postgres(connection):
-        for table, rows in given.items():
+        for table, rows in new.items():
             connection.execute(table.insert(), rows)
+        for table, rows in changed.items():
+            connection.execute(_update_by_key(table, tuple(rows[0])), _as_given(rows))
         return
-    statement = _insert_from_json(tuple((table, tuple(rows[0])) for table, rows in given.items()))
+    statements: list[tuple[Insert | Update, Mapping[str, Any]]] = []
+    if new:
+        shape = tuple((table, tuple(rows[0])) for table, rows in new.items())
+        statements.append((_insert_from_json(shape), {table.name: rows for table, rows in new.items()}))
+    for table, rows in changed.items():
+        statements.append((_update_from_json(table, tuple(rows[0])), {table.name: rows}))
     driver = connection.connection.driver_connection
-    if commits and isinstance(driver, psycopg.AsyncConnection):
-        values = {table.name: json.dumps(rows) for table, rows in given.items()}
-        spelled = _spelled(connection.dialect, statement, values)
-        with _translated(connection, *spelled):
-            await_only(_execute_and_commit(driver, *spelled))
-    else:
-        connection.execute(statement, {table.name: rows for table, rows in given.items()})
+    if not isinstance(driver, psycopg.AsyncConnection):
+        for statement, values in statements:
+            connection.execute(statement, values)
+    elif statements:
+        spelled = [
+            _spelled(connection.dialect, statement, {name: json.dumps(rows) for name, rows in values.items()})
+            for statement, values in statements
+        ]
+        with _translated(connection, *spelled[0]):
+            await_only(_execute_and_commit(driver, spelled))
+
+
+def _rows_of_json(table: Table, names: tuple[str, ...]) -> TableValuedAlias:
+    """Return the JSON array in the parameter of the table's name as rows with these columns."""
+    given = func.json_to_recordset(bindparam(table.name, type_=JSON)).table_valued(
+        *(column(name, table.c[name].type) for name in names), name="given"
+    )
+    return given.render_derived(with_types=True)
 
 
 @lru_cache(maxsize=64)
 def _insert_from_json(shape: tuple[tuple[Table, tuple[str, ...]], ...]) -> Insert:
-    """Return an INSERT into each table, with its columns, of the JSON array in the parameter of its name."""
-
-    def insert_into(table: Table, names: tuple[str, ...]) -> Insert:
-        given = func.json_to_recordset(bindparam(table.name, type_=JSON)).table_valued(
-            *(column(name, table.c[name].type) for name in names)
-        )
-        return table.insert().from_select(names, select(*given.render_derived(with_types=True).c))
-
-    *others, last = (insert_into(table, names) for table, names in shape)
+    """Return an INSERT into each table, with its columns."""
+    *others, last = (
+        table.insert().from_select(names, select(*_rows_of_json(table, names).c)) for table, names in shape
+    )
     return last.add_cte(*(other.cte() for other in others))
+
+
+@lru_cache(maxsize=64)
+def _update_from_json(table: Table, names: tuple[str, ...]) -> Update:
+    """Return an UPDATE of the rows with these primary keys."""
+    (key,) = table.primary_key
+    given = _rows_of_json(table, names)
+    return (
+        table.update()
+        .where(key == given.c[key.name])
+        .values({name: given.c[name] for name in names if name != key.name})
+    )
+
+
+@lru_cache(maxsize=64)
+def _update_by_key(table: Table, names: tuple[str, ...]) -> Update:
+    """Return an UPDATE of one row, its values from `_as_given`."""
+    (key,) = table.primary_key
+    return (
+        table.update()
+        .where(key == bindparam(f"given_{key.name}"))
+        .values({name: bindparam(f"given_{name}") for name in names if name != key.name})
+    )
+
+
+def _as_given(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{f"given_{name}": value for name, value in row.items()} for row in rows]
 
 
 Query = tuple[Select[Any], Mapping[str, Any]]
@@ -504,7 +548,7 @@ _LOCKS = select(func.pg_advisory_xact_lock(func.unnest(bindparam("numbers", type
 
 
 def _spelled(
-    dialect: Dialect, query: Select[Any] | Insert, values: Mapping[str, Any]
+    dialect: Dialect, query: Select[Any] | Insert | Update, values: Mapping[str, Any]
 ) -> tuple[str, Mapping[str, Any]]:
     state = _compiled(query, dialect).construct_expanded_state(dict(values))
     return state.statement, state.parameters
@@ -524,7 +568,7 @@ def _translated(connection: Connection, text: str, values: Mapping[str, Any]) ->
 
 
 @lru_cache(maxsize=64)
-def _compiled(query: Select[Any] | Insert, dialect: Dialect) -> SQLCompiler:
+def _compiled(query: Select[Any] | Insert | Update, dialect: Dialect) -> SQLCompiler:
     compiled = query.compile(dialect=dialect)
     assert isinstance(compiled, SQLCompiler)
     return compiled
@@ -547,10 +591,11 @@ async def _begin_and_fetch(
 
 
 async def _execute_and_commit(
-    driver: psycopg.AsyncConnection[Any], text: str, values: Mapping[str, Any]
+    driver: psycopg.AsyncConnection[Any], statements: Iterable[tuple[str, Mapping[str, Any]]]
 ) -> None:
     cursor = psycopg.AsyncClientCursor(driver)
-    await cursor.execute(f"{cursor.mogrify(text.encode(), values)}; COMMIT".encode())
+    texts = [cursor.mogrify(text.encode(), values) for text, values in statements]
+    await cursor.execute("; ".join([*texts, "COMMIT"]).encode())
 
 
 def fresh_ids(connection: Connection, column: Column[int], size: int) -> Query:

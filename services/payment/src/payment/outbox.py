@@ -29,7 +29,7 @@ from sqlalchemy import (
     update,
 )
 
-from payment.database import insert, insert_all
+from payment.database import insert, write_all
 from payment.lifecycle import Status, bill_status
 from payment.notifications import Notification, Service, State, user_status
 from payment.tables import bills, leases, notifications, payments
@@ -102,7 +102,7 @@ class Settlement:
 
 def enqueue(connection: Connection, news: Iterable[Notification], now_us: int) -> None:
     """Write notifications, in the transaction of what they are about."""
-    insert_all(connection, {notifications: rows_of(news, now_us)})
+    write_all(connection, {notifications: rows_of(news, now_us)})
 
 
 def rows_of(news: Iterable[Notification], now_us: int) -> list[dict[str, Any]]:

@@ -12,14 +12,12 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import (
     Connection,
     RowMapping,
-    Table,
     bindparam,
     exists,
     not_,
     select,
     text,
     tuple_,
-    update,
 )
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
@@ -42,11 +40,11 @@ from payment.database import (
     Database,
     Query,
     fresh_ids,
-    insert_all,
     is_conflict,
     lock_and_read,
     schema_revision,
     wait_for_standby,
+    write_all,
 )
 from payment.errors import (
     BillNotFound,
@@ -118,7 +116,8 @@ def book(connection: Connection, requests: Sequence[Request], now_us: int) -> li
         queries["refund_ids"] = fresh_ids(connection, refunds.c.id, refunds_new)
     found = lock_and_read(connection, order_ids | _numbers_of(keys), *queries.values())
     rows = dict(zip(queries, found, strict=True))
-    named_rows = rows.get("named", ())
+    # one that was committed since we asked which order it is of is, to this batch, not there yet
+    named_rows = [row for row in rows.get("named", ()) if row.order_id in order_ids]
     books = Books(
         kept={
             (row.caller, row.operation, row.key): KeptAnswer(
@@ -213,9 +212,11 @@ _NAMED = _PAYMENTS.add_columns(
 
 
 def _write(connection: Connection, writes: Writes, now_us: int) -> None:
-    insert_all(
+    if not (writes.payments or writes.changed_bills or writes.changed_payments):
+        wait_for_standby(connection)  # a replay, or the refusal of a second payment, is only read
+    write_all(
         connection,
-        {
+        new={
             bills: [_row(bill) for bill in writes.bills],
             payments: [_row(payment) for payment in writes.payments],
             refunds: [_row(refund) for refund in writes.refunds],
@@ -234,33 +235,19 @@ def _write(connection: Connection, writes: Writes, now_us: int) -> None:
                 for key, answer in writes.keys
             ],
         },
-        commits=not writes.changed_bills,  # every change of a payment changes its bill
-    )
-    _update(connection, bills, writes.changed_bills, "total", "paid", "pending", "refunded")
-    _update(
-        connection, payments, writes.changed_payments, "status", "amount_refunded", "updated_us", "settled_us"
-    )
-    if not (writes.payments or writes.changed_bills):
-        wait_for_standby(connection)  # a replay, or the refusal of a second payment, is only read
-
-
-def _row(item: Bill | Payment | Refund) -> dict[str, Any]:
-    """Return the columns of a row; `asdict` copies what it finds, ten times as long."""
-    return {name: getattr(item, name) for name in item.__slots__}
-
-
-def _update(connection: Connection, table: Table, items: Sequence[Bill | Payment], *names: str) -> None:
-    """Write these columns of the items' rows."""
-    if items:
-        (key,) = table.primary_key
-        values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
-        connection.execute(
-            update(table).where(key == bindparam("key")).values(values),
-            [
-                {"key": getattr(item, key.name)} | {f"new_{name}": getattr(item, name) for name in names}
-                for item in items
+        changed={
+            bills: [_row(bill) for bill in writes.changed_bills],
+            payments: [
+                _row(payment, "id", "status", "amount_refunded", "updated_us", "settled_us")
+                for payment in writes.changed_payments
             ],
-        )
+        },
+    )
+
+
+def _row(item: Bill | Payment | Refund, *names: str) -> dict[str, Any]:
+    """Return these columns of a row, or all; `asdict` copies what it finds, ten times as long."""
+    return {name: getattr(item, name) for name in names or item.__slots__}
 
 
 def find_payments(connection: Connection, payment_ids: Sequence[int]) -> list[RowMapping | None]:

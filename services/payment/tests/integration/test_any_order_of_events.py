@@ -5,16 +5,18 @@ agree with it. The model knows payments only: what a bill has is added up from t
 wrong in the way in which the service may be.
 """
 
+import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from sqlalchemy import Table, delete, make_url, select
+from sqlalchemy import Table, delete, func, make_url, select, text
 
 from payment import outbox
 from payment.booking import Outcome, PaymentRequest, RefundRequest, Settling
@@ -172,9 +174,10 @@ class Model:
 class Life(RuleBasedStateMachine):
     """One restaurant, three orders, two guests."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, loop: asyncio.Runner) -> None:
         super().__init__()
         self.database = database
+        self.loop = loop
         self.now_us = 1_700_000_000_000_000
         self.model = Model()
         self.kept: dict[tuple[str, str], tuple[AnyRequest, Answer]] = {}
@@ -195,8 +198,8 @@ class Life(RuleBasedStateMachine):
         newest = {self.model.newest(1), self.model.newest(2)}
         before = {number: payment.status for number, payment in self.model.payments.items()}
         self.now_us += SECOND_US
-        with self.database.write() as connection:
-            outcomes = book(connection, requests, self.now_us)
+        batch_of = partial(book, requests=requests, now_us=self.now_us)
+        outcomes = self.loop.run(self.database.run_batch(batch_of))  # as the API does it
         for request, outcome in zip(requests, outcomes, strict=True):
             self._check(request, outcome)
         changed = {
@@ -373,19 +376,28 @@ class Life(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
+def loop() -> Iterator[asyncio.Runner]:
+    """An event loop, as the API has one."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture
+def database(database_url: str, loop: asyncio.Runner) -> Iterator[Database]:
     """A database that the machine has for itself."""
     opened = open_database(make_url(database_url))
     opened.migrate()
     yield opened
-    opened.close()
+    loop.run(opened.aclose())
 
 
 @pytest.mark.slow
-def test_whatever_comes_in_whatever_order_the_books_are_right(database: Database) -> None:
+def test_whatever_comes_in_whatever_order_the_books_are_right(
+    database: Database, loop: asyncio.Runner
+) -> None:
     class LifeInDatabase(Life):
         def __init__(self) -> None:
-            super().__init__(database)
+            super().__init__(database, loop)
 
     run_state_machine_as_test(
         LifeInDatabase,
@@ -396,6 +408,45 @@ def test_whatever_comes_in_whatever_order_the_books_are_right(database: Database
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_nothing_of_a_batch_is_seen_before_all_of_it_is(database: Database, loop: asyncio.Runner) -> None:
+    """Given back and paid anew in one batch: the bill ends as it began, the payment does not."""
+
+    async def race() -> None:
+        now_us = 1_700_000_000_000_000
+        first = PaymentRequest(1, 1, 100, Method.CASH)
+        await database.run_batch(partial(book, requests=[first], now_us=now_us))
+        with database.write() as connection:  # somebody is in the way of the batch's last row
+            connection.execute(select(payments).with_for_update(key_share=True))
+            batch: list[AnyRequest] = [RefundRequest(1), replace(first, user_id=2)]
+            writing = asyncio.create_task(
+                database.run_batch(partial(book, requests=batch, now_us=now_us + SECOND_US))
+            )
+            while not _waits(database):
+                assert not writing.done()
+                await asyncio.sleep(0.01)
+            assert _count(database, refunds) == 0
+            assert _count(database, payments) == 1
+        assert [outcome.status for outcome in await writing if isinstance(outcome, Answer)] == [201, 201]
+        assert (_count(database, refunds), _count(database, payments)) == (1, 2)
+
+    loop.run(race())
+
+
+def _waits(database: Database) -> bool:
+    """Say whether a transaction waits for a row."""
+    with database.read() as connection:
+        waits = text(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return connection.execute(waits).first() is not None
+
+
+def _count(database: Database, table: Table) -> int:
+    with database.read() as connection:
+        return connection.execute(select(func.count()).select_from(table)).scalar_one()
 
 
 def test_every_table_is_emptied_between_examples() -> None:
