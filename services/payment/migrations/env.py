@@ -14,6 +14,7 @@ def migrate(connection: Connection) -> None:
         target_metadata=metadata,
         render_as_batch=connection.dialect.name == "sqlite",
         transactional_ddl=True,  # SQLite can, since we say BEGIN ourselves
+        transaction_per_migration=True,
     )
     with context.begin_transaction():
         context.run_migrations()
@@ -23,5 +24,5 @@ given = context.config.attributes.get("connection")
 if given is not None:
     migrate(given)
 else:  # the alembic command, for a developer
-    with open_database(read_settings().database_url).write() as opened:
+    with open_database(read_settings().database_url).migrating() as opened:
         migrate(opened)

@@ -128,13 +128,14 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """Money given back of a payment."""
+    """Money given back of a payment, of which `refunded_before` had been given back already."""
 
     id: int
     payment_id: int
     amount: int
     reason: str | None
     created_us: int
+    refunded_before: int
 
 
 @dataclass(slots=True)
@@ -318,7 +319,12 @@ class _Batch:
         if amount > left:
             raise RefundTooLarge(payment_id=payment.id, left=left)
         refund = Refund(
-            next(self._refund_ids), payment.id, amount, reason=request.reason, created_us=self._now_us
+            id=next(self._refund_ids),
+            payment_id=payment.id,
+            amount=amount,
+            reason=request.reason,
+            created_us=self._now_us,
+            refunded_before=before,
         )
         self._written.refunds.append(refund)
         bill = self._bills[payment.order_id]

@@ -56,7 +56,7 @@ from payment.logs import facts_of, get_logger
 Result = TypeVar("Result")
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """The newest migration. A test holds it against `migrations/`, so that a start need not load Alembic."""
 
 CONNECT_TIMEOUT_S = 2
@@ -74,6 +74,8 @@ CHANNEL = "payment_outbox"
 LISTEN_PAUSE_S = 1.0
 ANNOUNCE_PAUSE_S = 0.05
 
+MIGRATION_TRIES = 5
+MIGRATION_PAUSE_S = 0.2
 _MIGRATION_LOCK = -1  # what is booked has positive numbers
 _log = get_logger()
 
@@ -109,6 +111,10 @@ class Database(ABC):
     @abstractmethod
     def read(self) -> AbstractContextManager[Connection]:
         """Open a transaction that only reads."""
+
+    @abstractmethod
+    def migrating(self) -> AbstractContextManager[Connection]:
+        """Give the connection on which the schema may be changed; one at a time, the others wait."""
 
     @abstractmethod
     async def run_write(self, work: Callable[[Connection], Result]) -> Result:
@@ -162,11 +168,15 @@ class Database(ABC):
 
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-        with self.write() as connection:
-            lock_and_read(connection, [_MIGRATION_LOCK])
-            _lift_time_limits(connection)
+        with self.migrating() as connection:
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            for tries_left in reversed(range(MIGRATION_TRIES)):
+                try:
+                    command.upgrade(config, "head")
+                    break
+                except DBAPIError as error:  # what runs beside it locks the same tables in another order
+                    if not (is_conflict(error) and tries_left):
+                        raise
         return True
 
 
@@ -200,6 +210,10 @@ class Sqlite(Database):
         """See `Database.read`; all of it sees one state of the database."""
         with self._engine.connect().execution_options(sqlite_begin="DEFERRED") as connection:
             yield connection
+
+    def migrating(self) -> AbstractContextManager[Connection]:
+        """See `Database.migrating`: all of it is one transaction."""
+        return self.write()
 
     async def run_write(self, work: Callable[[Connection], Result]) -> Result:
         """See `Database.run_write`."""
@@ -271,6 +285,27 @@ class Postgres(Database):
         """See `Database.read`."""
         with self._engine.connect() as connection:
             yield connection
+
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """See `Database.migrating`: each migration is a transaction.
+
+        A statement may take its time, as an index of a large table takes minutes. What waits for a lock on a
+        table may not: everybody else would wait behind it.
+        """
+        with self._engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            driver.answer_within_s = None
+            connection.execute(text("SET statement_timeout = 0"))
+            # not by waiting in the database: an index that is built CONCURRENTLY would wait for us
+            while not connection.execute(select(func.pg_try_advisory_lock(_MIGRATION_LOCK))).scalar_one():
+                connection.commit()
+                time.sleep(MIGRATION_PAUSE_S)
+            connection.commit()
+            try:
+                yield connection
+            finally:
+                connection.invalidate()  # it does not go back to the pool, and its lock ends with it
 
     async def run_write(self, work: Callable[[Connection], Result]) -> Result:
         """See `Database.run_write`.
@@ -650,18 +685,6 @@ def is_current(revision: str | None) -> bool:
     A newer version migrates while this one runs, and may have to restart, beside it (docs/operations.md).
     """
     return revision is not None and revision >= SCHEMA_REVISION
-
-
-def _lift_time_limits(connection: Connection) -> None:
-    """Let each statement of this transaction take its time: an index of a large table takes minutes.
-
-    LOCK_TIMEOUT_MS stays: a migration that waits for a table keeps everybody else waiting behind it.
-    """
-    if _is_postgres(connection):
-        connection.execute(text("SET LOCAL statement_timeout = 0"))
-        driver: Any = connection.connection.driver_connection
-        driver.answer_within_s = None
-        connection.detach()  # for good: it does not go back to the pool
 
 
 def _is_postgres(connection: Connection) -> bool:

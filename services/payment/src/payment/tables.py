@@ -80,7 +80,8 @@ payments = Table(
     _one_of("method", Method),
     Index("order", "order_id"),
     Index("user_newest", "user_id", "id"),  # "the newest payment of this guest" is one look-up
-    Index("created", "created_us", "id"),  # lists, and a day's report
+    Index("created", "created_us", "id"),  # lists (docs/decisions/0010), and a day's report
+    Index("user", "user_id", "created_us", "id"),
     Index("method", "method", "created_us", "id"),
     # most payments are paid at once: what follows costs them nothing
     Index(
@@ -100,16 +101,20 @@ payments = Table(
 )
 
 # Money given back. A refund is never changed nor deleted; what a payment's refunds add up to is kept on it.
+# Each says what was given back before it, and no two may say the same: whatever the code does, two refunds
+# that knew nothing of each other cannot both be there.
 refunds = Table(
     "refunds",
     metadata,
     Column("id", _id, primary_key=True),
     Column("payment_id", _id, ForeignKey("payments.id"), nullable=False),
     Column("amount", BigInteger, nullable=False),
+    Column("refunded_before", BigInteger, nullable=False),
     Column("reason", Text),
     Column("created_us", BigInteger, nullable=False),
     CheckConstraint("amount >= 1", name="amount"),
-    Index("payment", "payment_id", "id"),
+    CheckConstraint("refunded_before >= 0", name="refunded_before"),
+    Index("one_after_another", "payment_id", "refunded_before", unique=True),
     Index("created", "created_us"),  # a day's refunds are in that day's report
 )
 
@@ -177,7 +182,14 @@ notifications = Table(
         postgresql_where=text("state = 'waiting'"),
     ),
     Index("payment", "payment_id"),
-    Index("dead", "id", sqlite_where=text("state = 'dead'"), postgresql_where=text("state = 'dead'")),
+    Index(  # lists of what is not delivered
+        "not_delivered",
+        "state",
+        "service",
+        "id",
+        sqlite_where=text("state <> 'delivered'"),
+        postgresql_where=text("state <> 'delivered'"),
+    ),
     sqlite_autoincrement=True,
 )
 

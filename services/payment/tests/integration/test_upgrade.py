@@ -1,6 +1,7 @@
 """From the schema of 0001 to the newest with payments in it: nothing is lost, the rules hold for all rows."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -87,7 +88,7 @@ ADDED: dict[str, dict[str, Any]] = {
 BILL = "INSERT INTO bills (order_id, total, paid, pending, refunded) VALUES "
 PAYMENT = """INSERT INTO payments
     (id, order_id, user_id, amount, amount_refunded, status, method, created_us, updated_us) VALUES """
-REFUND = "INSERT INTO refunds (payment_id, amount, created_us) VALUES "
+REFUND = "INSERT INTO refunds (payment_id, amount, refunded_before, created_us) VALUES "
 
 REFUSED = [
     ("ck_bills_not_overrefunded", BILL + "(9, 5, 3, 0, 4)"),
@@ -98,8 +99,10 @@ REFUSED = [
     ("ck_payments_only_paid_is_refunded", PAYMENT + "(9, 1, 1, 5, 1, 'failed', 'cash', 1, 1)"),
     ("ck_payments_status", PAYMENT + "(9, 1, 1, 5, 0, 'lost', 'cash', 1, 1)"),
     ("ck_payments_not_overrefunded", "UPDATE payments SET amount_refunded = 20001 WHERE id = 1"),
-    ("ck_refunds_amount", REFUND + "(1, 0, 1)"),
-    ("(?i)foreign.key", REFUND + "(404, 1, 1)"),
+    ("ck_refunds_amount", REFUND + "(1, 0, 0, 1)"),
+    ("(?i)foreign.key", REFUND + "(404, 1, 0, 1)"),
+    ("ck_refunds_refunded_before", REFUND + "(1, 1, -1, 1)"),
+    ("(?i)unique", REFUND + "(1, 1, 0, 1), (1, 1, 0, 1)"),
 ]
 
 
@@ -120,16 +123,21 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 
 def make_old(url: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
     database = open_database(make_url(url))
+    upgrade(database, "0001")
     with database.write() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
         insert_as_before(connection, BEFORE)
         if connection.dialect.name == "postgresql":  # the ids above were taken from it
             connection.execute(text("SELECT setval(pg_get_serial_sequence('payments', 'id'), 2)"))
     database.close()
+
+
+def upgrade(database: Database, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with database.migrating() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
 
 
 def insert_as_before(connection: Connection, rows_of: dict[str, list[dict[str, Any]]]) -> None:
@@ -181,7 +189,7 @@ def test_an_old_payment_can_be_refunded_and_a_new_one_wait(upgraded: Database) -
         for statement in (
             "UPDATE payments SET status = 'refunded', amount_refunded = amount WHERE id = 1",
             "UPDATE bills SET paid = 0 WHERE order_id = 1",
-            REFUND + "(1, 20000, 1)",
+            REFUND + "(1, 20000, 0, 1)",
             BILL + "(9, 5, 0, 5, 0)",
             PAYMENT + "(9, 9, 1, 5, 0, 'pending', 'qris', 1, 1)",
         ):
@@ -238,6 +246,48 @@ def test_the_version_before_goes_on_writing_over_connections_that_it_has_open(da
         assert rows_of(connection, "bills")[2]["refunded"] == 0
     old.close()
     new.close()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_payments_go_on_while_an_index_is_built(database_url: str) -> None:
+    """CREATE INDEX CONCURRENTLY waits for a reader; nobody waits for it."""
+    database = open_database(make_url(database_url))
+    upgrade(database, "0002")
+    with ThreadPoolExecutor(2) as pool, database.read() as reader:
+        reader.execution_options(isolation_level="REPEATABLE READ").execute(text("SELECT 1 FROM payments"))
+        migrating = pool.submit(database.migrate)
+        wait_for(lambda: _is_building_an_index(database), 8)
+        also = pool.submit(database.migrate)
+        with database.write() as connection:
+            connection.execute(text("UPDATE payments SET updated_us = updated_us + 1"))
+            connection.execute(text(BILL + "(9, 5, 3, 0, 0)"))
+        assert not migrating.done()
+        assert not also.done()
+        reader.rollback()
+        assert migrating.result(20)
+        assert also.result(20)
+    assert database.schema_revision() == SCHEMA_REVISION
+    database.close()
+
+
+def _is_building_an_index(database: Database) -> bool:
+    with database.read() as connection:
+        return connection.execute(text("SELECT 1 FROM pg_stat_progress_create_index")).first() is not None
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_an_index_that_was_broken_off_is_built_anew(database_url: str) -> None:
+    database = open_database(make_url(database_url))
+    upgrade(database, "0002")
+    with database.write() as connection:
+        connection.execute(text("CREATE INDEX ix_payments_created ON payments (id)"))
+    assert database.migrate() is True
+    with database.read() as connection:
+        columns = {
+            index["name"]: index["column_names"] for index in inspect(connection).get_indexes("payments")
+        }
+    assert columns["ix_payments_created"] == ["created_us", "id"]
+    database.close()
 
 
 def test_the_new_version_takes_up_where_the_old_one_ended(

@@ -596,7 +596,7 @@ def test_a_part_given_back_is_no_news_and_leaves_the_bill_settled() -> None:
     ledger = Ledger()
     ledger.decide([pay()])
     (answer,) = answers(ledger.decide([refund(1, 5_000)]))
-    given = Refund(1, payment_id=1, amount=5_000, reason="salah pesan", created_us=NOW_US)
+    given = Refund(1, payment_id=1, amount=5_000, reason="salah pesan", created_us=NOW_US, refunded_before=0)
     assert ledger.written.refunds == [given]
     assert answer == Answer(201, "/payments/1/refunds/1", SHOW.refund(given))
     assert (ledger.payments[0].status, ledger.payments[0].amount_refunded) == (Status.PAID, 5_000)

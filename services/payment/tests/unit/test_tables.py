@@ -25,7 +25,7 @@ from payment.tables import bills, idempotency_keys, leases, metadata, notificati
 NOW_US = 1_700_000_000_000_000
 
 BILL = {"order_id": 1, "total": 20_000, "paid": 0, "pending": 0}
-REFUND = {"payment_id": 1, "amount": 5_000, "reason": None, "created_us": NOW_US}
+REFUND = {"payment_id": 1, "amount": 5_000, "refunded_before": 0, "reason": None, "created_us": NOW_US}
 PAYMENT = {
     "id": 1,
     "order_id": 1,
@@ -290,6 +290,7 @@ REFUSED: list[tuple[str, Table, dict[str, Any]]] = [
     ),
     ("FOREIGN KEY constraint failed", payments, PAYMENT | {"id": 2, "order_id": 404}),
     ("ck_refunds_amount", refunds, REFUND | {"amount": 0}),
+    ("ck_refunds_refunded_before", refunds, REFUND | {"refunded_before": -1}),
     ("FOREIGN KEY constraint failed", refunds, REFUND | {"payment_id": 404}),
     ("UNIQUE constraint failed: payments.id", payments, PAYMENT),
     (
