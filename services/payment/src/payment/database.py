@@ -69,6 +69,8 @@ ROUND_TRIP_TIMEOUT_S = 7.0
 COMMIT that waits for the synchronous standby."""
 
 POOL_SIZE = 12
+SHORT_POOL_SIZE = 4
+LONG_POOL_SIZE = 8
 POOL_TIMEOUT_S = 3
 CHANNEL = "payment_outbox"
 LISTEN_PAUSE_S = 1.0
@@ -89,6 +91,10 @@ class OldSchemaError(Exception):
 
 class StandbyAway(SQLAlchemyError):
     """A commit still waits for the synchronous standby, so another one would wait behind it."""
+
+
+class NotBegun(SQLAlchemyError):
+    """The connection was gone before anything was written: it can be tried again on another."""
 
 
 class NoAnswer(psycopg.OperationalError):
@@ -128,8 +134,8 @@ class Database(ABC):
         """
 
     @abstractmethod
-    async def run_read(self, work: Callable[[Connection], Result]) -> Result:
-        """Run `work`, which only reads, off the event loop."""
+    async def run_read(self, work: Callable[[Connection], Result], *, is_short: bool = False) -> Result:
+        """Run `work`, which only reads, off the event loop; short reads do not wait for long ones."""
 
     @abstractmethod
     def announce(self) -> None:
@@ -175,7 +181,7 @@ class Database(ABC):
                     command.upgrade(config, "head")
                     break
                 except DBAPIError as error:  # what runs beside it locks the same tables in another order
-                    if not (is_conflict(error) and tries_left):
+                    if not (can_be_repeated(error) and tries_left):
                         raise
         return True
 
@@ -193,6 +199,7 @@ class Sqlite(Database):
         self._writing = threading.Lock()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="reader")
+        self._short_readers = ThreadPoolExecutor(2, thread_name_prefix="short-reader")
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -223,9 +230,9 @@ class Sqlite(Database):
         """See `Database.run_batch`."""
         return await self.run_write(work)
 
-    async def run_read(self, work: Callable[[Connection], Result]) -> Result:
+    async def run_read(self, work: Callable[[Connection], Result], *, is_short: bool = False) -> Result:
         """See `Database.run_read`."""
-        return await self._run(self._readers, self.read, work)
+        return await self._run(self._short_readers if is_short else self._readers, self.read, work)
 
     async def _run(
         self,
@@ -249,6 +256,7 @@ class Sqlite(Database):
         """See `Database.close`."""
         self._writer.shutdown()
         self._readers.shutdown()
+        self._short_readers.shutdown()
         self._engine.dispose()
 
     async def aclose(self) -> None:
@@ -264,7 +272,9 @@ class Postgres(Database):
     def __init__(self, url: URL) -> None:
         super().__init__(url)
         self._engine = _postgres_engine(url)
-        self._async_engine: AsyncEngine | None = None
+        # what must be quick has connections of its own: reports and lists may take all of theirs for seconds
+        self._short = _async_engine(url, SHORT_POOL_SIZE)
+        self._long = _async_engine(url, LONG_POOL_SIZE)
         self._is_suspect = False  # a write had no answer: its commit may still wait for the standby
         self._has_news = False
         self._announcing: asyncio.Task[None] | None = None
@@ -336,16 +346,18 @@ class Postgres(Database):
 
         try:
             with self._suspecting():
-                async with self._on_loop().connect() as connection:
+                async with self._short.connect() as connection:
                     return await connection.run_sync(run)
-        except DatabaseError as error:
-            if isinstance(error.orig, NoAnswer):  # those that wait in the pool would be as silent in turn
-                await self._on_loop().dispose()
+        except (DatabaseError, NotBegun) as error:
+            if (
+                isinstance(error, NotBegun) or error.connection_invalidated
+            ):  # those that wait in the pool are as old, or would be as silent
+                await self._short.dispose()
             raise
 
-    async def run_read(self, work: Callable[[Connection], Result]) -> Result:
+    async def run_read(self, work: Callable[[Connection], Result], *, is_short: bool = False) -> Result:
         """See `Database.run_read`."""
-        async with self._on_loop().connect() as connection:
+        async with (self._short if is_short else self._long).connect() as connection:
             return await connection.run_sync(work)
 
     @contextmanager
@@ -363,21 +375,6 @@ class Postgres(Database):
                 raise StandbyAway("a commit still waits for the synchronous standby")
             self._is_suspect = False
 
-    def _on_loop(self) -> AsyncEngine:
-        """Return the engine of the event loop; through a thread the same costs twice as much.
-
-        It says no BEGIN of its own, which would be a round trip for each read and each batch.
-        """
-        if self._async_engine is None:
-            self._async_engine = create_async_engine(
-                _psycopg(self.url),
-                connect_args={"async_creator_fn": _AsyncConnection.connect, **_POSTGRES_ARGUMENTS},
-                isolation_level="AUTOCOMMIT",
-                skip_autocommit_rollback=False,  # a batch that failed is rolled back by the pool
-                **_POOL,
-            )
-        return self._async_engine
-
     def announce(self) -> None:
         """See `Database.announce`.
 
@@ -391,7 +388,7 @@ class Postgres(Database):
         while self._has_news:
             self._has_news = False
             try:
-                async with self._on_loop().connect() as connection:
+                async with self._short.connect() as connection:
                     await connection.execute(text(f"NOTIFY {CHANNEL}"))
             except SQLAlchemyError as error:
                 _log.debug("not announced", **facts_of(error))
@@ -436,8 +433,8 @@ class Postgres(Database):
         self.close()
         if self._announcing is not None:
             self._announcing.cancel()
-        if self._async_engine is not None:
-            await self._async_engine.dispose()
+        await self._short.dispose()
+        await self._long.dispose()
 
 
 def open_database(url: URL) -> Database:
@@ -472,7 +469,7 @@ Rows = Mapping[Table, Sequence[Mapping[str, Any]]]
 """Rows of several tables; those of one table have the same columns."""
 
 
-def write_all(connection: Connection, new: Rows, changed: Rows | None = None) -> None:
+def write_all(connection: Connection, *, new: Rows | None = None, changed: Rows | None = None) -> None:
     """Insert the new rows, those that others refer to first, then update the changed ones by primary key.
 
     PostgreSQL gets the rows as JSON: one statement for all that is new, one for each table of what changed.
@@ -483,7 +480,7 @@ def write_all(connection: Connection, new: Rows, changed: Rows | None = None) ->
         new: the rows of each table.
         changed: of each changed row its primary key and the columns to set.
     """
-    new = {table: rows for table, rows in new.items() if rows}
+    new = {table: rows for table, rows in (new or {}).items() if rows}
     changed = {table: rows for table, rows in (changed or {}).items() if rows}
     if not _is_postgres(connection):
         for table, rows in new.items():
@@ -575,8 +572,13 @@ def lock_and_read(connection: Connection, numbers: Collection[int], *queries: Qu
     if not isinstance(driver, psycopg.AsyncConnection):
         return [connection.execute(*query).all() for query in locked][1:]
     spelled = [_spelled(connection.dialect, *query) for query in locked]
-    with _translated(connection, *spelled[0]):
-        return await_only(_begin_and_fetch(driver, spelled))[1:]
+    try:
+        with _translated(connection, *spelled[0]):
+            return await_only(_begin_and_fetch(driver, spelled))[1:]
+    except DBAPIError as error:
+        if error.connection_invalidated and not isinstance(error.orig, NoAnswer):
+            raise NotBegun from error
+        raise
 
 
 _LOCKS = select(func.pg_advisory_xact_lock(func.unnest(bindparam("numbers", type_=ARRAY(BigInteger)))))
@@ -595,11 +597,19 @@ def _translated(connection: Connection, text: str, values: Mapping[str, Any]) ->
     try:
         yield
     except BaseException as error:  # a wait that was cancelled has closed it too
-        if connection.connection.driver_connection.closed:  # type: ignore[union-attr]  # psycopg's has it
+        is_gone: bool = connection.connection.driver_connection.closed  # type: ignore[union-attr]  # psycopg's
+        if is_gone:
             connection.invalidate(error)
         if not isinstance(error, psycopg.Error):
             raise
-        raise DBAPIError.instance(text, values, error, psycopg.Error, dialect=connection.dialect) from error
+        raise DBAPIError.instance(
+            text,
+            values,
+            error,
+            psycopg.Error,
+            dialect=connection.dialect,
+            connection_invalidated=is_gone,
+        ) from error
 
 
 @lru_cache(maxsize=64)
@@ -662,10 +672,10 @@ def wait_for_standby(connection: Connection) -> None:
         connection.execute(text("SELECT pg_logical_emit_message(true, 'payment', '')"))
 
 
-def is_conflict(error: BaseException) -> bool:
-    """Say whether the database ended a transaction only because of another one: try it again."""
-    original = getattr(error, "orig", None)
-    return isinstance(original, psycopg.errors.SerializationFailure | psycopg.errors.DeadlockDetected)
+def can_be_repeated(error: BaseException) -> bool:
+    """Say whether nothing was written, for a reason that is gone when it is tried again."""
+    conflicts = psycopg.errors.SerializationFailure | psycopg.errors.DeadlockDetected
+    return isinstance(error, NotBegun) or isinstance(getattr(error, "orig", None), conflicts)
 
 
 def schema_revision(connection: Connection) -> str | None:
@@ -773,6 +783,20 @@ def _postgres_engine(url: URL) -> Engine:
         return _Connection.connect(*arguments, **parameters)
 
     return engine
+
+
+def _async_engine(url: URL, pool_size: int) -> AsyncEngine:
+    """Return an engine of the event loop; through a thread the same costs twice as much.
+
+    It says no BEGIN of its own, which would be a round trip for each read and each batch.
+    """
+    return create_async_engine(
+        _psycopg(url),
+        connect_args={"async_creator_fn": _AsyncConnection.connect, **_POSTGRES_ARGUMENTS},
+        isolation_level="AUTOCOMMIT",
+        skip_autocommit_rollback=False,  # a batch that failed is rolled back by the pool
+        **_POOL | {"pool_size": pool_size},
+    )
 
 
 def _sqlite_engine(url: URL) -> Engine:

@@ -13,20 +13,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import (
-    Boolean,
-    ColumnElement,
-    Connection,
-    RowMapping,
-    bindparam,
-    literal_column,
-    select,
-    tuple_,
-)
+from sqlalchemy import ColumnElement, Connection, RowMapping, TextClause, select, text, tuple_
 
 from payment.errors import CursorInvalid
 from payment.lifecycle import Method, Status
-from payment.tables import payments
+from payment.tables import WHOLE_NUMBER_MAX, payments
 
 _VERSION = "1"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -82,17 +73,15 @@ def find_page(
     return connection.execute(query).mappings().all()
 
 
-def _conditions(selection: Selection) -> Iterable[ColumnElement[bool]]:
+def _conditions(selection: Selection) -> Iterable[ColumnElement[bool] | TextClause]:
     if selection.order_id is not None:
         yield _row.order_id == selection.order_id
     if selection.user_id is not None:
-        # in the text, so that the database plans for this guest: a walk-in id is on every tenth payment
-        yield _row.user_id == bindparam("user_id", selection.user_id, literal_execute=True)
+        yield _row.user_id == selection.user_id
     if selection.status is not None:
         yield _row.status == selection.status
         if selection.status is not Status.PAID:
-            # SQLite takes an index for its own words only
-            yield literal_column("payments.status <> 'paid'", Boolean)
+            yield text("payments.status <> 'paid'")  # SQLite takes an index for its own words only
     if selection.method is not None:
         yield _row.method == selection.method
     if selection.created_from_us is not None:
@@ -120,6 +109,8 @@ def read_cursor(cursor: str, selection: Selection) -> Position:
         position = Position(int(created_us), int(payment_id))
     except (binascii.Error, ValueError):
         raise CursorInvalid(field="cursor") from None
+    if max(abs(position.created_us), abs(position.id)) > WHOLE_NUMBER_MAX:  # no payment is there
+        raise CursorInvalid(field="cursor")
     if seal != _seal(where, selection) or cursor != cursor_of(position, selection):
         raise CursorInvalid(field="cursor")
     return position

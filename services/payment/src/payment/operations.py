@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -276,13 +277,21 @@ def parse_json(body: bytes) -> Any:
     try:
         text = body.decode()
         try:
-            return json.loads(text)
+            return json.loads(text, parse_float=_exactly)
         except json.JSONDecodeError:
             raise
         except ValueError:  # an integer of thousands of digits: let the schema name its field
-            return json.loads(text, parse_int=float)
+            return json.loads(text, parse_float=_exactly, parse_int=float)
     except (ValueError, RecursionError):
         raise JsonInvalid from None
+
+
+def _exactly(number: str) -> Decimal | float:
+    """Return a number as it was written: a float would round 0.99999999999999999999 to the integer 1."""
+    try:
+        return Decimal(number)
+    except ArithmeticError:  # an exponent of twenty digits
+        return float(number)
 
 
 class ValidatedOperation(RequestValidationOperation):

@@ -17,7 +17,6 @@ from sqlalchemy import (
     Connection,
     RowMapping,
     and_,
-    bindparam,
     case,
     delete,
     exists,
@@ -26,6 +25,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    union_all,
     update,
 )
 
@@ -48,6 +48,9 @@ class Outcome(StrEnum):
 
 
 OUTAGES = (Outcome.OUTAGE, Outcome.NO_ROUTE)
+
+MERGE_MAX = 10_000
+"""The most rows that a claim merges: no payment waits longer for that on SQLite, which has one writer."""
 
 HURRY_STEP_US = 250_000
 """What has been hurried n times before is due n*n*n of these after the end of the next outage."""
@@ -102,7 +105,7 @@ class Settlement:
 
 def enqueue(connection: Connection, news: Iterable[Notification], now_us: int) -> None:
     """Write notifications, in the transaction of what they are about."""
-    write_all(connection, {notifications: rows_of(news, now_us)})
+    write_all(connection, new={notifications: rows_of(news, now_us)})
 
 
 def rows_of(news: Iterable[Notification], now_us: int) -> list[dict[str, Any]]:
@@ -278,7 +281,8 @@ def _merge(
 ) -> dict[int, _Group]:
     """Let the newest row of each target stand for all; return what it stands for, by its id.
 
-    A repeat that is not due yet stays: it must be sent after the PUT whose answer never came.
+    A repeat that is not due yet stays: it must be sent after the PUT whose answer never came. So does what is
+    beyond MERGE_MAX, for the next claim.
     """
     rows = connection.execute(
         select(
@@ -295,36 +299,32 @@ def _merge(
             or_(not_(_row.is_repeat), _row.next_attempt_us <= now_us, _row.last_outcome.is_not(None)),
         )
         .order_by(_row.target_id, _row.id)
+        .limit(MERGE_MAX)
         .with_for_update(skip_locked=True)  # one that another worker looks at is left for the next time
     ).all()
     by_target = [(target_id, list(of)) for target_id, of in groupby(rows, lambda row: row.target_id)]
     groups = [_Group.of(of_target) for _, of_target in by_target]
     carriers = {group.newest: group for group in groups}
     carrier_of = {target_id: group.newest for (target_id, _), group in zip(by_target, groups, strict=True)}
-    merged = [
-        {"merged_id": row.id, "carrier_id": carrier_of[row.target_id]}
-        for row in rows
-        if row.id not in carriers
-    ]
-    if merged:
-        connection.execute(
-            update(notifications)
-            .where(_row.id == bindparam("merged_id"))
-            .values(state=State.SUPERSEDED, settled_us=now_us, superseded_by=bindparam("carrier_id")),
-            merged,
-        )
+    write_all(
+        connection,
+        changed={
+            notifications: [
+                {
+                    "id": row.id,
+                    "state": State.SUPERSEDED,
+                    "settled_us": now_us,
+                    "superseded_by": carrier_of[row.target_id],
+                }
+                for row in rows
+                if row.id not in carriers
+            ]
+        },
+    )
     inherited = [
-        {"carrier_id": group.newest, "inherited_us": group.resend_us}
-        for group in groups
-        if group.resend_us is not None
+        {"id": group.newest, "resend_us": group.resend_us} for group in groups if group.resend_us is not None
     ]
-    if inherited:  # on the row, not only in memory: a claim may be given back unsent
-        connection.execute(
-            update(notifications)
-            .where(_row.id == bindparam("carrier_id"))
-            .values(resend_us=bindparam("inherited_us")),
-            inherited,
-        )
+    write_all(connection, changed={notifications: inherited})  # a claim may be given back unsent
     return carriers
 
 
@@ -384,44 +384,37 @@ def settle(
     """Write what became of claims and give their leases back."""
     if not settlements:
         return
-    settlements = sorted(settlements, key=lambda item: item.claim.id)  # the order in which all lock rows
-    connection.execute(
-        update(notifications)
-        # a row that somebody else settled meanwhile, because our lease ran out, stays settled
-        .where(_row.id == bindparam("claim_id"), _row.state == State.WAITING)
-        .values(
-            state=bindparam("new_state"),
-            told=bindparam("new_told"),
-            attempts=bindparam("new_attempts"),
-            next_attempt_us=bindparam("new_next_attempt_us"),
-            last_outcome=bindparam("new_outcome"),
-            last_error=bindparam("new_error"),
-            not_before_us=bindparam("new_not_before_us"),
-            due_since_us=bindparam("new_due_since_us"),
-            unknown_since_us=bindparam("new_unknown_since_us"),
-            resend_us=bindparam("new_resend_us"),
-            settled_us=bindparam("new_settled_us"),
-        ),
-        [
-            {
-                "claim_id": item.claim.id,
-                "new_state": item.state,
-                "new_told": item.claim.status if item.state is State.DELIVERED else None,
-                "new_attempts": item.claim.attempts + 1,
-                "new_next_attempt_us": item.next_attempt_us,
-                "new_outcome": item.outcome,
-                "new_error": item.error,
-                "new_not_before_us": item.not_before_us,
-                "new_due_since_us": item.claim.due_since_us,
-                "new_unknown_since_us": item.unknown_since_us,
-                "new_resend_us": item.resend_us,
-                "new_settled_us": None if item.state is State.WAITING else now_us,
-            }
-            for item in settlements
-        ],
+    claimed = select(_row.id).where(
+        _row.id.in_([item.claim.id for item in settlements]), _row.state == State.WAITING
+    )
+    # a row that somebody else settled meanwhile, because our lease ran out, stays settled
+    ours = set(connection.execute(claimed.order_by(_row.id).with_for_update()).scalars())
+    write_all(
+        connection,
+        changed={
+            notifications: [
+                {
+                    "id": item.claim.id,
+                    "state": item.state,
+                    "told": item.claim.status if item.state is State.DELIVERED else None,
+                    "attempts": item.claim.attempts + 1,
+                    "next_attempt_us": item.next_attempt_us,
+                    "last_outcome": item.outcome,
+                    "last_error": item.error,
+                    "not_before_us": item.not_before_us,
+                    "due_since_us": item.claim.due_since_us,
+                    "unknown_since_us": item.unknown_since_us,
+                    "resend_us": item.resend_us,
+                    "settled_us": None if item.state is State.WAITING else now_us,
+                }
+                for item in settlements
+                if item.claim.id in ours
+            ]
+        },
     )
     for item in settlements:
-        if item.state is State.DELIVERED and item.resend_us is not None and item.resend_us > now_us:
+        still_waits = item.state is State.WAITING and item.claim.id in ours
+        if not still_waits and item.resend_us is not None and item.resend_us > now_us:
             _repeat(connection, [item.claim], now_us, item.resend_us)
     kept = release(connection, service, owner, [item.claim.target_id for item in settlements])
     for item in settlements:
@@ -578,7 +571,7 @@ def find_notifications(
     state: State | None = None,
     payment_id: int | None = None,
     before_id: int | None = None,
-    limit: int = 50,
+    limit: int | None = None,
 ) -> Sequence[RowMapping]:
     """Return notifications, newest first.
 
@@ -588,22 +581,27 @@ def find_notifications(
         state: only those in this state.
         payment_id: only those of this payment.
         before_id: only those with a smaller id: where the page before ended.
-        limit: the most rows.
+        limit: the most rows; None for all.
     """
-    source: Any = notifications
-    if state in (State.WAITING, State.DEAD):  # few of many: by their index, whatever the order
-        few = select(notifications).where(text(f"state = '{state}'"))
-        source = few.cte("few").prefix_with("MATERIALIZED")
-    query = select(source).order_by(source.c.id.desc()).limit(limit)
-    if service is not None:
-        query = query.where(source.c.service == service)
-    if state is not None:
-        query = query.where(source.c.state == state)
+    query = select(notifications).order_by(_row.id.desc()).limit(limit)
     if payment_id is not None:
-        query = query.where(source.c.payment_id == payment_id)
+        query = query.where(_row.payment_id == payment_id)
     if before_id is not None:
-        query = query.where(source.c.id < before_id)
-    return connection.execute(query).mappings().all()
+        query = query.where(_row.id < before_id)
+    if state in (None, State.DELIVERED):  # most are, so a few rows from the newest on are a page
+        if state is not None:
+            query = query.where(_row.state == state)
+        if service is not None:
+            query = query.where(_row.service == service)
+        return connection.execute(query).mappings().all()
+    # from the index of what is not delivered, each neighbour's by itself
+    few = text("state <> 'delivered'")  # SQLite takes an index for its own words only
+    parts = [
+        select(query.where(few, _row.state == state, _row.service == each).subquery())
+        for each in ([service] if service else Service)
+    ]
+    both = union_all(*parts).subquery()
+    return connection.execute(select(both).order_by(both.c.id.desc()).limit(limit)).mappings().all()
 
 
 def find_told(connection: Connection, payment_ids: Collection[int]) -> Collection[int]:

@@ -31,7 +31,6 @@ from payment.booking import (
     Refund,
     RefundRequest,
     Request,
-    Settling,
     Show,
     Writes,
     decide,
@@ -39,8 +38,8 @@ from payment.booking import (
 from payment.database import (
     Database,
     Query,
+    can_be_repeated,
     fresh_ids,
-    is_conflict,
     lock_and_read,
     schema_revision,
     wait_for_standby,
@@ -75,16 +74,20 @@ DATABASE_TIMEOUT_S = 8.0
 CLOSE_TIMEOUT_S = 3.0
 """How long the end of the process waits for a batch, after its callers were answered."""
 
-CONFLICTS_MAX = 3
-"""How often a batch is tried that the database ended for the sake of another transaction."""
+TRIES_MAX = 3
+"""How often a batch is tried of which nothing could be written, see `can_be_repeated`."""
 
-NOTIFICATIONS_MAX = 1000
-"""The most notifications of one payment that are shown."""
+WAITING_PART = 4
+"""One in so many of the requests that may be in hand may be one that waits until the neighbours were told."""
 
 _log = get_logger()
 
 
 _SHOW = Show(payment=PaymentAnswer().text, refund=RefundAnswer().text)
+
+
+class Undecided(Exception):
+    """A defect in the rules."""
 
 
 def book(connection: Connection, requests: Sequence[Request], now_us: int) -> list[Outcome]:
@@ -97,6 +100,9 @@ def book(connection: Connection, requests: Sequence[Request], now_us: int) -> li
 
     Returns:
         An answer or a refusal for each request, in their order.
+
+    Raises:
+        Undecided: the rules failed unexpectedly; nothing was written.
     """
     named = sorted({item.payment_id for item in requests if not isinstance(item, PaymentRequest)})
     order_ids = {item.order_id for item in requests if isinstance(item, PaymentRequest)}
@@ -129,29 +135,26 @@ def book(connection: Connection, requests: Sequence[Request], now_us: int) -> li
         payments={row.id: _payment(row) for row in named_rows},
         newest={row.id for row in named_rows if row.is_newest},
     )
-    outcomes, writes = decide(
-        requests,
-        books,
-        _SHOW,
-        (row[0] for row in rows.get("payment_ids", ())),
-        (row[0] for row in rows.get("refund_ids", ())),
-        now_us,
-    )
+    payment_ids = (row[0] for row in rows.get("payment_ids", ()))
+    refund_ids = (row[0] for row in rows.get("refund_ids", ()))
+    try:
+        outcomes, writes = decide(requests, books, _SHOW, payment_ids, refund_ids, now_us)
+    except Exception as error:
+        raise Undecided from error
     _write(connection, writes, now_us)
     return outcomes
 
 
-def expire(connection: Connection, created_before_us: int, now_us: int, *, limit: int) -> int:
-    """Let payments fail that have waited too long to be settled, in the caller's transaction.
+def find_expired(
+    connection: Connection, created_before_us: int, *, limit: int, but: Collection[int] = ()
+) -> Sequence[int]:
+    """Return the ids of payments that have waited too long to be settled, the oldest first.
 
     Args:
-        connection: holds a transaction in which nobody else books.
+        connection: to read from.
         created_before_us: those made before this, microseconds since the epoch.
-        now_us: the time.
         limit: the most payments.
-
-    Returns:
-        How many failed. Below `limit`, there are no more for now.
+        but: these are left out.
     """
     too_old = (
         select(payments.c.id)
@@ -159,15 +162,12 @@ def expire(connection: Connection, created_before_us: int, now_us: int, *, limit
             payments.c.status == Status.PENDING,
             text("status <> 'paid'"),  # SQLite takes an index for its own words only
             payments.c.created_us < created_before_us,
+            payments.c.id.not_in(but),
         )
         .order_by(payments.c.created_us)
         .limit(limit)
     )
-    found = connection.execute(too_old).scalars().all()
-    if not found:
-        return 0
-    book(connection, [Settling(payment_id, Status.FAILED) for payment_id in found], now_us)
-    return len(found)
+    return connection.execute(too_old).scalars().all()
 
 
 def _numbers_of(keys: Collection[tuple[str, str, str]]) -> set[int]:
@@ -276,13 +276,17 @@ def find_bill(connection: Connection, order_id: int) -> Bill:
     return _bill(row)
 
 
-def find_refunds(connection: Connection, payment_id: int) -> Sequence[RowMapping]:
-    """Return the refunds of a payment, oldest first.
+def find_refunds(
+    connection: Connection, payment_id: int, refund_id: int | None = None
+) -> Sequence[RowMapping]:
+    """Return the refunds of a payment, oldest first, or this one of them.
 
     Raises:
         PaymentNotFound: there is no such payment.
     """
-    query = select(refunds).where(refunds.c.payment_id == payment_id).order_by(refunds.c.id)
+    query = select(refunds).where(refunds.c.payment_id == payment_id).order_by(refunds.c.refunded_before)
+    if refund_id is not None:
+        query = query.where(refunds.c.id == refund_id)
     rows = connection.execute(query).mappings().all()
     if not rows and find_payments(connection, [payment_id]) == [None]:
         raise PaymentNotFound
@@ -313,7 +317,7 @@ class Ledger:
         self._time_zone = time_zone
         self._booked = booked
         self._group = GroupCommit[Request, Outcome](self._write, batch_max=batch_max, queue_max=queue_max)
-        self._waiting = Waiting(self._look_for_told)
+        self._waiting = Waiting(self._look_for_told, waiting_max=queue_max // WAITING_PART)
         # looked up in groups too: one query for all that wait
         self._lookups = GroupCommit[int, RowMapping | None](
             self._look_up, batch_max=batch_max, queue_max=queue_max
@@ -351,7 +355,7 @@ class Ledger:
             BillNotFound: nothing was ever to be paid for it.
             Unavailable: the database does not answer.
         """
-        return await self._read(lambda connection: find_bill(connection, order_id))
+        return await self._read(lambda connection: find_bill(connection, order_id), is_short=True)
 
     async def refunds(self, payment_id: int) -> Sequence[RowMapping]:
         """Return the refunds of a payment, oldest first.
@@ -370,10 +374,10 @@ class Ledger:
             RefundNotFound: it has no such refund.
             Unavailable: the database does not answer.
         """
-        for row in await self.refunds(payment_id):
-            if row["id"] == refund_id:
-                return row
-        raise RefundNotFound
+        rows = await self._read(lambda connection: find_refunds(connection, payment_id, refund_id))
+        if not rows:
+            raise RefundNotFound
+        return rows[0]
 
     async def page(self, selection: Selection, after: Position | None, limit: int) -> Sequence[RowMapping]:
         """Return payments, newest first; see `listing.find_page`.
@@ -417,7 +421,7 @@ class Ledger:
         def find(connection: Connection) -> Sequence[RowMapping]:
             if find_payments(connection, [payment_id]) == [None]:
                 raise PaymentNotFound
-            return outbox.find_notifications(connection, payment_id=payment_id, limit=NOTIFICATIONS_MAX)
+            return outbox.find_notifications(connection, payment_id=payment_id)
 
         return await self._read(find)
 
@@ -464,7 +468,7 @@ class Ledger:
         Raises:
             Unavailable: the database does not answer.
         """
-        return await self._read(schema_revision)
+        return await self._read(schema_revision, is_short=True)
 
     def end(self) -> None:
         """Tell all who still wait, and all who come, that it is too late."""
@@ -478,10 +482,10 @@ class Ledger:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._group.drain()
 
-    async def _read(self, query: Callable[[Connection], Result]) -> Result:
+    async def _read(self, query: Callable[[Connection], Result], *, is_short: bool = False) -> Result:
         try:
             async with asyncio.timeout(DATABASE_TIMEOUT_S):
-                return await self._database.run_read(query)
+                return await self._database.run_read(query, is_short=is_short)
         except (SQLAlchemyError, TimeoutError) as error:
             _log.error("read failed", **facts_of(error))
             raise Unavailable from error
@@ -490,22 +494,22 @@ class Ledger:
         return await self._read(lambda connection: outbox.find_told(connection, payment_ids))
 
     async def _look_up(self, payment_ids: Sequence[int]) -> list[RowMapping | None]:
-        return await self._read(lambda connection: find_payments(connection, payment_ids))
+        return await self._read(lambda connection: find_payments(connection, payment_ids), is_short=True)
 
     async def _write(self, batch: Sequence[Request]) -> list[Outcome]:
-        for _ in range(CONFLICTS_MAX):
+        for _ in range(TRIES_MAX):
             try:
                 outcomes = await self._database.run_batch(
                     lambda connection: book(connection, batch, now_us=time.time_ns() // 1000)
                 )
-            except IntegrityError as error:
-                # The database refused a row that the rules let through. It must fail alone.
+            except (IntegrityError, Undecided) as error:
+                # The database refused a row that the rules let through, or they failed. It must fail alone.
                 if len(batch) > 1:
                     return [outcome for request in batch for outcome in await self._write([request])]
-                _log.error("the database refused a request", **_subject(batch[0]), **facts_of(error))
+                _log.error("a request failed", **_subject(batch[0]), **facts_of(error), exc_info=error)
                 return [Unexpected()]
             except SQLAlchemyError as error:
-                if is_conflict(error):
+                if can_be_repeated(error):
                     continue
                 # Nobody knows whether it was committed, so nobody is told 201 and nothing is tried again
                 # here: that would answer 409 to one's own payment. The caller's key makes its retry safe.

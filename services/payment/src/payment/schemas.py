@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -42,7 +43,7 @@ class WholeNumber(fields.Field[int]):
         self.facts = {"minimum": minimum, "maximum": WHOLE_NUMBER_MAX}
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
         if (
             not is_number or not self._minimum <= value <= WHOLE_NUMBER_MAX or value != int(value)
         ):  # NaN fails the 2nd

@@ -13,18 +13,28 @@ class Waiting:
 
     Args:
         look: returns those of the payments whose order and guest were told.
+        waiting_max: the most who wait; one more is not kept waiting, so that an outage of a neighbour, which
+            lets all of them wait in full, leaves room for other requests.
     """
 
-    def __init__(self, look: Callable[[Collection[int]], Awaitable[Collection[int]]]) -> None:
+    def __init__(
+        self, look: Callable[[Collection[int]], Awaitable[Collection[int]]], *, waiting_max: int
+    ) -> None:
         self._look = look
+        self._waiting_max = waiting_max
+        self._count = 0
         self._waiting: dict[int, set[asyncio.Future[bool]]] = {}
         self._looking: asyncio.Task[None] | None = None
         self._has_ended = False
 
     async def wait(self, payment_id: int, within_s: float) -> bool:
-        """Return True once both were told of the payment, False if that takes longer or the server ends."""
-        if self._has_ended:
+        """Return True once both were told of the payment, False if that takes longer or the server ends.
+
+        False at once if too many wait already.
+        """
+        if self._has_ended or self._count >= self._waiting_max:
             return False
+        self._count += 1
         told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(payment_id, set()).add(told)
         if self._looking is None:
@@ -35,6 +45,7 @@ class Waiting:
         except TimeoutError:
             return False
         finally:
+            self._count -= 1
             others = self._waiting.get(payment_id, set())
             others.discard(told)
             if not others:

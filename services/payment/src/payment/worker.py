@@ -11,20 +11,23 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from payment import outbox
+from payment.booking import Settling
 from payment.circuit import Circuit, CircuitState
-from payment.database import Database, is_conflict
+from payment.database import Database, can_be_repeated
 from payment.delivery import judge, send
 from payment.downstream import Heard, NeighbourClient, order_client, user_client
+from payment.idempotency import Answer
+from payment.lifecycle import Status
 from payment.logs import facts_of, get_logger
 from payment.notifications import Service, State
 from payment.outbox import OUTAGES, Claim, Settlement
-from payment.payments import expire
+from payment.payments import book, find_expired
 from payment.retry_policy import SECOND_US
 from payment.settings import Settings
 
@@ -125,7 +128,9 @@ class Lane:
                     deadline_s = deadline_s or time.monotonic() + STOP_WITHIN_S
                 wait_s = self._turn(_now_us())
             except SQLAlchemyError as error:
-                if is_conflict(error):  # with another worker; nothing was written, so the turn is tried again
+                if can_be_repeated(
+                    error
+                ):  # with another worker; nothing was written, so the turn is tried again
                     self._log.info("lane crossed another", **facts_of(error))
                     wait_s = 0.0
                 else:
@@ -347,6 +352,7 @@ class Expirer:
         )
         self._stopping = stopping
         self._expired = expired
+        self._refused: set[int] = set()
         self._log = get_logger()
         self._thread = threading.Thread(target=self._run, name="expirer", daemon=True)
 
@@ -358,22 +364,44 @@ class Expirer:
         """Wait until what has begun is committed."""
         self._thread.join(timeout_s)
 
-    def run_once(self, now_us: int) -> int:
-        """Let one batch fail; return how many did."""
-        with self._database.write() as connection:
-            count = expire(connection, now_us - self._expires_us, now_us, limit=EXPIRY_BATCH_MAX)
-        if count:
-            self._log.info("pending payments expired", count=count)
+    def run_once(self, now_us: int) -> bool:
+        """Let one batch fail; return whether there may be more."""
+        with self._database.read() as connection:
+            too_old = find_expired(
+                connection, now_us - self._expires_us, limit=EXPIRY_BATCH_MAX, but=self._refused
+            )
+        if too_old:
+            try:
+                self._fail(too_old, now_us)
+            except IntegrityError:  # one that the database does not let change must not keep the others
+                for payment_id in too_old:
+                    self._fail_alone(payment_id, now_us)
             self._expired()
-        return count
+        return len(too_old) == EXPIRY_BATCH_MAX
+
+    def _fail(self, payment_ids: Sequence[int], now_us: int) -> None:
+        requests = [Settling(payment_id, Status.FAILED) for payment_id in payment_ids]
+        with self._database.write() as connection:
+            outcomes = book(connection, requests, now_us)
+        expired = sum(isinstance(outcome, Answer) for outcome in outcomes)  # not what was settled meanwhile
+        self._log.info("pending payments expired", count=expired)
+
+    def _fail_alone(self, payment_id: int, now_us: int) -> None:
+        try:
+            self._fail([payment_id], now_us)
+        except IntegrityError as error:
+            self._refused.add(payment_id)
+            self._log.error("the database refused an expiry", payment=payment_id, **facts_of(error))
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             has_more = False
             try:
-                has_more = self.run_once(_now_us()) == EXPIRY_BATCH_MAX
+                has_more = self.run_once(_now_us())
             except SQLAlchemyError as error:  # another worker may have been at the same ones
                 self._log.warning("nothing expires", **facts_of(error))
+            except Exception:  # noqa: BLE001  # logged; a defect must not end the thread
+                self._log.exception("expiry failed unexpectedly")
             if not has_more:
                 self._stopping.wait(self._pause_s)
 

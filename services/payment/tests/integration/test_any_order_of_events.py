@@ -25,7 +25,7 @@ from payment.idempotency import Answer, Key
 from payment.lifecycle import Method, Status, bill_status
 from payment.notifications import Service, State, user_status
 from payment.outbox import Settlement
-from payment.payments import book, expire
+from payment.payments import book, find_expired
 from payment.tables import bills, idempotency_keys, leases, metadata, notifications, payments, refunds
 
 SECOND_US = 1_000_000
@@ -233,10 +233,11 @@ class Life(RuleBasedStateMachine):
         done = 0
         while True:
             with self.database.write() as connection:
-                expired = expire(connection, self.now_us - EXPIRES_US, self.now_us, limit=limit)
-            assert expired <= limit
-            done += expired
-            if expired < limit:
+                found = find_expired(connection, self.now_us - EXPIRES_US, limit=limit)
+                book(connection, [Settling(number, Status.FAILED) for number in found], self.now_us)
+            assert len(found) <= limit
+            done += len(found)
+            if len(found) < limit:
                 break
         assert done == len(too_old)
         for payment in too_old:

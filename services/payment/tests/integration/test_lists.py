@@ -15,9 +15,9 @@ from sqlalchemy import URL, Connection, make_url, text
 from conftest import fresh_database
 from payment.database import Database, open_database
 from payment.lifecycle import Method, Status
-from payment.listing import Position, Selection, as_csv, find_page
+from payment.listing import Position, Selection, as_csv, cursor_of, find_page
 from payment.tables import bills, payments
-from postgres import PostgresServer, create_database
+from postgres import PostgresServer, create_database, drop_database
 from processes import Service
 
 Start = Callable[..., Service]
@@ -210,9 +210,13 @@ def test_a_cursor_is_of_its_list_only(listed: Service) -> None:
         forged = cursor[:place] + ("B" if cursor[place] == "A" else "A") + cursor[place + 1 :]
         answer = listed.http.get("/payments", params={"user_id": 1, "cursor": forged})
         assert answer.status_code == 400, forged
-    for longer in (cursor + "A", cursor + "=", " " + cursor):
-        answer = listed.http.get("/payments", params={"user_id": 1, "cursor": longer})
-        assert answer.status_code == 400, longer
+    beyond = [
+        cursor_of(position, Selection(user_id=1))  # sealed by somebody who has read the source
+        for position in (Position(2**63, 1), Position(-(10**30), 1), Position(1, 10**30))
+    ]
+    for wrong in (cursor + "A", cursor + "=", " " + cursor, *beyond):
+        answer = listed.http.get("/payments", params={"user_id": 1, "cursor": wrong})
+        assert answer.status_code == 400, wrong
 
 
 def test_what_is_paid_meanwhile_neither_repeats_nor_hides_another(start_alone: Service) -> None:
@@ -262,12 +266,26 @@ def test_no_text_is_a_formula_for_a_spreadsheet(start: str) -> None:
     assert number == "-5"
 
 
+def test_a_file_that_cannot_be_begun_is_an_error_like_any_other(postgres: URL, tmp_path: Path) -> None:
+    url = create_database(postgres, "never_begins")
+    fill(url, 5)
+    address = url.render_as_string(hide_password=False)
+    service = Service({"DATABASE_URL": address}, "serve", "--no-worker", cwd=tmp_path)
+    try:
+        drop_database(postgres, "never_begins")
+        answer = service.http.get("/payments", headers={"Accept": "text/csv"})
+        assert (answer.status_code, answer.headers["content-type"]) == (503, "application/json")
+        assert "Traceback" not in "".join(service.process.lines)
+    finally:
+        service.kill()
+
+
 def test_a_file_that_breaks_off_does_not_look_whole(tmp_path: Path) -> None:
     """The database dies while a caller reads: the connection breaks instead of ending."""
     server = PostgresServer()
     try:
         url = create_database(server.url, "breaks_off")
-        fill(url, 150_000)
+        fill(url, 60_000)
         address = url.render_as_string(hide_password=False)
         service = Service({"DATABASE_URL": address}, "serve", "--no-worker", cwd=tmp_path)
         try:
@@ -297,7 +315,7 @@ def fill(url: URL, count: int) -> None:
         connection.execute(
             text(
                 "INSERT INTO payments (order_id, user_id, amount, status, method, created_us, updated_us)"
-                " SELECT n, CASE n % 3 WHEN 0 THEN 1 ELSE n END, 5,"
+                f" SELECT n, CASE WHEN n < 2000 THEN {RETIRED} WHEN n % 3 = 0 THEN 1 ELSE n END, 5,"
                 " CASE WHEN n % 1000 = 0 THEN 'failed' ELSE 'paid' END,"
                 " CASE WHEN n % 5000 = 0 THEN 'card' ELSE 'cash' END,"
                 f" {BEGAN_US} + n * 1000000::bigint, {BEGAN_US} FROM {series}"
@@ -305,6 +323,9 @@ def fill(url: URL, count: int) -> None:
         )
     database.close()
 
+
+RETIRED = 2
+"""A walk-in id that was on all of the oldest payments and is not used any more."""
 
 SELECTIONS = [
     Selection(),
@@ -317,6 +338,7 @@ SELECTIONS = [
     Selection(method=Method.EWALLET),
     Selection(created_from_us=BEGAN_US + 9_000 * SECOND_US, created_to_us=BEGAN_US + 9_100 * SECOND_US),
     Selection(user_id=1, created_to_us=BEGAN_US + 2_000 * SECOND_US),
+    Selection(user_id=RETIRED),
 ]
 
 
@@ -331,6 +353,29 @@ def test_no_page_reads_the_whole_table(postgres: URL) -> None:
             for after in (None, Position(BEGAN_US + 3_000 * SECOND_US, 3_000)):
                 assert touched(connection, selection, after) < 600, (selection, after)
     database.close()
+
+
+@pytest.mark.parametrize("selection", SELECTIONS)
+def test_sqlite_finds_a_page_by_an_index_and_sorts_nothing(tmp_path: Path, selection: Selection) -> None:
+    database = open_database(make_url(f"sqlite:///{tmp_path / 'payment.db'}"))
+    database.migrate()
+    plans: list[str] = []
+
+    class Explain:
+        """Stands where `find_page` reads, and notes the plan."""
+
+        def execute(self, query: Any) -> Any:
+            compiled = query.compile(connection, compile_kwargs={"literal_binds": True})
+            plans.extend(row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}"))
+            return connection.execute(query)
+
+    with database.read() as connection:
+        for after in (None, Position(BEGAN_US, 3_000)):
+            find_page(Explain(), selection, after, 50)  # type: ignore[arg-type]  # all that it uses
+    database.close()
+    assert all(plan.startswith(("SEARCH", "SCAN")) and "USING INDEX" in plan for plan in plans), plans
+    if selection.status in {Status.FAILED, Status.PENDING}:
+        assert all("ix_payments_not_paid" in plan for plan in plans)
 
 
 def touched(connection: Connection, selection: Selection, after: Position | None) -> int:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
@@ -17,7 +18,7 @@ from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from payment import outbox
-from payment.database import MIGRATIONS, ROUND_TRIP_TIMEOUT_S, SCHEMA_REVISION, open_database
+from payment.database import LONG_POOL_SIZE, MIGRATIONS, ROUND_TRIP_TIMEOUT_S, SCHEMA_REVISION, open_database
 from payment.notifications import Service as Lane
 from payment.notifications import State
 from payment.outbox import Outcome, Settlement
@@ -233,6 +234,42 @@ def test_a_database_that_goes_away_costs_503s_and_heals_by_itself(
     assert "Traceback" not in "".join(beside.process.lines)
     assert payments_of(beside.environment["DATABASE_URL"]) == load.booked
     wait_for(lambda: order.states().keys() >= load.booked.keys(), 30, "Order knows all")
+
+
+@ON_POSTGRESQL
+def test_a_restart_of_the_database_at_a_quiet_moment_is_not_noticed(
+    server: PostgresServer, beside: Service
+) -> None:
+    """All connections that wait in the pools are dead, and none of them costs a request."""
+    ids = [beside.pay(order).json()["payment_id"] for order in range(1, 4)]
+    with ThreadPoolExecutor(24) as pool:
+        list(pool.map(lambda _: httpx.get(f"{beside.url}/reports/daily"), range(48)))
+    server.stop()
+    server.start()
+    assert [beside.pay(order).status_code for order in range(4, 20)] == [201] * 16
+    assert beside.http.get(f"/payments/{ids[0]}").status_code == 200
+
+
+@ON_POSTGRESQL
+def test_a_payment_does_not_wait_for_long_reads(beside: Service) -> None:
+    """More reads than there are connections for them wait for a table; booking and looking up go on."""
+    payment_id = beside.pay(1).json()["payment_id"]
+    url = make_url(beside.environment["DATABASE_URL"])
+    database = open_database(url)
+    with ThreadPoolExecutor(24) as pool, database.write() as connection:
+        connection.execute(text("LOCK TABLE refunds IN ACCESS EXCLUSIVE MODE"))
+        path = f"{beside.url}/payments/{payment_id}/refunds"
+        reads = [pool.submit(httpx.get, path, timeout=15) for _ in range(24)]
+        waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        wait_for(lambda: connection.execute(waiting).scalar_one() >= LONG_POOL_SIZE, 5)
+        began_s = time.monotonic()
+        assert beside.pay(2).status_code == 201
+        assert beside.http.get(f"/payments/{payment_id}").status_code == 200
+        assert beside.http.get("/readyz").status_code == 200
+        assert time.monotonic() - began_s < 1
+        assert not any(read.done() for read in reads)
+        connection.rollback()
+    database.close()
 
 
 @ON_POSTGRESQL

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -213,3 +214,19 @@ def test_who_waits_is_answered_when_the_server_ends(start_alone: Service) -> Non
     assert time.monotonic() - began_s < 5
     assert [answer.status_code for answer in answers] == [201]
     assert "Preference-Applied" not in answers[0].headers
+
+
+def test_who_waits_leaves_room_for_who_does_not(start: Start, order: Stub) -> None:
+    """Order is away, and a quarter of the requests that may be in hand wait to be told: no more do."""
+    order.kill()
+    service = start(REQUESTS_MAX="8")
+    with ThreadPoolExecutor(8) as pool:
+        began_s = time.monotonic()
+        waiting = [pool.submit(wait_at_most, service, n, "wait=5") for n in range(1, 9)]
+        wait_for(lambda: sum(each.done() for each in waiting) == 6, 4, "six do not wait")
+        assert service.pay(100).status_code == 201
+        assert service.http.get("/payments/1").status_code == 200
+        assert time.monotonic() - began_s < 5
+        answers = [each.result() for each in waiting]
+    assert {answer.status_code for answer in answers} == {201}
+    assert not any("Preference-Applied" in answer.headers for answer in answers)

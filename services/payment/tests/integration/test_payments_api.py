@@ -104,6 +104,9 @@ def test_no_body_is_400(shared: Service, content: bytes) -> None:
         "0",
         "-1",
         "20000.5",
+        "0.99999999999999999999",  # a float would be 1
+        "9007199254740991.4",
+        "1e99999999999999999999",
         '"20000"',
         "true",
         "false",

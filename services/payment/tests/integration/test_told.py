@@ -355,6 +355,23 @@ def test_the_newest_state_wins_over_a_put_that_hangs_and_is_applied_late(
     assert [put["status"] for put in order.received(1)] == ["paid", "failed", "failed"]
 
 
+def test_what_is_owed_since_a_put_had_no_answer_is_owed_after_a_rejection_too(
+    start: Start, order: Stub
+) -> None:
+    """The retry is refused for good, newer news is told; then what had no answer is applied after all."""
+    service = start(READ_TIMEOUT_S="0.5", RESEND_AFTER_S="5")
+    order.fault(hang_s=3, apply="after", times=1)
+    payment_id = service.pay(1, fields={"status": "pending"}).json()["payment_id"]
+    wait_for(lambda: order.received(1), 5, "the PUT that hangs")
+    order.fault(answer=400, times=1)
+    wait_for(lambda: any(row["state"] == "dead" for row in service.notifications()), 5)
+    service.settle(payment_id, "paid")
+    told(order, 1, "paid", within_s=3)
+    told(order, 1, "pending", within_s=5)  # the late one
+    told(order, 1, "paid", within_s=5)
+    settled(service, 5)
+
+
 def test_two_workers_never_tell_one_target_at_the_same_time(
     start: Start, database_url: str, order: Stub
 ) -> None:

@@ -1,0 +1,120 @@
+"""Claims and settlements that cross each other, step by step, on both databases."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import make_url, select
+
+from payment import outbox
+from payment.booking import PaymentRequest, Settling
+from payment.database import Database, open_database
+from payment.delivery import judge
+from payment.downstream import Heard
+from payment.lifecycle import Method, Status
+from payment.notifications import Notification, Service, State
+from payment.outbox import Claim, Outcome
+from payment.payments import book
+from payment.retry_policy import RetryPolicy
+from payment.tables import notifications
+
+SECOND_US = 1_000_000
+BEGIN_US = 1_700_000_000_000_000
+RESEND_AFTER_US = 60 * SECOND_US
+TOLD = Heard(Outcome.DELIVERED)
+NO_ANSWER = Heard(Outcome.OUTAGE, "timeout", may_come_late=True)
+
+
+class Lanes:
+    """The outbox of Order as its workers see it; times in seconds since the first payment."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def pay(self, status: Status = Status.PAID) -> None:
+        """Book payment 1 for order 1."""
+        with self.database.write() as connection:
+            book(connection, [PaymentRequest(1, 1, 100, Method.CASH, status)], BEGIN_US)
+
+    def settle_payment(self, at_s: float) -> None:
+        """Let payment 1 be paid."""
+        with self.database.write() as connection:
+            book(connection, [Settling(1, Status.PAID)], _us(at_s))
+
+    def claim(self, owner: str, at_s: float, *, lease_s: float = 30.0) -> list[Claim]:
+        """Claim what is due."""
+        with self.database.write() as connection:
+            return outbox.claim(
+                connection,
+                Service.ORDER,
+                owner,
+                _us(at_s),
+                lease_us=round(lease_s * SECOND_US),
+                resend_after_us=RESEND_AFTER_US,
+                limit=10,
+                probing=False,
+            )
+
+    def settle(self, owner: str, claim: Claim, heard: Heard, at_s: float) -> None:
+        """Settle a claim with what was heard."""
+        settlement = judge(
+            claim, heard, RetryPolicy(), now_us=_us(at_s), dice=0.5, resend_after_us=RESEND_AFTER_US
+        )
+        with self.database.write() as connection:
+            outbox.settle(connection, Service.ORDER, owner, [settlement], _us(at_s))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return Order's notifications, oldest first."""
+        query = select(notifications).where(notifications.c.service == Service.ORDER)
+        with self.database.read() as connection:
+            return [dict(row) for row in connection.execute(query.order_by(notifications.c.id)).mappings()]
+
+
+def _us(at_s: float) -> int:
+    return BEGIN_US + round(at_s * SECOND_US)
+
+
+@pytest.fixture
+def lanes(database_url: str) -> Iterator[Lanes]:
+    """An empty outbox."""
+    database = open_database(make_url(database_url))
+    database.migrate()
+    yield Lanes(database)
+    database.close()
+
+
+def test_a_put_without_an_answer_is_owed_a_repeat_whoever_settled_its_row_meanwhile(lanes: Lanes) -> None:
+    """A loses its lease, B takes over; A is answered late, B never: B's PUT may still be applied."""
+    lanes.pay(Status.PENDING)
+    (of_a,) = lanes.claim("A", 0, lease_s=1)
+    (of_b,) = lanes.claim("B", 2)
+    lanes.settle("A", of_a, TOLD, at_s=3)
+    lanes.settle("B", of_b, NO_ANSWER, at_s=7)
+    lanes.settle_payment(at_s=10)
+    (newest,) = lanes.claim("B", 10)
+    lanes.settle("B", newest, TOLD, at_s=11)
+    repeats = [row for row in lanes.rows() if row["state"] == State.WAITING]
+    assert [(row["is_repeat"], row["next_attempt_us"]) for row in repeats] == [
+        (True, _us(7) + RESEND_AFTER_US)
+    ]
+    (repeat,) = lanes.claim("B", 68)
+    assert repeat.status is Status.PAID
+
+
+def test_a_huge_backlog_of_one_target_is_merged_a_part_at_a_time(
+    lanes: Lanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part costs one PUT; nothing is left and nothing told twice at a time."""
+    monkeypatch.setattr("payment.outbox.MERGE_MAX", 100)
+    lanes.pay()
+    with lanes.database.write() as connection:
+        outbox.enqueue(connection, [Notification(Service.ORDER, 1, 1, None)] * 249, BEGIN_US)
+    puts = 0
+    while claims := lanes.claim("A", 1):
+        (claim,) = claims
+        assert lanes.claim("B", 1) == []
+        lanes.settle("A", claim, TOLD, at_s=2)
+        puts += 1
+    assert puts == 3
+    states = [row["state"] for row in lanes.rows()]
+    assert (states.count(State.DELIVERED), states.count(State.SUPERSEDED)) == (3, 247)
