@@ -8,7 +8,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class Interaction:
     Attributes:
         description: says what we do, unique in the contract.
         state: what must be true of the provider before, as a sentence.
-        parameters: the ids of that sentence; a provider may put its own in their place.
+        parameters: the values of that sentence; a provider may put its own ids in their place.
         method: the HTTP method.
         path: with the parameters' names in braces.
         request: the JSON body that we send, None for none.
@@ -41,11 +41,12 @@ class Interaction:
         answer: what we rely on in the answer's JSON body.
         call: makes the call with the production client (or, for `restaurant`, over HTTP).
         expected: whether what the call returned is what it must return for this answer.
+        query: what the path's query asks for.
     """
 
     description: str
     state: str
-    parameters: Mapping[str, int]
+    parameters: Mapping[str, int | str]
     method: str
     path: str
     request: Mapping[str, Any] | None
@@ -56,12 +57,15 @@ class Interaction:
     request_headers: Mapping[str, Any] = field(default_factory=dict)
     request_generators: Mapping[str, Any] = field(default_factory=dict)
     answer_headers: Mapping[str, Any] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
 
     def declare(self, pact: Pact) -> None:
         """Add it to a contract."""
         path = self.path.format(**self.parameters)
         interaction = pact.upon_receiving(self.description).given(self.state, **self.parameters)
         interaction.with_request(self.method, path)
+        for name, value in self.query.items():
+            interaction.with_query_parameter(name, value)
         generators: dict[str, Any] = dict(self.request_generators)
         if "{" in self.path:
             generators["path"] = {
@@ -179,89 +183,148 @@ def neighbour_interactions(
     ]
 
 
-def _restaurant(method: str, path: str, body: Mapping[str, Any] | None = None) -> Callable[[str], Any]:
+def _restaurant(
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+    query: Mapping[str, str] | None = None,
+) -> Callable[[str], Any]:
     """Call as a restaurant's back end does, with any HTTP client."""
-    return lambda url: httpx.request(method, url + path, json=body, trust_env=False)
+    return lambda url: httpx.request(
+        method, url + path, json=body, headers=headers, params=query, trust_env=False
+    )
 
 
 def _status(code: int) -> Expected:
     return lambda answer: isinstance(answer, httpx.Response) and answer.status_code == code
 
 
+def _from_state(name: str, data_type: str) -> Mapping[str, str]:
+    """Have the verifier put the provider's own value of a state's parameter here."""
+    return {"type": "ProviderState", "expression": f"${{{name}}}", "dataType": data_type}
+
+
+def _pay(
+    description: str,
+    order_id: int,
+    body: Mapping[str, Any],
+    code: int,
+    answer: Mapping[str, Any],
+    *,
+    state: str = "order has no payment",
+    replayed: bool = False,
+    **parameters: int | str,
+) -> Interaction:
+    generators: dict[str, Any] = {}
+    if body.get("order_id") == order_id:
+        generators["body"] = {"$.order_id": _from_state("order_id", "INTEGER")}
+    headers = {}
+    if "idempotency_key" in parameters:
+        headers["Idempotency-Key"] = str(parameters["idempotency_key"])
+        generators["header"] = {"Idempotency-Key": _from_state("idempotency_key", "STRING")}
+    answer_headers: dict[str, Any] = {}
+    if code == 201:
+        answer_headers["Location"] = match.regex("/payments/1", regex=r"^/payments/\d+$")
+    if replayed:
+        answer_headers["Idempotency-Replayed"] = "true"
+    return Interaction(
+        description=description,
+        state=state,
+        parameters={"order_id": order_id, **parameters},
+        method="POST",
+        path="/payments",
+        request=body,
+        status=code,
+        answer=answer,
+        call=_restaurant("POST", "/payments", body, headers),
+        expected=_status(code),
+        request_headers=headers,
+        request_generators=generators,
+        answer_headers=answer_headers,
+    )
+
+
+def _ask(
+    description: str,
+    state: str,
+    parameters: Mapping[str, int | str],
+    request: tuple[str, str],
+    code: int,
+    answer: Mapping[str, Any],
+    body: Mapping[str, Any] | None = None,
+    *,
+    query: Mapping[str, str] | None = None,
+) -> Interaction:
+    method, path = request
+    return Interaction(
+        description=description,
+        state=state,
+        parameters=parameters,
+        method=method,
+        path=path,
+        request=body,
+        status=code,
+        answer=answer,
+        call=_restaurant(method, path.format(**parameters), body, query=query),
+        expected=_status(code),
+        query=query or {},
+    )
+
+
+def _error(sample: str, regex: str) -> Mapping[str, Any]:
+    return {"error": match.regex(sample, regex=f"^{regex}$")}
+
+
+def _payment(status: object) -> Mapping[str, Any]:
+    return {
+        "id": match.int(1),
+        "order_id": match.int(1),
+        "user_id": match.int(1),
+        "amount": match.int(20_000),
+        "status": status,
+    }
+
+
+TAKINGS = {
+    "payments": match.int(1),
+    "gross": match.int(20_000),
+    "refunds": match.int(5_000),
+    "net": match.int(15_000),
+}
+
+
+def _closing(date: object) -> Mapping[str, Any]:
+    return {
+        "date": date,
+        "time_zone": match.str("Asia/Jakarta"),
+        "methods": [
+            {"method": method, **TAKINGS} for method in ("cash", "card", "qris", "transfer", "ewallet")
+        ],
+        **TAKINGS,
+    }
+
+
 def restaurant_interactions() -> list[Interaction]:
     """Return what the restaurant system relies on from us, as documented to it."""
     required = {"error": "order_id, user_id, dan amount wajib diisi"}
 
-    def pay(
-        description: str, order_id: int, body: Mapping[str, Any], code: int, answer: Mapping[str, Any]
-    ) -> Interaction:
-        unpaid = code != 409
-        from_state = {
-            "$.order_id": {"type": "ProviderState", "expression": "${order_id}", "dataType": "INTEGER"}
-        }
-        return Interaction(
-            description=description,
-            state="order has no payment" if unpaid else "order is paid",
-            parameters={"order_id": order_id},
-            method="POST",
-            path="/payments",
-            request=body,
-            status=code,
-            answer=answer,
-            call=_restaurant("POST", "/payments", body),
-            expected=_status(code),
-            request_generators={"body": from_state} if body.get("order_id") == order_id else {},
-            answer_headers=(
-                {"Location": match.regex("/payments/1", regex=r"^/payments/\d+$")} if code == 201 else {}
-            ),
-        )
-
-    def ask(
-        description: str,
-        state: str,
-        parameters: Mapping[str, int],
-        request: tuple[str, str],
-        code: int,
-        answer: Mapping[str, Any],
-        body: Mapping[str, Any] | None = None,
-    ) -> Interaction:
-        method, path = request
-        return Interaction(
-            description=description,
-            state=state,
-            parameters=parameters,
-            method=method,
-            path=path,
-            request=body,
-            status=code,
-            answer=answer,
-            call=_restaurant(method, path.format(**parameters), body),
-            expected=_status(code),
-        )
-
-    def error(sample: str, regex: str) -> Mapping[str, Any]:
-        return {"error": match.regex(sample, regex=f"^{regex}$")}
-
-    def payment(status: object) -> Mapping[str, Any]:
-        return {
-            "id": match.int(1),
-            "order_id": match.int(1),
-            "user_id": match.int(1),
-            "amount": match.int(20_000),
-            "status": status,
-        }
-
     one, unknown = {"payment_id": 1}, {"payment_id": UNKNOWN_ID}
     read, settle = ("GET", "/payments/{payment_id}"), ("PATCH", "/payments/{payment_id}")
     give_back, bill = ("POST", "/payments/{payment_id}/refunds"), ("GET", "/bills/{order_id}")
+    listed, closed = ("GET", "/payments"), ("GET", "/reports/daily")
+    told = ("GET", "/payments/{payment_id}/notifications")
+    any_payment = _payment(match.regex("paid", regex="^(paid|pending|failed|refunded)$"))
+    in_part: Mapping[str, Any] = {"state": "order is paid in part", "order_total": 60_000, "paid": 20_000}
+    with_key: Mapping[str, Any] = {
+        "state": "order is paid with an Idempotency-Key",
+        "idempotency_key": "8e03978e-40d5-43e8-bc93-6894a57f9324",
+    }
     processed = {"message": "Pembayaran diproses", "payment_id": match.int(1)}
     sample = {"order_id": 1, "user_id": 1, "amount": 20_000}
 
-    def without(missing: str) -> Mapping[str, Any]:
-        return {name: value for name, value in sample.items() if name != missing}
-
     refusals = [
-        pay(
+        _pay(
             f"pay without {name}",
             1,
             {key: value for key, value in sample.items() if key != name},
@@ -270,28 +333,78 @@ def restaurant_interactions() -> list[Interaction]:
         )
         for name in sample
     ]
+    first_page = _ask(
+        "list the payments a page at a time",
+        "two payments exist",
+        {},
+        listed,
+        200,
+        {"payments": [any_payment], "next_cursor": match.str("MS4xLjEuNGVlZDg0ZDgyY2U4")},
+        query={"limit": "1"},
+    )
+    next_page = match.regex(
+        '</payments?limit=1&cursor=MS4xLjEuNGVlZDg0ZDgyY2U4>; rel="next"',
+        regex=r'^</payments\?limit=1&cursor=[^&>]+>; rel="next"$',
+    )
     return [
-        pay("pay an order", 1, sample, 201, processed),
-        pay("pay an order later", 1, sample | {"method": "qris", "status": "pending"}, 201, processed),
-        pay("pay a share of an order", 1, sample | {"order_total": 60_000}, 201, processed),
+        _pay("pay an order", 1, sample, 201, processed),
+        _pay("pay an order later", 1, sample | {"method": "qris", "status": "pending"}, 201, processed),
+        _pay("pay a share of an order", 1, sample | {"order_total": 60_000}, 201, processed),
         *refusals,
-        pay("pay with an amount that is null", 1, sample | {"amount": None}, 400, required),
-        pay(
+        _pay("pay with an amount that is null", 1, sample | {"amount": None}, 400, required),
+        _pay(
             "pay with an amount of zero",
             1,
             sample | {"amount": 0},
             400,
-            error("amount harus bilangan bulat", "amount .+"),
+            _error("amount harus bilangan bulat", "amount .+"),
         ),
-        pay(
+        _pay(
             "pay an order that is paid",
             2,
             sample | {"order_id": 2},
             409,
-            error("Pesanan 2 sudah lunas", r"Pesanan \d+ sudah lunas"),
+            _error("Pesanan 2 sudah lunas", r"Pesanan \d+ sudah lunas"),
+            state="order is paid",
         ),
-        ask("read a payment", "payment exists", one, read, 200, payment("paid")),
-        ask(
+        _pay(
+            "pay more than is left of an order",
+            3,
+            sample | {"order_id": 3, "amount": 40_001, "order_total": 60_000},
+            409,
+            _error("Sisa tagihan pesanan 3 hanya 40000", r"Sisa tagihan pesanan \d+ hanya 40000"),
+            **in_part,
+        ),
+        _pay(
+            "pay a share of an order that has another total",
+            3,
+            sample | {"order_id": 3, "order_total": 70_000},
+            409,
+            _error(
+                "Tagihan pesanan 3 adalah 60000, bukan 70000",
+                r"Tagihan pesanan \d+ adalah 60000, bukan 70000",
+            ),
+            **in_part,
+        ),
+        _pay(
+            "send a payment again with its Idempotency-Key",
+            4,
+            sample | {"order_id": 4},
+            201,
+            processed,
+            replayed=True,
+            **with_key,
+        ),
+        _pay(
+            "send another payment with an Idempotency-Key that was used",
+            4,
+            sample | {"order_id": 4, "amount": 25_000},
+            422,
+            {"error": "Idempotency-Key ini sudah dipakai untuk permintaan lain"},
+            **with_key,
+        ),
+        _ask("read a payment", "payment exists", one, read, 200, _payment("paid")),
+        _ask(
             "read an unknown payment",
             "payment does not exist",
             unknown,
@@ -300,27 +413,27 @@ def restaurant_interactions() -> list[Interaction]:
             {"error": "Pembayaran tidak ditemukan"},
         ),
         *(
-            ask(
+            _ask(
                 f"settle a payment as {status}",
                 "payment is pending",
                 one,
                 settle,
                 200,
-                payment(status),
+                _payment(status),
                 {"status": status},
             )
             for status in ("paid", "failed")
         ),
-        ask(
+        _ask(
             "settle a payment that is settled otherwise",
             "payment exists",
             {"payment_id": 2},
             settle,
             409,
-            error("Pembayaran berstatus paid tidak dapat menjadi failed", "Pembayaran berstatus .+"),
+            _error("Pembayaran berstatus paid tidak dapat menjadi failed", "Pembayaran berstatus .+"),
             {"status": "failed"},
         ),
-        ask(
+        _ask(
             "give a part of a payment back",
             "payment exists",
             one,
@@ -329,16 +442,28 @@ def restaurant_interactions() -> list[Interaction]:
             {"id": match.int(1), "payment_id": match.int(1), "amount": 5_000},
             {"amount": 5_000},
         ),
-        ask(
+        _ask(
             "give more back than was paid",
             "payment exists",
             one,
             give_back,
             409,
-            error("Yang masih dapat dikembalikan dari pembayaran 1 hanya 20000", ".+ hanya 20000"),
+            _error("Yang masih dapat dikembalikan dari pembayaran 1 hanya 20000", ".+ hanya 20000"),
             {"amount": 20_001},
         ),
-        ask(
+        _ask(
+            "give a part back a second time",
+            "payment is refunded in part",
+            {"payment_id": 3, "refunded": 5_000},
+            give_back,
+            409,
+            _error(
+                "Yang sudah dikembalikan dari pembayaran 3 adalah 5000, bukan 0",
+                r"Yang sudah dikembalikan dari pembayaran \d+ adalah 5000, bukan 0",
+            ),
+            {"amount": 5_000, "expected_refunded": 0},
+        ),
+        _ask(
             "read the bill of an order",
             "order is paid",
             {"order_id": 1},
@@ -353,25 +478,66 @@ def restaurant_interactions() -> list[Interaction]:
                 "settled": True,
             },
         ),
-        ask(
+        _ask(
             "read the bill of an order that nobody paid for",
             "order has no payment",
             {"order_id": 2},
             bill,
             404,
-            error("Pesanan 2 belum punya tagihan", r"Pesanan \d+ belum punya tagihan"),
+            _error("Pesanan 2 belum punya tagihan", r"Pesanan \d+ belum punya tagihan"),
         ),
-        ask(
+        _ask(
             "list the payments",
             "payment exists",
             {},
-            ("GET", "/payments"),
+            listed,
+            200,
+            {"payments": match.each_like(any_payment)},
+        ),
+        replace(first_page, answer_headers={"Link": next_page}),
+        _ask(
+            "read what Order and User were told of a payment",
+            "payment exists",
+            one,
+            told,
             200,
             {
-                "payments": match.each_like(
-                    payment(match.regex("paid", regex="^(paid|pending|failed|refunded)$"))
+                "notifications": match.each_like(
+                    {
+                        "id": match.int(1),
+                        "service": match.regex("order", regex="^(order|user)$"),
+                        "target_id": match.int(1),
+                        "payment_id": match.int(1),
+                        "state": match.regex("waiting", regex="^(waiting|delivered|superseded|dead)$"),
+                        "attempts": match.int(0),
+                    }
                 )
             },
+        ),
+        _ask(
+            "read what Order and User were told of an unknown payment",
+            "payment does not exist",
+            unknown,
+            told,
+            404,
+            {"error": "Pembayaran tidak ditemukan"},
+        ),
+        _ask(
+            "close today",
+            "payment exists",
+            {},
+            closed,
+            200,
+            _closing(match.regex("2026-01-31", regex=r"^\d{4}-\d\d-\d\d$")),
+        ),
+        _ask(
+            "close a day",
+            "payment exists",
+            {},
+            closed,
+            200,
+            _closing("2026-01-31"),
+            query={"date": "2026-01-31"},
         ),
     ]
 

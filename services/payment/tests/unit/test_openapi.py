@@ -47,6 +47,16 @@ REFUSALS = {
     "payment.health.ready": {405, 503},
 }
 
+# The headers of a successful answer that a caller acts on; True if every such answer has it.
+REPLAYED = {"Idempotency-Replayed": False}
+BROUGHT = {
+    ("payment.api.create_payment", "201"): {"Location": True, "Preference-Applied": False} | REPLAYED,
+    ("payment.api.settle_payment", "200"): REPLAYED,
+    ("payment.api.create_refund", "201"): {"Location": True} | REPLAYED,
+    ("payment.api.list_payments", "200"): {"Link": False, "Content-Disposition": False},
+    ("payment.api.list_notifications", "200"): {"Link": False},
+}
+
 ERRORS = [
     error
     for error in vars(errors).values()
@@ -182,7 +192,18 @@ def test_every_refusal_comes_as_error_and_as_problem(name: str) -> None:
 @pytest.mark.parametrize(("status", "header"), [("405", "Allow"), ("503", "Retry-After")])
 def test_a_header_that_a_refusal_brings_is_documented(status: str, header: str) -> None:
     response = operations("payment")["payment.api.create_payment"]["responses"][status]
-    assert header in response["headers"]
+    assert response["headers"][header]["required"]
+
+
+@pytest.mark.parametrize("name", operations("payment"))
+def test_the_headers_that_a_successful_answer_brings_are_documented_and_no_more(name: str) -> None:
+    for status, response in operations("payment")[name]["responses"].items():
+        if int(status) >= 400:
+            continue
+        headers = response.get("headers", {})
+        assert all(header["description"] for header in headers.values())
+        always = {header: what.get("required", False) for header, what in headers.items()}
+        assert always == BROUGHT.get((name, status), {}), status
 
 
 def test_there_are_examples() -> None:
