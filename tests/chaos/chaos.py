@@ -66,6 +66,10 @@ FAULTS: Sequence[dict[str, Any]] = (
 )
 FAULT_MAX_S = 3.0
 
+REJECTION: dict[str, Any] = {"answer": 400, "times": 20}
+REJECTION_S = 1.0
+"""Every second fault ends in this: what it left in doubt may be refused, and is dead then."""
+
 END_WITHIN_S = 120.0
 """How long it may take, once all is well, until guests have their 201 and both neighbours their news."""
 
@@ -124,6 +128,9 @@ class Mischief(Agent):
             self._stub.fault(**fault)
             self.faults += 1
             self._done.wait(self._dice.uniform(0.2, FAULT_MAX_S))
+            if self.faults % 2 == 0:
+                self._until_heard(partial(self._stub.fault, **REJECTION))
+                self._done.wait(REJECTION_S)
             # to be well lets all go on that hangs, so those that shall be late need their time
             self._done.wait(fault["hang_s"] if "times" in fault else 0)
             self._until_heard(self._stub.heal)
@@ -218,6 +225,16 @@ class Stack:
             " UNION ALL SELECT target_id FROM leases LIMIT 1"
         )
 
+    def dead(self) -> int:
+        """Return how many notifications were given up."""
+        return len(self.rows("SELECT id FROM notifications WHERE state = 'dead'"))
+
+    def send_dead_again(self) -> None:
+        """Send what was given up once more, as an operator does who has mended the cause."""
+        done = self.apis[0].cli("notifications", "retry", "--all-dead")
+        if done.returncode:
+            raise RuntimeError(done.stdout + done.stderr)
+
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Return what a query finds."""
         with self.database.read() as connection:
@@ -279,32 +296,33 @@ def judge(stack: Stack, ledgers: Sequence[Ledger], stale: Collection[tuple[str, 
         " OR bills.paid <> coalesce(booked.paid, 0) OR bills.pending <> coalesce(booked.pending, 0)"
         " OR bills.refunded <> coalesce(booked.refunded, 0)"
     )
-    differing = sorted(acknowledged ^ booked) + sorted(acknowledged_refunds ^ refunds)
     wrong = [line for ledger in ledgers for line in ledger.wrong]
-    for line in [
-        *wrong,
-        *(f"differs: {row}" for row in differing),
-        *(f"overpaid: {row}" for row in overpaid),
-    ]:
-        print(line, file=sys.stderr)
+    for what, found in (
+        ("wrong", wrong),
+        ("payment differs", acknowledged ^ booked),
+        ("refund differs", acknowledged_refunds ^ refunds),
+        ("bill does not add up", overpaid),
+    ):
+        for each in found:
+            print(f"{what}: {each}", file=sys.stderr)
     return Verdict(
         payments=len(booked),
         shared=len(stack.rows(SHARED_BILLS)),
         lost=len(acknowledged - booked)
         + len(acknowledged_refunds - refunds)
         + sum(missing > 0 for (missing,) in given_back),
-        doubled=len(booked - acknowledged)
-        + len(refunds - acknowledged_refunds)
+        doubled=len({row[0] for row in booked} - {row[0] for row in acknowledged})
+        + len({row[0] for row in refunds} - {row[0] for row in acknowledged_refunds})
         + sum(missing < 0 for (missing,) in given_back),
         overpaid=len(overpaid),
-        dead=len(stack.rows("SELECT id FROM notifications WHERE state = 'dead'")),
+        dead=stack.dead(),
         stale=len(stale),
         wrong=len(wrong),
     )
 
 
 def find_stale(stack: Stack) -> set[tuple[str, int]]:
-    """Return, and print, who was told an older state."""
+    """Return, and print, who was told an older state, and that was not because the newest news is dead."""
     newest = {
         "order": dict(
             stack.rows(
@@ -319,12 +337,19 @@ def find_stale(stack: Stack) -> set[tuple[str, int]]:
             )
         ),
     }
+    rejected = set(
+        stack.rows(
+            "SELECT service, target_id FROM notifications AS dead WHERE state = 'dead' AND NOT EXISTS"
+            " (SELECT 1 FROM notifications AS newer WHERE newer.service = dead.service"
+            "  AND newer.target_id = dead.target_id AND newer.id > dead.id)"
+        )
+    )
     stale = set()
     for stub in stack.stubs:
         known = stub.states()
         for target_id in newest[stub.name].keys() | known.keys():
             expected, told = newest[stub.name].get(target_id), known.get(target_id)
-            if expected != told:
+            if expected != told and (stub.name, target_id) not in rejected:
                 stale.add((stub.name, target_id))
                 print(f"stale: {stub.name} {target_id} is {expected}, was told {told}", file=sys.stderr)
                 tell_how_it_came(stack, stub, target_id)
@@ -370,7 +395,11 @@ def run(seconds: float, seed: int) -> bool:
             print(f"stuck: {', '.join(stuck)}", file=sys.stderr)
             return False
         wait_for(stack.settled, END_WITHIN_S, "nothing is to be told any more")
-        stale = find_stale(stack)
+        stale = find_stale(stack)  # what was told after a rejection must be true without any help
+        rejected = stack.dead()
+        stack.send_dead_again()
+        wait_for(stack.settled, END_WITHIN_S, "the rejected are told too")
+        stale |= find_stale(stack)
         ledgers = [guest.ledger for guest in guests]
         verdict = judge(stack, ledgers, stale)
         answers = Counter(kind for ledger in ledgers for kind, _ in ledger.answers)
@@ -388,6 +417,7 @@ def run(seconds: float, seed: int) -> bool:
             "puts": sum(len(stub.received()) for stub in stack.stubs),
             **{f"answers_{kind.replace(' ', '_')}": count for kind, count in sorted(answers.items())},
             "slowest_s": round(max(took_s for ledger in ledgers for _, took_s in ledger.answers), 1),
+            "rejected": rejected,
             "lost": verdict.lost,
             "doubled": verdict.doubled,
             "overpaid": verdict.overpaid,
