@@ -66,9 +66,12 @@ FAULTS: Sequence[dict[str, Any]] = (
 )
 FAULT_MAX_S = 3.0
 
-REJECTION: dict[str, Any] = {"answer": 400, "times": 20}
-REJECTION_S = 1.0
-"""Every second fault ends in this: what it left in doubt may be refused, and is dead then."""
+REJECTION: dict[str, Any] = {"answer": 400, "hang_s": 0, "times": 8}
+REJECTION_S = 1.5
+"""Every second fault ends in this: what it left in doubt may be refused, and is dead then.
+
+A few only, and nothing more hangs, so that newer news is heard before what hangs is applied.
+"""
 
 END_WITHIN_S = 120.0
 """How long it may take, once all is well, until guests have their 201 and both neighbours their news."""

@@ -26,7 +26,7 @@ SHARED = 1 / 3
 PARTS = 6
 """How many parts are offered for a shared bill; each is a fifth of it or more, so they never all fit."""
 
-EARLIER_ORDERS = 10
+EARLIER_ORDERS = 5
 """How far back a guest changes what was paid."""
 
 ANSWER_WITHIN_S = 15.0
