@@ -1,8 +1,9 @@
 """The promise under chaos: guests pay while processes and PostgreSQL are killed and the neighbours misbehave.
 
 `make chaos SECONDS=600 SEED=…` runs the real thing on this machine: a PostgreSQL server, both stubs, two API
-processes, two workers. In the end every 201 must be booked exactly once, and both neighbours must know the
-newest state of everything. The same seed draws the same decisions; what they hit is up to the moment.
+processes, two workers. In the end every 201 must be booked exactly once, every bill must add up, and both
+neighbours must know the newest state of everything. The same seed draws the same decisions; what they hit is
+up to the moment.
 """
 # ruff: noqa: T201 - it talks to a person on a terminal
 
@@ -12,29 +13,23 @@ import random
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 import pytest
+from guests import GUESTS, Agent, Guest, Ledger, total_of
 from sqlalchemy import make_url, text
 
 from payment.database import open_database
 from postgres import PostgresServer, create_database
 from processes import Service, Stub, wait_for
-
-GUESTS = 6
-GUEST_PAUSE_S = 0.2
-WALK_IN = 999_999
-"""The user id that half of the guests share."""
 
 BLOWS_S = {"api": (6.0, 2.0), "worker": (5.0, 2.0), "postgresql": (25.0, 2.0), "freeze": (10.0, 6.0)}
 """How long there is peace on average between two blows of a kind, and how long one lasts at most.
@@ -71,159 +66,15 @@ FAULTS: Sequence[dict[str, Any]] = (
 )
 FAULT_MAX_S = 3.0
 
-ANSWER_WITHIN_S = 15.0
-"""No POST may keep a guest waiting longer, whatever is dead; a lost connection is an end too."""
+REJECTION: dict[str, Any] = {"answer": 400, "hang_s": 0, "times": 8}
+REJECTION_S = 1.5
+"""Every second fault ends in this: what it left in doubt may be refused, and is dead then.
+
+A few only, and nothing more hangs, so that newer news is heard before what hangs is applied.
+"""
 
 END_WITHIN_S = 120.0
 """How long it may take, once all is well, until guests have their 201 and both neighbours their news."""
-
-
-@dataclass
-class Ledger:
-    """What the guests know, from outside: to be compared with what the database knows."""
-
-    acknowledged: dict[int, int] = field(default_factory=dict)
-    """The payment that a 201 named, by order."""
-    status: dict[int, str] = field(default_factory=dict)
-    """What the newest answer said of a payment."""
-    answers: Counter[str] = field(default_factory=Counter)
-    wrong: list[str] = field(default_factory=list)
-    """Answers that must not be."""
-    slowest_s: float = 0.0
-
-
-class Agent(threading.Thread):
-    """Does something over and over until it is told to finish."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name=name, daemon=True)
-        self._done = threading.Event()
-
-    def finish(self) -> None:
-        """Begin nothing new; what is in hand comes to its end."""
-        self._done.set()
-
-
-class Guest(Agent):
-    """A restaurant's back end: pays order after order, each with its own key, until it is answered.
-
-    Sometimes it clicks twice, sometimes it pays a second time without a key; what is pending it settles
-    later, and of what is paid it gives some back.
-    """
-
-    def __init__(self, number: int, seed: int, apis: Sequence[Service]) -> None:
-        super().__init__(f"guest-{number}")
-        self._dice = random.Random(f"{seed}-guest-{number}")
-        self._apis = apis
-        self._orders = iter(range(number, WALK_IN, GUESTS))
-        self._is_walk_in = number % 2 == 0
-        self.ledger = Ledger()
-        self.changes = 0
-
-    def run(self) -> None:
-        """Pay until it is enough."""
-        with (
-            httpx.Client(timeout=ANSWER_WITHIN_S, trust_env=False) as http,
-            ThreadPoolExecutor(2) as clicks,
-        ):
-            while not self._done.is_set():
-                order_id = next(self._orders)
-                user_id = WALK_IN if self._is_walk_in else order_id
-                pay = partial(self._pay, http, order_id, user_id)
-                # drawn here, as threads that draw would make the seed worthless
-                ways = [self._dice.randrange(len(self._apis)) for _ in range(2)]
-                if self._dice.random() < 0.2:
-                    list(clicks.map(pay, ways))
-                else:
-                    pay(ways[0])
-                if self._dice.random() < 0.2:
-                    self._pay_again(http, order_id, user_id)
-                if self._dice.random() < 0.5:
-                    self._change(http, self._dice.choice(list(self.ledger.status)[-20:]))
-                self._done.wait(self._dice.uniform(0, GUEST_PAUSE_S))
-
-    def _pay(self, http: httpx.Client, order_id: int, user_id: int, way: int) -> None:
-        """Pay with the order's key until there is a 201."""
-        answer = self._insist(http, way, "POST", "/payments", body_of(order_id, user_id), f"order-{order_id}")
-        if answer.status_code != 201:
-            self.ledger.wrong.append(f"order {order_id}: {answer.status_code} {answer.text}")
-            return
-        payment_id: int = answer.json()["payment_id"]
-        if self.ledger.acknowledged.setdefault(order_id, payment_id) != payment_id:
-            self.ledger.wrong.append(f"order {order_id}: two payments were acknowledged")
-        self.ledger.status.setdefault(payment_id, body_of(order_id, user_id)["status"])
-
-    def _pay_again(self, http: httpx.Client, order_id: int, user_id: int) -> None:
-        """Pay an order that is paid, or waits to be, without a key: refused, whatever becomes of it."""
-        way = self._dice.randrange(len(self._apis))
-        answer = self._insist(http, way, "POST", "/payments", body_of(order_id, user_id), key=None)
-        if answer.status_code != 409:
-            self.ledger.wrong.append(f"order {order_id} again: {answer.status_code} {answer.text}")
-
-    def _change(self, http: httpx.Client, payment_id: int) -> None:
-        """Settle a payment that waits, give back one that is paid: what was told of it is old news then."""
-        way = self._dice.randrange(len(self._apis))
-        was = self.ledger.status[payment_id]
-        will_be = self._dice.choice(["paid", "failed"]) if was == "pending" else "refunded"
-        path, key = f"/payments/{payment_id}", f"{will_be}-{payment_id}"
-        if was == "pending":
-            answer = self._insist(http, way, "PATCH", path, {"status": will_be}, key)
-        elif was == "paid":
-            answer = self._insist(http, way, "POST", f"{path}/refunds", {"expected_refunded": 0}, key)
-        else:
-            return
-        if answer.status_code not in (200, 201):
-            self.ledger.wrong.append(f"payment {payment_id}: {answer.status_code} {answer.text}")
-            return
-        self.ledger.status[payment_id] = will_be
-        self.changes += 1
-
-    def _insist(
-        self, http: httpx.Client, way: int, method: str, path: str, body: dict[str, Any], key: str | None
-    ) -> httpx.Response:
-        """Ask until there is an answer other than 503, over the other process after each failure."""
-        headers = {"Idempotency-Key": key} if key else {}
-        while True:
-            answer = self._ask(http, way, method, path, body, headers)
-            if answer is not None and answer.status_code != 503:
-                return answer
-            way += 1
-            time.sleep(0.05)
-
-    def _ask(
-        self,
-        http: httpx.Client,
-        way: int,
-        method: str,
-        path: str,
-        body: dict[str, Any],
-        headers: dict[str, str],
-    ) -> httpx.Response | None:
-        """Return the answer, None if the connection was lost or refused."""
-        url = self._apis[way % len(self._apis)].url
-        began_s = time.monotonic()
-        answer = None
-        try:
-            answer = http.request(method, f"{url}{path}", json=body, headers=headers)
-        except httpx.TimeoutException as error:
-            self.ledger.wrong.append(f"{method} {path}: no answer in {ANSWER_WITHIN_S} s: {error!r}")
-        except httpx.TransportError:
-            self.ledger.answers["connection lost"] += 1
-        else:
-            self.ledger.answers[str(answer.status_code)] += 1
-            self.ledger.slowest_s = max(self.ledger.slowest_s, time.monotonic() - began_s)
-        return answer
-
-
-def body_of(order_id: int, user_id: int) -> dict[str, Any]:
-    """Return the one payment of an order; two in five are settled later."""
-    status = "pending" if order_id % 5 < 2 else "paid"
-    return {
-        "order_id": order_id,
-        "user_id": user_id,
-        "amount": 1_000 * (order_id % 90 + 10),
-        "status": status,
-    }
 
 
 class Victim(NamedTuple):
@@ -279,17 +130,23 @@ class Mischief(Agent):
             fault = self._dice.choice(FAULTS)
             self._stub.fault(**fault)
             self.faults += 1
-            lasts_s = self._dice.uniform(0.2, FAULT_MAX_S)
+            self._done.wait(self._dice.uniform(0.2, FAULT_MAX_S))
+            if self.faults % 2 == 0:
+                self._until_heard(partial(self._stub.fault, **REJECTION))
+                self._done.wait(REJECTION_S)
             # to be well lets all go on that hangs, so those that shall be late need their time
-            self._done.wait(lasts_s + fault["hang_s"] if "times" in fault else lasts_s)
-            wait_for(self._heal, what=f"{self._stub.name} is well")
+            self._done.wait(fault["hang_s"] if "times" in fault else 0)
+            self._until_heard(self._stub.heal)
 
-    def _heal(self) -> bool:
-        try:
-            self._stub.heal()
-        except httpx.TransportError:  # it is away
-            return False
-        return True
+    def _until_heard(self, switch: Callable[[], None]) -> None:
+        def heard() -> bool:
+            try:
+                switch()
+            except httpx.TransportError:  # it is away
+                return False
+            return True
+
+        wait_for(heard, what=f"{self._stub.name} is back")
 
 
 def until_started(start: Callable[[], None], clean_up: Callable[[], None] = lambda: None) -> None:
@@ -366,21 +223,33 @@ class Stack:
 
     def settled(self) -> bool:
         """Say whether nothing is to be told any more and nobody is telling."""
+        return not self.rows(
+            "SELECT target_id FROM notifications WHERE state = 'waiting'"
+            " UNION ALL SELECT target_id FROM leases LIMIT 1"
+        )
+
+    def dead(self) -> int:
+        """Return how many notifications were given up."""
+        return len(self.rows("SELECT id FROM notifications WHERE state = 'dead'"))
+
+    def send_dead_again(self) -> None:
+        """Send what was given up once more, as an operator does who has mended the cause."""
+        done = self.apis[0].cli("notifications", "retry", "--all-dead")
+        if done.returncode:
+            raise RuntimeError(done.stdout + done.stderr)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Return what a query finds."""
         with self.database.read() as connection:
-            left = connection.execute(
-                text(
-                    "SELECT (SELECT count(*) FROM notifications WHERE state = 'waiting')"
-                    " + (SELECT count(*) FROM leases)"
-                )
-            ).scalar_one()
-        return bool(left == 0)
+            return [tuple(row) for row in connection.execute(text(query))]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How many payments there are, and what must not be: all of it is 0."""
+    """How many payments there are, of how many bills that have several, and what must not be: all 0."""
 
     payments: int
+    shared: int
     lost: int
     doubled: int
     overpaid: int
@@ -394,62 +263,100 @@ class Verdict:
         return not (self.lost or self.doubled or self.overpaid or self.dead or self.stale or self.wrong)
 
 
-def judge(stack: Stack, ledgers: Sequence[Ledger]) -> Verdict:
-    """Compare what the guests, the database and the neighbours know."""
+SHARED_BILLS = """
+    SELECT order_id FROM payments WHERE status IN ('paid', 'pending') GROUP BY order_id HAVING count(*) > 1
+"""
+
+
+def judge(stack: Stack, ledgers: Sequence[Ledger], stale: Collection[tuple[str, int]]) -> Verdict:
+    """Compare what the guests and the database know; what the neighbours know was looked at before."""
     acknowledged = {
-        (order_id, payment_id, ledger.status[payment_id])
+        (payment_id, item.order_id, item.amount, total_of(item.offer.body), item.status, item.refunded)
         for ledger in ledgers
-        for order_id, payment_id in ledger.acknowledged.items()
+        for payment_id, item in ledger.payments.items()
     }
-    with stack.database.read() as connection:
-
-        def rows(query: str) -> list[tuple[Any, ...]]:
-            return [tuple(row) for row in connection.execute(text(query))]
-
-        booked = set(rows("SELECT order_id, id, status FROM payments"))
-        overpaid = rows(
-            "SELECT order_id FROM bills LEFT JOIN"
-            " (SELECT order_id, sum(amount) FILTER (WHERE status = 'paid') AS paid,"
-            "  sum(amount) FILTER (WHERE status = 'pending') AS pending FROM payments GROUP BY order_id)"
-            " AS booked"
-            " USING (order_id) WHERE bills.paid + bills.pending > total"
-            " OR bills.paid <> coalesce(booked.paid, 0) OR bills.pending <> coalesce(booked.pending, 0)"
+    booked = set(
+        stack.rows(
+            "SELECT id, order_id, amount, total, status, amount_refunded"
+            " FROM payments JOIN bills USING (order_id)"
         )
-        dead = rows("SELECT id FROM notifications WHERE state = 'dead'")
-        newest = {
-            "order": dict(
-                rows(
-                    "SELECT order_id, CASE WHEN paid >= total THEN 'paid'"
-                    " WHEN paid + pending > 0 THEN 'pending' ELSE 'failed' END FROM bills"
-                )
-            ),
-            "user": dict(
-                rows(
-                    "SELECT DISTINCT ON (user_id) user_id, replace(status, 'refunded', 'failed')"
-                    " FROM payments ORDER BY user_id, id DESC"
-                )
-            ),
-        }
-    stale = 0
+    )
+    acknowledged_refunds = {
+        (refund_id, *refund) for ledger in ledgers for refund_id, refund in ledger.refunds.items()
+    }
+    refunds = set(stack.rows("SELECT id, payment_id, amount FROM refunds"))
+    given_back = stack.rows(
+        "SELECT amount_refunded - coalesce(sum(refunds.amount), 0) FROM payments"
+        " LEFT JOIN refunds ON payment_id = payments.id GROUP BY payments.id"
+    )
+    overpaid = stack.rows(
+        "SELECT order_id FROM bills LEFT JOIN"
+        " (SELECT order_id, sum(amount) FILTER (WHERE status = 'paid') AS paid,"
+        "  sum(amount) FILTER (WHERE status = 'pending') AS pending,"
+        "  sum(amount_refunded) FILTER (WHERE status = 'paid') AS refunded FROM payments GROUP BY order_id)"
+        " AS booked"
+        " USING (order_id) WHERE bills.paid + bills.pending > total"
+        " OR bills.paid <> coalesce(booked.paid, 0) OR bills.pending <> coalesce(booked.pending, 0)"
+        " OR bills.refunded <> coalesce(booked.refunded, 0)"
+    )
+    wrong = [line for ledger in ledgers for line in ledger.wrong]
+    for what, found in (
+        ("wrong", wrong),
+        ("payment differs", acknowledged ^ booked),
+        ("refund differs", acknowledged_refunds ^ refunds),
+        ("bill does not add up", overpaid),
+    ):
+        for each in found:
+            print(f"{what}: {each}", file=sys.stderr)
+    return Verdict(
+        payments=len(booked),
+        shared=len(stack.rows(SHARED_BILLS)),
+        lost=len(acknowledged - booked)
+        + len(acknowledged_refunds - refunds)
+        + sum(missing > 0 for (missing,) in given_back),
+        doubled=len({row[0] for row in booked} - {row[0] for row in acknowledged})
+        + len({row[0] for row in refunds} - {row[0] for row in acknowledged_refunds})
+        + sum(missing < 0 for (missing,) in given_back),
+        overpaid=len(overpaid),
+        dead=stack.dead(),
+        stale=len(stale),
+        wrong=len(wrong),
+    )
+
+
+def find_stale(stack: Stack) -> set[tuple[str, int]]:
+    """Return, and print, who was told an older state, and that was not because the newest news is dead."""
+    newest = {
+        "order": dict(
+            stack.rows(
+                "SELECT order_id, CASE WHEN paid >= total THEN 'paid'"
+                " WHEN paid + pending > 0 THEN 'pending' ELSE 'failed' END FROM bills"
+            )
+        ),
+        "user": dict(
+            stack.rows(
+                "SELECT DISTINCT ON (user_id) user_id, replace(status, 'refunded', 'failed')"
+                " FROM payments ORDER BY user_id, id DESC"
+            )
+        ),
+    }
+    rejected = set(
+        stack.rows(
+            "SELECT service, target_id FROM notifications AS dead WHERE state = 'dead' AND NOT EXISTS"
+            " (SELECT 1 FROM notifications AS newer WHERE newer.service = dead.service"
+            "  AND newer.target_id = dead.target_id AND newer.id > dead.id)"
+        )
+    )
+    stale = set()
     for stub in stack.stubs:
         known = stub.states()
         for target_id in newest[stub.name].keys() | known.keys():
             expected, told = newest[stub.name].get(target_id), known.get(target_id)
-            if expected != told:
-                stale += 1
+            if expected != told and (stub.name, target_id) not in rejected:
+                stale.add((stub.name, target_id))
                 print(f"stale: {stub.name} {target_id} is {expected}, was told {told}", file=sys.stderr)
                 tell_how_it_came(stack, stub, target_id)
-    wrong = [line for ledger in ledgers for line in ledger.wrong]
-    print("\n".join(wrong), end="\n" if wrong else "", file=sys.stderr)
-    return Verdict(
-        payments=len(booked),
-        lost=len(acknowledged - booked),
-        doubled=len(booked - acknowledged),
-        overpaid=len(overpaid),
-        dead=len(dead),
-        stale=stale,
-        wrong=len(wrong),
-    )
+    return stale
 
 
 def tell_how_it_came(stack: Stack, stub: Stub, target_id: int) -> None:
@@ -491,13 +398,20 @@ def run(seconds: float, seed: int) -> bool:
             print(f"stuck: {', '.join(stuck)}", file=sys.stderr)
             return False
         wait_for(stack.settled, END_WITHIN_S, "nothing is to be told any more")
+        stale = find_stale(stack)  # what was told after a rejection must be true without any help
+        rejected = stack.dead()
+        stack.send_dead_again()
+        wait_for(stack.settled, END_WITHIN_S, "the rejected are told too")
+        stale |= find_stale(stack)
         ledgers = [guest.ledger for guest in guests]
-        verdict = judge(stack, ledgers)
-        answers = sum((ledger.answers for ledger in ledgers), Counter[str]())
+        verdict = judge(stack, ledgers, stale)
+        answers = Counter(kind for ledger in ledgers for kind, _ in ledger.answers)
         figures: dict[str, Any] = {
             "seconds": round(time.monotonic() - began_s),
             "payments": verdict.payments,
-            "changes": sum(guest.changes for guest in guests),
+            "shared": verdict.shared,
+            "settled": sum(ledger.settled for ledger in ledgers),
+            "refunds": sum(len(ledger.refunds) for ledger in ledgers),
             **{
                 "freezes" if kind == "freeze" else f"kills_{kind}": striker.blows
                 for kind, striker in strikers.items()
@@ -505,7 +419,8 @@ def run(seconds: float, seed: int) -> bool:
             "faults": sum(mischief.faults for mischief in mischiefs),
             "puts": sum(len(stub.received()) for stub in stack.stubs),
             **{f"answers_{kind.replace(' ', '_')}": count for kind, count in sorted(answers.items())},
-            "slowest_s": round(max(ledger.slowest_s for ledger in ledgers), 1),
+            "slowest_s": round(max(took_s for ledger in ledgers for _, took_s in ledger.answers), 1),
+            "rejected": rejected,
             "lost": verdict.lost,
             "doubled": verdict.doubled,
             "overpaid": verdict.overpaid,
