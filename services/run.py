@@ -1,6 +1,6 @@
 """Run the whole journey on this machine: Payment on SQLite with its worker, and both stubs.
 
-`make run` calls this. Ctrl-C ends everything; if one service ends, all end.
+`make run` calls this. Ctrl-C ends everything, and so does closing its terminal; if one service ends, all end.
 """
 
 import os
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 HERE = Path(__file__).resolve().parent
+EXIT_BAD_SETTING = 2
 READY_WITHIN_S = 30.0
 END_WITHIN_S = 10.0
 
@@ -47,10 +48,7 @@ class Service(NamedTuple):
 
 def stack() -> list[Service]:
     """Return what runs; the ports may be set by PORT, ORDER_PORT and USER_PORT."""
-    port, order, user = (
-        int(os.environ.get(name, default))  # noqa: TID251  # a program of its own
-        for name, default in (("PORT", "5004"), ("ORDER_PORT", "5003"), ("USER_PORT", "5001"))
-    )
+    port, order, user = port_of("PORT", "5004"), port_of("ORDER_PORT", "5003"), port_of("USER_PORT", "5001")
     neighbours = {
         "ORDER_SERVICE_URL": f"http://localhost:{order}",
         "USER_SERVICE_URL": f"http://localhost:{user}",
@@ -69,8 +67,17 @@ def stack() -> list[Service]:
     ]
 
 
+def port_of(name: str, default: str) -> int:
+    """Return the port that a setting says; end with its name if it says none."""
+    said = os.environ.get(name, default)  # noqa: TID251  # a program of its own
+    if not (said.isdecimal() and 0 < int(said) < 2**16):
+        print(f"Pengaturan salah / bad setting: {name}: must be 1 to 65535", file=sys.stderr)
+        sys.exit(EXIT_BAD_SETTING)
+    return int(said)
+
+
 def main() -> int:
-    """Run until Ctrl-C, SIGTERM or the end of a service; return the exit code."""
+    """Run until Ctrl-C, SIGTERM, the terminal's or a service's end; return the exit code."""
     services = stack()
     taken = [service for service in services if is_taken(service.port)]
     for service in taken:
@@ -82,8 +89,9 @@ def main() -> int:
     if taken:
         return 1
     ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` wants it
+            signal.signal(number, lambda *_: ended.set())
     running = [(service, start(service)) for service in services]
     try:
         if not all(is_ready(service, process, ended) for service, process in running):

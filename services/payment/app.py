@@ -2,6 +2,6 @@
 
 import sys
 
-from payment.__main__ import cli
+from payment.__main__ import main
 
-cli(["serve", *sys.argv[1:]])
+main(["serve", *sys.argv[1:]])

@@ -22,6 +22,7 @@ from payment.notifications import Service, State
 from payment.reports import daily_report, day_begins_us, day_of
 from payment.schemas import DailyReportAnswer, NotificationAnswer, read_date
 from payment.settings import Settings, SettingsError, read_settings
+from payment.tables import WHOLE_NUMBER_MAX
 
 if TYPE_CHECKING:
     from payment.reconcile import Finding
@@ -45,10 +46,10 @@ class Day(click.ParamType[date]):
             self.fail(f"{value}: YYYY-MM-DD", param, ctx)
 
 
-def main() -> None:
-    """Run the command line; the entry point of the `payment` program."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line, the process's own unless given; the entry point of the `payment` program."""
     try:
-        cli()
+        cli(arguments)
     except SQLAlchemyError as error:
         said = str(error).partition("\n")[0]
         click.echo(f"Basis data tidak dapat dipakai / the database cannot be used: {said}", err=True)
@@ -80,13 +81,16 @@ def serve(settings: Settings, *, no_worker: bool) -> None:
     with warnings.catch_warnings():
         # Connexion loads Starlette's test client, which has an opinion on its HTTP library
         warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
-        from payment.server import PortInUse  # noqa: PLC0415  # the web layer takes 0.4 s to load
+        from payment.server import CannotListen, PortInUse  # noqa: PLC0415  # takes 0.4 s to load
         from payment.server import serve as serve_api  # noqa: PLC0415
 
     try:
         serve_api(settings, with_worker=not no_worker)
     except PortInUse as error:
         click.echo(f"Alamat sudah dipakai / address in use: {error}", err=True)
+        sys.exit(1)
+    except CannotListen as error:
+        click.echo(f"Alamat tidak dapat dipakai / cannot listen: {error}", err=True)
         sys.exit(1)
 
 
@@ -147,7 +151,7 @@ def list_notifications(
 
 
 @notifications.command("retry")
-@click.argument("notification_id", type=int, required=False)
+@click.argument("notification_id", type=click.IntRange(1, WHOLE_NUMBER_MAX), required=False)
 @click.option("--all-dead", is_flag=True, help="Semua yang mati / all that are dead.")
 @click.pass_obj
 def retry_notifications(settings: Settings, *, notification_id: int | None, all_dead: bool) -> None:

@@ -228,9 +228,9 @@ class MediaTypeUnsupported(PaymentError):
     code = "media-type-unsupported"
     message = "Send the body as application/json in UTF-8, not compressed"
 
-    def __init__(self) -> None:
+    def __init__(self, *, method: str) -> None:
         super().__init__()
-        self.headers = {"Accept-Post": "application/json"}
+        self.headers = {f"Accept-{method.capitalize()}": "application/json"}
 
 
 class KeyReused(PaymentError):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, TextClause, select, text, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, RowMapping, TextClause, select, text, tuple_
 
 from payment.errors import CursorInvalid
 from payment.lifecycle import Method, Status
@@ -65,29 +65,51 @@ def find_page(
         after: where the page before ended; None for the first.
         limit: the most rows.
     """
-    query = select(payments).order_by(_row.created_us.desc(), _row.id.desc()).limit(limit)
+    leading = _leading(selection)
+    columns, values = [*leading, _row.created_us, _row.id], list(leading.values())
+    query = select(payments).order_by(*(each.desc() for each in columns)).limit(limit)
     for condition in _conditions(selection):
         query = query.where(condition)
     if after is not None:
-        query = query.where(tuple_(_row.created_us, _row.id) < (after.created_us, after.id))
+        query = query.where(tuple_(*columns) < (*values, after.created_us, after.id))
+    elif selection.created_to_us is not None:
+        query = query.where(tuple_(*columns[:-1]) < (*values, selection.created_to_us))
+    elif leading:
+        query = query.where(*(each <= value for each, value in leading.items()))
+    if selection.created_from_us is not None:
+        query = query.where(tuple_(*columns[:-1]) >= (*values, selection.created_from_us))
+    elif leading:
+        query = query.where(*(each >= value for each, value in leading.items()))
     return connection.execute(query).mappings().all()
 
 
-def _conditions(selection: Selection) -> Iterable[ColumnElement[bool] | TextClause]:
-    if selection.order_id is not None:
-        yield _row.order_id == selection.order_id
+def _leading(selection: Selection) -> dict[Column[Any], int | str]:
+    """Return the column that leads the index to be used, with its value; none if that is the one of time.
+
+    The column is given by its bounds, not by its value, and leads the order: so no other index will do. The
+    database would rather walk through time if it thinks that the value is found often.
+    """
     if selection.user_id is not None:
-        yield _row.user_id == selection.user_id
-    if selection.status is not None:
-        yield _row.status == selection.status
-        if selection.status is not Status.PAID:
-            yield text("payments.status <> 'paid'")  # SQLite takes an index for its own words only
+        return {_row.user_id: selection.user_id}
+    if selection.status not in (None, Status.PAID):
+        return {_row.status: selection.status}
     if selection.method is not None:
-        yield _row.method == selection.method
-    if selection.created_from_us is not None:
-        yield _row.created_us >= selection.created_from_us
-    if selection.created_to_us is not None:
-        yield _row.created_us < selection.created_to_us
+        return {_row.method: selection.method}
+    return {}
+
+
+def _conditions(selection: Selection) -> Iterable[ColumnElement[bool] | TextClause]:
+    """Yield what the order and its bounds do not say."""
+    leading = _leading(selection)
+    for column, value in (
+        (_row.order_id, selection.order_id),
+        (_row.status, selection.status),
+        (_row.method, selection.method),
+    ):
+        if value is not None and column not in leading:
+            yield column == value
+    if _row.status in leading:
+        yield text("payments.status <> 'paid'")  # SQLite takes an index for its own words only
 
 
 def cursor_of(position: Position, selection: Selection) -> str:

@@ -334,15 +334,15 @@ class ValidatedOperation(RequestValidationOperation):
         """
         names = {name for name, _ in scope["headers"]}
         if b"origin" in names and b"content-type" not in names:
-            raise MediaTypeUnsupported
+            raise MediaTypeUnsupported(method=scope["method"])
         for name, value in scope["headers"]:
             if name == b"content-type" and value != b"application/json":
                 media_type, options = parse_options_header(value.decode("latin-1"))
                 charset = options.get("charset", "utf-8").lower()
                 if media_type.lower() != JSON or charset not in {"utf-8", "utf8", "us-ascii"}:
-                    raise MediaTypeUnsupported
+                    raise MediaTypeUnsupported(method=scope["method"])
             if name == b"content-encoding" and value.lower() != b"identity":
-                raise MediaTypeUnsupported
+                raise MediaTypeUnsupported(method=scope["method"])
 
 
 class ValidationAPI(RequestValidationAPI):

@@ -73,7 +73,8 @@ class Stream:
     async def send(self, send: Send, receive: Receive, *, head_only: bool) -> None:
         """Send it, until the caller has all of it or goes away.
 
-        An error on the way breaks the connection off, so that a part is not taken for the whole.
+        An error on the way breaks the connection off, so that a part is not taken for the whole (by HTTP/1.1;
+        HTTP/1.0 has no other end).
         """
         headers = [(b"content-type", self.content_type), *self.headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -1,7 +1,10 @@
 """The server process: uvicorn around the app, its worker beside it, one orderly end."""
 
 import asyncio
+import errno
 import gc
+import os
+import select
 import signal
 import socket
 from asyncio import AbstractEventLoop, TimerHandle, Transport
@@ -37,7 +40,11 @@ HOP_BY_HOP = (b"connection", b"upgrade", b"http2-settings")
 _log = get_logger()
 
 
-class PortInUse(Exception):
+class CannotListen(Exception):
+    """The address cannot be had."""
+
+
+class PortInUse(CannotListen):
     """Something else listens where we should."""
 
 
@@ -83,7 +90,6 @@ class Protocol(HttpToolsProtocol):
         self._timeout_s = timeout_s
         self._head_bytes = 0
         self._is_in_head = True
-        self._is_between = False
         self._head_timer: TimerHandle | None = None
         self._is_ending = False
 
@@ -99,8 +105,6 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; refuse a head that grows too large or, by the timer, takes too long."""
-        was_between = self._is_between
-        self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -113,8 +117,8 @@ class Protocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > self._headers_max_bytes:
                 self._refuse(HeadersTooLarge(limit=self._headers_max_bytes))
-        if self._head_timer is None and (self._is_in_head or (was_between and self._is_between)):
-            self._expect_head()  # empty lines between two requests are no request either
+            if self._head_timer is None:
+                self._expect_head()
 
     def _decline(self, upgrade: HttpParserUpgrade, data: bytes) -> None:
         """Read a request that offers another protocol as if it did not (RFC 9110, 7.8).
@@ -138,8 +142,9 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Note that a head has begun."""
         super().on_message_begin()
+        # only a request ends the wait for one: not empty lines, nor the body of what has its answer
+        self._unset_keepalive_if_required()
         self._is_in_head = True
-        self._is_between = False
         self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
@@ -152,7 +157,10 @@ class Protocol(HttpToolsProtocol):
         if sum(len(name) + len(value) for name, value in self.headers) > self._headers_max_bytes:
             self._refuse(HeadersTooLarge(limit=self._headers_max_bytes))
             return
+        self._unset_keepalive_if_required()  # the answer before it may have come in the middle of this head
         super().on_headers_complete()
+        if self.parser.get_http_version() < "1.1":
+            answer_without_chunks(self.cycle)
         if self._is_ending:
             self.cycle.keep_alive = False
 
@@ -165,7 +173,6 @@ class Protocol(HttpToolsProtocol):
         """Note that a request is whole."""
         if self.parser.should_upgrade() or self.transport.is_closing():
             return
-        self._is_between = True
         super().on_message_complete()
 
     def shutdown(self) -> None:
@@ -215,19 +222,42 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
 
+def answer_without_chunks(cycle: RequestResponseCycle) -> None:
+    """Have an answer of unknown length end with the connection: HTTP/1.0 knows no chunks (RFC 9112, 6.1)."""
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":  # each part is as long as uvicorn expects
+            cycle.expected_content_length = len(message.get("body", b""))
+        await RequestResponseCycle.send(cycle, message)
+
+    cycle.keep_alive = False
+    cycle.chunked_encoding = False
+    cycle.send = send  # type: ignore[method-assign]  # uvicorn makes the cycle, and no other kind
+
+
 class Server(uvicorn.Server):
-    """uvicorn's server, that ends in order.
+    """uvicorn's server, that listens last and ends in order.
 
     Args:
         config: uvicorn's.
+        listener: the socket, bound.
+        listening: called once callers are welcome.
         ending: called at the first sign of the end, from the signal's handler.
         too_late: called FINISH_PAYMENTS_S later, before uvicorn gives up what has no answer yet.
     """
 
     def __init__(
-        self, config: uvicorn.Config, ending: Callable[[], None], too_late: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        *,
+        listener: socket.socket,
+        listening: Callable[[], None],
+        ending: Callable[[], None],
+        too_late: Callable[[], None],
     ) -> None:
         super().__init__(config)
+        self._listener = listener
+        self._listening = listening
         self._ending = ending
         self._too_late = too_late
 
@@ -246,14 +276,34 @@ class Server(uvicorn.Server):
         self._ending()
         super().handle_exit(sig, frame)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does: the application, then the listener.
+
+        Raises:
+            PortInUse: another process, which had bound the address too, was faster.
+        """
+        host, port = self._listener.getsockname()[:2]
+        await super().startup(sockets)
+        if self._listener.fileno() == -1:  # uvloop closes a socket that it cannot listen on, and keeps silent
+            await self.lifespan.shutdown()
+            raise PortInUse(f"{host}:{port}: {os.strerror(errno.EADDRINUSE)}")
+        self._listening()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End as uvicorn does, but let no payment wait for that."""
+        """End as uvicorn does, but let no payment wait for that, and take what is in the listener's queue.
+
+        The kernel resets the connections that are still there when the listener is closed.
+        """
         asyncio.get_running_loop().call_later(FINISH_PAYMENTS_S, self._too_late)
+        for _ in range(self.config.backlog):
+            if not select.select([self._listener], [], [], 0)[0]:
+                break
+            await asyncio.sleep(0)  # one is accepted each turn
         await super().shutdown(sockets)
 
 
-def listen(host: str, port: int, *, reuse_port: bool) -> socket.socket:
-    """Return a listening socket.
+def bind(host: str, port: int, *, reuse_port: bool) -> socket.socket:
+    """Return a socket that has the address, and does not listen yet.
 
     Args:
         host: the address.
@@ -261,7 +311,7 @@ def listen(host: str, port: int, *, reuse_port: bool) -> socket.socket:
         reuse_port: share the port with other processes that say so too; the kernel spreads connections.
 
     Raises:
-        PortInUse: the address cannot be had.
+        CannotListen: the address cannot be had.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -270,10 +320,10 @@ def listen(host: str, port: int, *, reuse_port: bool) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
-        listener.listen(2048)
     except OSError as error:
         listener.close()
-        raise PortInUse(f"{host}:{port}: {error.strerror}") from error
+        kind = PortInUse if error.errno == errno.EADDRINUSE else CannotListen
+        raise kind(f"{host}:{port}: {error.strerror}") from error
     listener.setblocking(False)  # noqa: FBT003  # the standard library's signature
     return listener
 
@@ -286,9 +336,9 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
         with_worker: whether this process also tells Order and User.
 
     Raises:
-        PortInUse: something else listens on the port.
+        CannotListen: the address cannot be had.
     """
-    listener = listen(settings.host, settings.port, reuse_port=settings.reuse_port)
+    listener = bind(settings.host, settings.port, reuse_port=settings.reuse_port)
     database = open_current(settings.database_url)
     worker = Worker(database, settings) if with_worker else None
     ledger = Ledger(
@@ -304,11 +354,6 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
     async def running() -> AsyncIterator[None]:
         if worker:
             worker.start()
-        _log.info(
-            "listening",
-            url=f"http://{f'[{host}]' if ':' in host else host}:{port}",
-            worker=with_worker,
-        )
         yield
         await ledger.close()
         if worker:
@@ -331,6 +376,13 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
         log_config=None,
         timeout_graceful_shutdown=FINISH_REQUESTS_S,
     )
-    ending = worker.begin_stop if worker else lambda: None
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    server = Server(
+        config,
+        listener=listener,
+        listening=partial(_log.info, "listening", url=url, worker=with_worker),
+        ending=worker.begin_stop if worker else lambda: None,
+        too_late=ledger.end,
+    )
     gc.freeze()  # what a start has made stays; no collection need look at it again
-    Server(config, ending, too_late=ledger.end).run(sockets=[listener])
+    server.run(sockets=[listener])

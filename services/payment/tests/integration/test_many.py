@@ -3,6 +3,7 @@
 import random
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -18,20 +19,34 @@ from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from payment import outbox
-from payment.database import LONG_POOL_SIZE, MIGRATIONS, ROUND_TRIP_TIMEOUT_S, SCHEMA_REVISION, open_database
+from payment.database import (
+    LONG_POOL_SIZE,
+    MIGRATIONS,
+    ROUND_TRIP_TIMEOUT_S,
+    SCHEMA_REVISION,
+    Database,
+    open_database,
+)
 from payment.notifications import Service as Lane
 from payment.notifications import State
 from payment.outbox import Outcome, Settlement
 from postgres import PostgresServer, create_database, drop_database
-from processes import Service, Stub, Waiting, wait_for
+from processes import Process, Service, Stub, Waiting, wait_for
 
 Start = Callable[..., Service]
 
 
 class Load:
-    """Guests who pay over keep-alive connections until `stop`; counts what they were answered."""
+    """Guests who pay until `stop`, over a connection each; counts what they were answered.
 
-    def __init__(self, url: str, guests: int = 8, user_id: int | None = None) -> None:
+    Args:
+        url: where.
+        guests: how many at a time.
+        user_id: the same for all, else each payment's is another.
+        closing: how many of them make a connection for each payment.
+    """
+
+    def __init__(self, url: str, guests: int = 8, user_id: int | None = None, closing: int = 0) -> None:
         self.answers: Counter[int | str] = Counter()
         self.booked: dict[int, int] = {}
         self.slowest_s = 0.0
@@ -39,13 +54,15 @@ class Load:
         self._user_id = user_id
         self._done = threading.Event()
         self._threads = [
-            threading.Thread(target=self._pay, args=(1 + n, guests), daemon=True) for n in range(guests)
+            threading.Thread(target=self._pay, args=(1 + n, guests, n < closing), daemon=True)
+            for n in range(guests)
         ]
         for thread in self._threads:
             thread.start()
 
-    def _pay(self, order_id: int, step: int) -> None:
-        with httpx.Client(base_url=self._url, trust_env=False, timeout=20) as client:
+    def _pay(self, order_id: int, step: int, is_closing: bool) -> None:  # noqa: FBT001  # a thread's argument
+        headers = {"Connection": "close"} if is_closing else {}
+        with httpx.Client(base_url=self._url, trust_env=False, timeout=20, headers=headers) as client:
             while not self._done.is_set():
                 body = {"order_id": order_id, "user_id": self._user_id or order_id, "amount": 20_000}
                 key = {"Idempotency-Key": f"order-{order_id}"}
@@ -86,7 +103,7 @@ def test_a_rolling_restart_of_two_processes_on_one_port_fails_no_request(
     first = start("serve", "--no-worker", REUSE_PORT="true")
     port = first.url.rsplit(":", 1)[1]
     second = start("serve", "--no-worker", REUSE_PORT="true", PORT=port)
-    load = Load(first.url)
+    load = Load(first.url, closing=4)
     for service in (first, second, first, second):
         before = len(load.booked)
         wait_for(lambda before=before: len(load.booked) > before + 100, 20)  # type: ignore[misc]
@@ -98,6 +115,27 @@ def test_a_rolling_restart_of_two_processes_on_one_port_fails_no_request(
     load.stop()
     assert set(load.answers) == {201}, load.answers
     assert payments_of(database_url) == load.booked
+
+
+def test_a_start_that_fails_beside_others_on_the_port_costs_their_callers_nothing(
+    start: Start, tmp_path: Path
+) -> None:
+    service = start("serve", "--no-worker", REUSE_PORT="true")
+    load = Load(service.url, closing=8)
+    settings = service.environment | {"PORT": service.url.rsplit(":", 1)[1]}
+    (tmp_path / "wrong.yaml").write_text("openapi: 3.0.3\n")
+    for environment in (
+        {"DATABASE_URL": f"sqlite:///{tmp_path / 'nowhere' / 'payment.db'}"},
+        {"OPENAPI_FILE": str(tmp_path / "wrong.yaml")},
+    ):
+        before = len(load.booked)
+        wait_for(lambda before=before: len(load.booked) > before + 50, 20)  # type: ignore[misc]
+        failed = Process([sys.executable, "-m", "payment", "serve"], settings | environment)
+        assert failed.popen.wait(20) != 0
+        failed.kill()
+    load.stop()
+    assert set(load.answers) == {201}, load.answers
+    assert load.slowest_s < 5
 
 
 def test_two_workers_share_a_lane(start: Start, order: Stub) -> None:
@@ -260,8 +298,7 @@ def test_a_payment_does_not_wait_for_long_reads(beside: Service) -> None:
         connection.execute(text("LOCK TABLE refunds IN ACCESS EXCLUSIVE MODE"))
         path = f"{beside.url}/payments/{payment_id}/refunds"
         reads = [pool.submit(httpx.get, path, timeout=15) for _ in range(24)]
-        waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-        wait_for(lambda: connection.execute(waiting).scalar_one() >= LONG_POOL_SIZE, 5)
+        wait_for(lambda: _waiting_for_locks(database) >= LONG_POOL_SIZE, 5)
         began_s = time.monotonic()
         assert beside.pay(2).status_code == 201
         assert beside.http.get(f"/payments/{payment_id}").status_code == 200
@@ -270,6 +307,12 @@ def test_a_payment_does_not_wait_for_long_reads(beside: Service) -> None:
         assert not any(read.done() for read in reads)
         connection.rollback()
     database.close()
+
+
+def _waiting_for_locks(database: Database) -> int:
+    with database.read() as connection:
+        waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        return int(connection.execute(waiting).scalar_one())
 
 
 @ON_POSTGRESQL

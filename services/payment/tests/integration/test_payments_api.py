@@ -205,6 +205,10 @@ def test_anything_but_utf8_json_is_415(shared: Service, order_id: int, headers: 
     assert refused.headers["accept-post"] == "application/json"
     assert set(refused.json()) == {"error"}
     assert_not_booked(shared, order_id)
+    refused = shared.http.patch("/payments/1", content='{"status":"paid"}', headers=headers)
+    assert refused.status_code == 415
+    assert refused.headers["accept-patch"] == "application/json"
+    assert "accept-post" not in refused.headers
 
 
 def test_a_body_of_64_kib_is_read_and_a_byte_more_is_413(shared: Service, order_id: int) -> None:

@@ -1,5 +1,7 @@
 """The program as operators meet it: start, settings, ports, signals, pages, the command line."""
 
+import os
+import pty
 import signal
 import socket
 import sqlite3
@@ -97,9 +99,42 @@ def test_a_port_in_use_gives_a_clear_message(shared: Service, tmp_path: Path) ->
     assert "Traceback" not in said
 
 
+def test_an_address_that_cannot_be_had_is_named_with_its_trouble(tmp_path: Path) -> None:
+    for host in ("nosuchhost.invalid", "192.0.2.1"):
+        settings = {"HOST": host, "AUTH": "none", "PORT": "5004"}
+        process = Process([sys.executable, "-m", "payment", "serve"], settings, cwd=tmp_path)
+        assert process.popen.wait(20) == 1
+        process.kill()
+        said = "".join(process.lines)
+        assert f"Alamat tidak dapat dipakai / cannot listen: {host}:5004: " in said
+        assert "in use" not in said
+        assert "Traceback" not in said
+
+
+@ON_SQLITE
+def test_who_listens_first_has_a_port_and_the_other_says_so(tmp_path: Path, database_url: str) -> None:
+    """An address may be bound twice until somebody listens; a start listens when it can serve."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        with locked(database_url):
+            environment = {"PORT": str(port), "DATABASE_URL": database_url, "LOG_FORMAT": "json"}
+            process = Process([sys.executable, "-m", "payment", "serve"], environment, cwd=tmp_path)
+            wait_for(lambda: has_socket(process))
+            other.listen()
+        assert process.popen.wait(20) == 1
+    process.kill()
+    said = "".join(process.lines)
+    assert f"Alamat sudah dipakai / address in use: 127.0.0.1:{port}" in said
+    assert "Traceback" not in said
+    assert '"listening"' not in said
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_answers_what_has_come_and_exits_0(start_alone: Service, number: signal.Signals) -> None:
     answers: list[int] = []
+    broken: list[str] = []
     stop = threading.Event()
 
     def pay(first: int) -> None:
@@ -109,8 +144,10 @@ def test_a_signal_answers_what_has_come_and_exits_0(start_alone: Service, number
                 body = {"order_id": order_id, "user_id": 1, "amount": 1}
                 try:
                     answers.append(client.post("/payments", json=body).status_code)
-                except httpx.TransportError:
-                    return  # it no longer listens, or closed the idle connection as the request left
+                except httpx.ConnectError:
+                    return  # it no longer listens
+                except httpx.TransportError as error:
+                    broken.append(repr(error))
                 order_id += 10
 
     threads = [threading.Thread(target=pay, args=(n,)) for n in range(1, 9)]
@@ -123,7 +160,42 @@ def test_a_signal_answers_what_has_come_and_exits_0(start_alone: Service, number
     for thread in threads:
         thread.join()
     assert set(answers) == {201}
+    assert broken == [], "what it has accepted is answered"
     assert "Traceback" not in "".join(start_alone.process.lines)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_payment_in_hand_when_the_signal_comes_is_booked_and_answered(
+    start_alone: Service, database_url: str, number: signal.Signals
+) -> None:
+    database = open_database(make_url(database_url))
+    with database.write() as connection:  # nothing can be booked meanwhile
+        if database_url.startswith("postgresql"):
+            connection.execute(text("LOCK TABLE bills"))
+        waiting = Waiting(start_alone, range(1, 9))
+        start_alone.process.popen.send_signal(number)
+        wait_for(lambda: not is_listening(start_alone.url), 3)
+        assert waiting.answers == {}
+    database.close()
+    waiting.join()
+    assert start_alone.process.popen.wait(10) == 0
+    assert waiting.answers == dict.fromkeys(range(1, 9), 201)
+
+
+def has_socket(process: Process) -> bool:
+    try:
+        opened = [str(each.readlink()) for each in Path(f"/proc/{process.popen.pid}/fd").iterdir()]
+    except FileNotFoundError:  # one was closed as we looked
+        return False
+    return any(each.startswith("socket:") for each in opened)
+
+
+def is_listening(url: str) -> bool:
+    try:
+        httpx.get(f"{url}/healthz", headers={"Connection": "close"}, trust_env=False)
+    except httpx.ConnectError:
+        return False
+    return True
 
 
 @contextmanager
@@ -172,6 +244,18 @@ def test_the_old_documentations_way_to_start_works(tmp_path: Path) -> None:
     assert process.stop() == 0
 
 
+def test_the_old_way_to_start_says_what_is_wrong_as_the_program_does(tmp_path: Path) -> None:
+    (tmp_path / "payment.db").write_bytes(b"no database " * 500)
+    process = Process(
+        [sys.executable, str(ROOT / "services" / "payment" / "app.py")], {"PORT": "0"}, cwd=tmp_path
+    )
+    assert process.popen.wait(20) == 1
+    process.kill()
+    said = "".join(process.lines)
+    assert "the database cannot be used" in said
+    assert "Traceback" not in said
+
+
 def test_migrate_and_its_second_time(tmp_path: Path) -> None:
     for said in ("migrated", "up to date"):
         ran = subprocess.run(
@@ -213,6 +297,32 @@ def test_make_runs_program_brings_up_the_whole_journey(tmp_path: Path) -> None:
     for url in (payment, order, user):
         with pytest.raises(httpx.ConnectError):
             httpx.get(url)
+
+
+def test_closing_the_terminal_ends_all(tmp_path: Path) -> None:
+    ports = {name: str(free_port()) for name in ("PORT", "ORDER_PORT", "USER_PORT")}
+    run, terminal = pty.fork()
+    if run == 0:
+        os.chdir(tmp_path)
+        os.execve(sys.executable, [sys.executable, str(ROOT / "services" / "run.py")], ports)
+    said = b""
+    while b"Ctrl-C" not in said:
+        said += os.read(terminal, 65536)
+    os.close(terminal)
+    assert wait_for(lambda: os.waitpid(run, os.WNOHANG)[0], 15) == run
+    for port in ports.values():
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://127.0.0.1:{port}")
+
+
+def test_a_bad_port_stops_make_runs_program_with_its_name(tmp_path: Path) -> None:
+    for name, value in {"PORT": "abc", "ORDER_PORT": "0", "USER_PORT": "70000"}.items():
+        process = Process([sys.executable, str(ROOT / "services" / "run.py")], {name: value}, cwd=tmp_path)
+        assert process.popen.wait(10) == 2
+        process.kill()
+        said = "".join(process.lines)
+        assert f"bad setting: {name}:" in said
+        assert "Traceback" not in said
 
 
 def test_if_one_service_ends_all_end(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -50,6 +51,13 @@ def everything(wire: socket.socket) -> bytes:
     except ConnectionResetError:
         pass
     return received
+
+
+def an_answer(wire: socket.socket) -> None:
+    """Wait for the answer of /healthz."""
+    received = b""
+    while not received.endswith(b'{"status":"ok"}'):
+        received += wire.recv(65536)
 
 
 def read_answer(received: bytes) -> tuple[int, dict[str, str]]:
@@ -128,23 +136,61 @@ def test_an_offer_of_http_2_is_declined_and_the_request_is_served(hasty: Service
     assert read_answer(exchange(hasty, chunked + body))[0] == 201
 
 
-def test_empty_lines_do_not_keep_a_connection(hasty: Service) -> None:
+NO_REQUESTS = {
+    "empty lines": (b"", b"\r\n"),
+    "a body that nobody reads": (b"Content-Length: 1000\r\n", b"x"),
+    "a body after its answer": (b"Content-Length: 1\r\n", b"x"),
+    "a body without an end": (b"Transfer-Encoding: chunked\r\n", b"1\r\nx\r\n"),
+}
+
+
+def test_only_another_request_keeps_an_answered_connection(hasty: Service) -> None:
+    """Whether it is sent once, or again and again."""
+
+    def held_s(kind: str, times: int) -> float:
+        head, then = NO_REQUESTS[kind]
+        with connect(hasty) as wire:
+            wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n")
+            an_answer(wire)
+            began_s = time.monotonic()
+            wire.settimeout(0.3)
+            for turn in range(30):
+                try:
+                    if turn < times:
+                        wire.sendall(then)
+                    if not wire.recv(65536):
+                        break
+                except TimeoutError:
+                    continue
+                except (BrokenPipeError, ConnectionResetError):
+                    break
+            return time.monotonic() - began_s
+
+    cases = [(kind, times) for kind in NO_REQUESTS for times in (1, 30)]
+    with ThreadPoolExecutor(len(cases)) as pool:
+        held = dict(zip(cases, pool.map(lambda case: held_s(*case), cases), strict=True))
+    assert max(held.values()) < 8, held
+
+
+def test_a_body_that_comes_after_its_answer_is_followed_by_another_request(hasty: Service) -> None:
+    ask = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
     with connect(hasty) as wire:
-        wire.settimeout(0.3)
-        wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-        ended = received = b""
-        deadline_s = time.monotonic() + 8
-        while not ended and time.monotonic() < deadline_s:
-            try:
-                received += (chunk := wire.recv(65536))
-                ended = b"" if chunk else b"closed"
-                wire.sendall(b"\r\n")
-            except TimeoutError:
-                wire.sendall(b"\r\n")
-            except (BrokenPipeError, ConnectionResetError):
-                ended = b"reset"
-        assert ended
-        assert b" 408 " in received
+        wire.sendall(ask + b"Content-Length: 2\r\n\r\n")
+        an_answer(wire)
+        wire.sendall(b"{}" + ask + b"Connection: close\r\n\r\n")
+        assert read_answer(everything(wire))[0] == 200
+
+
+def test_http_1_0_gets_csv_without_chunks(hasty: Service) -> None:
+    assert hasty.pay(95).status_code == 201
+    received = exchange(hasty, b"GET /payments?order_id=95 HTTP/1.0\r\nAccept: text/csv\r\n\r\n")
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head.lower()
+    wanted = hasty.http.get("/payments?order_id=95", headers={"Accept": "text/csv"})
+    assert wanted.headers["transfer-encoding"] == "chunked"
+    assert body == wanted.content
+    kept = b"GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+    assert read_answer(exchange(hasty, kept)) == (200, {"status": "ok"})
 
 
 def test_a_large_body_that_asks_first_is_not_asked_for(hasty: Service) -> None:
@@ -191,9 +237,7 @@ def test_a_request_that_does_not_arrive_is_408(hasty: Service) -> None:
 def test_a_head_that_trickles_is_408_on_a_connection_that_was_good_before(hasty: Service) -> None:
     with connect(hasty) as wire:
         wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-        received = b""
-        while not received.endswith(b'{"status":"ok"}'):
-            received += wire.recv(65536)
+        an_answer(wire)
         wire.sendall(b"GET /healthz HTTP/1.1\r\nHo")
         assert read_answer(everything(wire))[0] == 408
 

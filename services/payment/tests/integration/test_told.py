@@ -292,6 +292,10 @@ def test_retry_refuses_what_is_not_there_or_settled(start: Start, order: Stub) -
         assert "tidak ada atau sudah selesai" in refused.stderr
     assert service.cli("notifications", "retry").returncode == 2
     assert service.cli("notifications", "retry", "1", "--all-dead").returncode == 2
+    for nonsense in ("0", "99999999999999999999"):
+        refused = service.cli("notifications", "retry", nonsense)
+        assert refused.returncode == 2
+        assert "Traceback" not in refused.stderr
 
 
 def test_many_changes_while_a_service_is_down_cost_one_put(start: Start, user: Stub) -> None:

@@ -112,7 +112,7 @@ def an_instance_of(error: type[PaymentError]) -> PaymentError:
         errors.MethodNotAllowed: lambda: errors.MethodNotAllowed(method="PUT", allowed="GET, HEAD"),
         errors.BodyTooSlow: lambda: errors.BodyTooSlow(timeout_s=10.0),
         errors.BodyTooLarge: lambda: errors.BodyTooLarge(limit=65_536),
-        errors.MediaTypeUnsupported: errors.MediaTypeUnsupported,
+        errors.MediaTypeUnsupported: lambda: errors.MediaTypeUnsupported(method="POST"),
         errors.HttpRefused: lambda: errors.HttpRefused(status=418, reason="teapot"),
         errors.Unavailable: lambda: errors.Unavailable(retry_after_s=3),
         errors.FieldInvalid: lambda: errors.FieldInvalid(
