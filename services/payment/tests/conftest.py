@@ -1,6 +1,7 @@
 """The fixtures that the tests share; the processes themselves are in `processes`."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -49,11 +50,22 @@ def migrated(postgres: URL) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite database whose schema is current, to copy."""
+    file = tmp_path_factory.mktemp("template") / "payment.db"
+    database = open_database(make_url(f"sqlite:///{file}"))
+    database.migrate()
+    database.close()
+    return file
+
+
 @contextmanager
 def fresh_database(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Give the URL of a fresh database of this kind, its schema current or made by the first start."""
+    """Give the URL of a fresh database of this kind, its schema current."""
     if kind == "sqlite":
-        yield f"sqlite:///{folder / 'payment.db'}"
+        made: Path = request.getfixturevalue("migrated_file")
+        yield f"sqlite:///{shutil.copy(made, folder / 'payment.db')}"
         return
     server: URL = request.getfixturevalue("postgres")
     template: str = request.getfixturevalue("migrated")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ import pytest
 from sqlalchemy import make_url
 
 from described import ROOT, check
+from forked import Forked
 from payment import outbox
 from payment.database import open_database
 
@@ -40,20 +41,31 @@ def wait_for(fact: Callable[[], Fact], within_s: float = 10.0, what: str = "") -
 
 
 class Process:
-    """A real process whose output lines are kept, and waited for."""
+    """A real process whose output lines are kept, and waited for.
 
-    def __init__(self, command: list[str], environment: dict[str, str], cwd: Path | None = None) -> None:
+    Args:
+        command: what to run; a Python program as (package or file, arguments) is forked, see `forked`.
+        environment: what it gets beside the PATH and the like.
+        cwd: where it runs.
+    """
+
+    def __init__(
+        self,
+        command: list[str] | tuple[str | Path, Sequence[str]],
+        environment: dict[str, str],
+        cwd: Path | None = None,
+    ) -> None:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        env = inherited | environment
         self.lines: list[str] = []
         self._fresh: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self.popen = subprocess.Popen(
-            command,
-            env=inherited | environment,
-            cwd=cwd,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        self.popen: subprocess.Popen[str] | Forked
+        if isinstance(command, tuple):
+            self.popen = Forked(*command, env=env, cwd=cwd)
+        else:
+            self.popen = subprocess.Popen(
+                command, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -113,8 +125,9 @@ class Service:
 
     def start(self) -> None:
         """Start it (again); returns when it listens."""
-        command = [sys.executable, "-m", "payment", *self.arguments]
-        self.process = Process(command, {"LOG_FORMAT": "json", "PORT": "0"} | self.environment, self._cwd)
+        self.process = Process(
+            ("payment", self.arguments), {"LOG_FORMAT": "json", "PORT": "0"} | self.environment, self._cwd
+        )
         if self.arguments[0] == "serve":
             self.url = json.loads(self.process.line_with('"listening"'))["url"]
             self.http.close()
@@ -197,7 +210,7 @@ class Stub:
     def start(self) -> None:
         """Start it (again, on the same port); what it knew is gone."""
         app = ROOT / "services" / "stubs" / self.name / "app.py"
-        self.process = Process([sys.executable, str(app)], self._environment)
+        self.process = Process((app, ()), self._environment)
         self.url = self.process.line_with(" stub on ").split(" stub on ")[1].strip()
         self._environment["PORT"] = self.url.rsplit(":", 1)[1]
         self._http = httpx.Client(base_url=self.url, timeout=15.0, trust_env=False)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import func, make_url, select
 
 from payment.database import open_current
 from payment.lifecycle import Status
@@ -61,8 +61,15 @@ class Past:
     def refund(self, payment_id: int, at: str, amount: int) -> None:
         """Give money back."""
         with self.database.write() as connection:
+            of_payment = refunds.c.payment_id == payment_id
+            before = select(func.coalesce(func.sum(refunds.c.amount), 0)).where(of_payment)
             connection.execute(
-                refunds.insert().values(payment_id=payment_id, amount=amount, created_us=us(at))
+                refunds.insert().values(
+                    payment_id=payment_id,
+                    amount=amount,
+                    refunded_before=before.scalar_subquery(),
+                    created_us=us(at),
+                )
             )
 
     def many(self, at: str, amount: int, count: int) -> None:

@@ -182,7 +182,6 @@ def test_what_is_settled_at_the_moment_of_expiry_is_as_the_answer_said(start: St
     wait_for(lambda: status_of(services[1], ids[0])[0] == "failed", 10, "the first has expired")
     with ThreadPoolExecutor(4) as pool:
         settled = list(pool.map(lambda n: services[n % 2].settle(n, "paid").status_code, ids))
-    assert set(settled) == {200, 409}
     for order, (payment_id, code) in enumerate(zip(ids, settled, strict=True), start=1):
         assert status_of(services[0], payment_id)[0] == {200: "paid", 409: "failed"}[code]
         assert bill_of(services[0], order)[1:3] == ((20_000, 0) if code == 200 else (0, 0))
