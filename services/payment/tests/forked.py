@@ -9,6 +9,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,19 +28,33 @@ class Forked:
         arguments: those of its command line.
         env: its whole environment.
         cwd: where it runs.
+
+    Attributes:
+        stdout: what it says; on standard error too, unless that is kept apart.
+        stderr: what it says there.
     """
 
     def __init__(
-        self, program: str | Path, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path | None
+        self,
+        program: str | Path,
+        arguments: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path | None,
+        keeps_apart: bool = False,
     ) -> None:
-        reader, writer = _context.Pipe(duplex=False)
+        pipes = [_context.Pipe(duplex=False) for _ in range(1 + keeps_apart)]
+        writers = [writer for _, writer in pipes]
         self._process = _context.Process(
-            target=_run, args=(program, list(arguments), dict(env), str(cwd or Path.cwd()), writer)
+            target=_run, args=(program, list(arguments), dict(env), str(cwd or Path.cwd()), writers)
         )
         self._process.start()
-        writer.close()
-        self.stdout: TextIO = os.fdopen(os.dup(reader.fileno()), encoding="utf-8")
-        reader.close()
+        opened: list[TextIO] = []
+        for reader, writer in pipes:
+            writer.close()
+            opened.append(os.fdopen(os.dup(reader.fileno()), encoding="utf-8"))
+            reader.close()
+        self.stdout, self.stderr = opened[0], opened[-1]
 
     @property
     def pid(self) -> int:
@@ -73,16 +88,41 @@ class Forked:
         self.send_signal(SIGKILL)
 
 
+def run(
+    program: str | Path,
+    arguments: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None,
+    timeout_s: float,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; return its exit code and what it said.
+
+    Raises:
+        TimeoutExpired: it did not end within `timeout_s`.
+    """
+    forked = Forked(program, arguments, env=env, cwd=cwd, keeps_apart=True)
+    with ThreadPoolExecutor(2) as readers, forked.stdout, forked.stderr:
+        said = [readers.submit(stream.read) for stream in (forked.stdout, forked.stderr)]
+        try:
+            code = forked.wait(timeout_s)
+        finally:
+            forked.kill()
+        stdout, stderr = (each.result() for each in said)
+    return subprocess.CompletedProcess([str(program), *arguments], code, stdout, stderr)
+
+
 def _run(
-    program: str | Path, arguments: list[str], env: dict[str, str], cwd: str, output: Connection
+    program: str | Path, arguments: list[str], env: dict[str, str], cwd: str, writers: list[Connection]
 ) -> None:
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
-    for stream in (sys.stdout, sys.stderr):
+    for stream, writer in ((sys.stdout, writers[0]), (sys.stderr, writers[-1])):
         stream.flush()
-        os.dup2(output.fileno(), stream.fileno())
-    output.close()
+        os.dup2(writer.fileno(), stream.fileno())
+    for writer in writers:
+        writer.close()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # as it is, a text file
     sys.argv = [str(program), *arguments]
     if isinstance(program, Path):

@@ -8,7 +8,6 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +19,10 @@ import pytest
 from sqlalchemy import make_url
 
 from described import ROOT, check
-from forked import Forked
+from forked import Forked, run
 from payment import outbox
 from payment.database import open_database
+from payment.notifications import State
 
 START_WITHIN_S = 30.0
 Fact = TypeVar("Fact")
@@ -174,19 +174,19 @@ class Service:
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a `payment` command with the service's own settings."""
         environment = {"PATH": os.environ["PATH"]} | self.environment
-        return subprocess.run(
-            [sys.executable, "-m", "payment", *arguments],
-            env=environment,
-            cwd=self._cwd,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        return run("payment", arguments, env=environment, cwd=self._cwd, timeout_s=30)
 
     def log(self) -> list[dict[str, Any]]:
         """Return what it has logged so far."""
         return [json.loads(line) for line in self.process.lines if line.startswith("{")]
+
+    def has_told_all(self) -> bool:
+        """Say whether no notification waits."""
+        database = open_database(make_url(self.environment["DATABASE_URL"]))
+        with database.read() as connection:
+            waiting = outbox.find_notifications(connection, state=State.WAITING, limit=1)
+        database.close()
+        return not waiting
 
     def notifications(self) -> list[dict[str, Any]]:
         """Return the notifications, newest first."""

@@ -17,7 +17,7 @@ def test_whatever_is_generated_is_answered_as_described(start_alone: Service, tm
     ran = subprocess.run(
         [
             *(str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG)),
-            *("run", f"{start_alone.url}/openapi.json", "--no-color", "--max-examples", "60"),
+            *("run", f"{start_alone.url}/openapi.json", "--no-color", "--max-examples", "25"),
         ],
         capture_output=True,
         text=True,
