@@ -277,11 +277,11 @@ def parse_json(body: bytes) -> Any:
     try:
         text = body.decode()
         try:
-            return json.loads(text, parse_float=_exactly)
+            return _read_exactly.decode(text)
         except json.JSONDecodeError:
             raise
         except ValueError:  # an integer of thousands of digits: let the schema name its field
-            return json.loads(text, parse_float=_exactly, parse_int=float)
+            return _read_roughly.decode(text)
     except (ValueError, RecursionError):
         raise JsonInvalid from None
 
@@ -292,6 +292,10 @@ def _exactly(number: str) -> Decimal | float:
         return Decimal(number)
     except ArithmeticError:  # an exponent of twenty digits
         return float(number)
+
+
+_read_exactly = json.JSONDecoder(parse_float=_exactly)
+_read_roughly = json.JSONDecoder(parse_float=_exactly, parse_int=float)
 
 
 class ValidatedOperation(RequestValidationOperation):
