@@ -42,7 +42,8 @@ FILL = """
 WITH days AS (SELECT (extract(epoch FROM now()) * 1000000)::bigint - {span} AS start_us),
 given AS (
     SELECT n AS id, 20000 + n % 7 * 1000 AS amount, start_us + n * ({span} / {rows}) AS at_us,
-        CASE WHEN n % 10 = 0 THEN {walk_in} WHEN n % 10 = 1 AND n < {rows} / 10 THEN {retired} ELSE 2 + n * 7919 % ({rows} / 20) END AS user_id,
+        CASE WHEN n % 10 = 0 THEN {walk_in} WHEN n % 10 = 1 AND n < {rows} / 10 THEN {retired}
+            ELSE 2 + n * 7919 % ({rows} / 20) END AS user_id,
         (ARRAY['cash', 'cash', 'cash', 'card', 'qris', 'qris', 'transfer'])[1 + n % 7] AS method,
         CASE WHEN n % 50 = 0 THEN 'failed' WHEN n % 100 = 1 THEN 'refunded' WHEN n % 1000 = 2 THEN 'pending'
             ELSE 'paid' END AS status
