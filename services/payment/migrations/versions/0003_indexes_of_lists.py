@@ -1,7 +1,7 @@
 """indexes of lists, built beside running processes.
 
-PostgreSQL builds each CONCURRENTLY, which keeps nobody waiting and cannot be undone as a whole: one that was
-broken off in the middle is built anew by the next try.
+PostgreSQL builds each CONCURRENTLY, which keeps nobody waiting, waits itself for whoever reads, and cannot be
+undone as a whole: what is there is kept by the next try, and one that was broken off is built anew.
 
 Revision: 0003
 Before it: 0002
@@ -12,6 +12,8 @@ from alembic import op
 
 revision = "0003"
 down_revision = "0002"
+
+VALID = "SELECT relname FROM pg_class JOIN pg_index ON indexrelid = oid WHERE indisvalid"
 
 # name, table, columns, which rows (all if None)
 INDEXES = (
@@ -30,10 +32,14 @@ def upgrade() -> None:
             build(*index, concurrently=False)
         return
     with op.get_context().autocommit_block():
+        op.execute("SET lock_timeout = 0")  # nobody waits behind it
+        valid = op.get_bind().execute(sa.text(VALID)).scalars().all()
         for index in INDEXES:
             name, table, *_ = index
-            op.drop_index(op.f(name), table, if_exists=True, postgresql_concurrently=True)
-            build(*index, concurrently=True)
+            if name not in valid:
+                op.drop_index(op.f(name), table, if_exists=True, postgresql_concurrently=True)
+                build(*index, concurrently=True)
+        op.execute("RESET lock_timeout")
 
 
 def build(name: str, table: str, columns: list[str], where: str | None, *, concurrently: bool) -> None:

@@ -69,8 +69,11 @@ ROUND_TRIP_TIMEOUT_S = 7.0
 COMMIT that waits for the synchronous standby."""
 
 POOL_SIZE = 12
-SHORT_POOL_SIZE = 4
-LONG_POOL_SIZE = 8
+BOOKING_POOL_SIZE = 2
+"""A batch, and a NOTIFY."""
+
+SHORT_POOL_SIZE = 3
+LONG_POOL_SIZE = 7
 POOL_TIMEOUT_S = 3
 CHANNEL = "payment_outbox"
 LISTEN_PAUSE_S = 1.0
@@ -272,7 +275,8 @@ class Postgres(Database):
     def __init__(self, url: URL) -> None:
         super().__init__(url)
         self._engine = _postgres_engine(url)
-        # what must be quick has connections of its own: reports and lists may take all of theirs for seconds
+        # each has connections of its own: reports and lists may take all of theirs for seconds
+        self._booking = _async_engine(url, BOOKING_POOL_SIZE)
         self._short = _async_engine(url, SHORT_POOL_SIZE)
         self._long = _async_engine(url, LONG_POOL_SIZE)
         self._is_suspect = False  # a write had no answer: its commit may still wait for the standby
@@ -338,7 +342,8 @@ class Postgres(Database):
         """
 
         def run(connection: Connection) -> Result:
-            self._look_for_hung_commits(connection)
+            with _nothing_written():
+                self._look_for_hung_commits(connection)
             result = work(connection)
             with _translated(connection, "COMMIT", {}):
                 connection.connection.commit()  # does nothing if the rows took it along
@@ -346,18 +351,23 @@ class Postgres(Database):
 
         try:
             with self._suspecting():
-                async with self._short.connect() as connection:
+                async with self._booking.connect() as connection:
                     return await connection.run_sync(run)
-        except (DatabaseError, NotBegun) as error:
-            if (
-                isinstance(error, NotBegun) or error.connection_invalidated
-            ):  # those that wait in the pool are as old, or would be as silent
-                await self._short.dispose()
+        except SQLAlchemyError as error:
+            if isinstance(error, NotBegun) or getattr(error, "connection_invalidated", False):
+                await self._booking.dispose()  # those that wait in the pool are as old, or would be as silent
             raise
 
     async def run_read(self, work: Callable[[Connection], Result], *, is_short: bool = False) -> Result:
         """See `Database.run_read`."""
-        async with (self._short if is_short else self._long).connect() as connection:
+        engine = self._short if is_short else self._long
+        try:
+            async with engine.connect() as connection:
+                return await connection.run_sync(work)
+        except DBAPIError as error:
+            if not _was_gone(error):
+                raise
+        async with engine.connect() as connection:
             return await connection.run_sync(work)
 
     @contextmanager
@@ -388,7 +398,7 @@ class Postgres(Database):
         while self._has_news:
             self._has_news = False
             try:
-                async with self._short.connect() as connection:
+                async with self._booking.connect() as connection:
                     await connection.execute(text(f"NOTIFY {CHANNEL}"))
             except SQLAlchemyError as error:
                 _log.debug("not announced", **facts_of(error))
@@ -433,8 +443,8 @@ class Postgres(Database):
         self.close()
         if self._announcing is not None:
             self._announcing.cancel()
-        await self._short.dispose()
-        await self._long.dispose()
+        for engine in (self._booking, self._short, self._long):
+            await engine.dispose()
 
 
 def open_database(url: URL) -> Database:
@@ -572,13 +582,30 @@ def lock_and_read(connection: Connection, numbers: Collection[int], *queries: Qu
     if not isinstance(driver, psycopg.AsyncConnection):
         return [connection.execute(*query).all() for query in locked][1:]
     spelled = [_spelled(connection.dialect, *query) for query in locked]
+    with _nothing_written(), _translated(connection, *spelled[0]):
+        return await_only(_begin_and_fetch(driver, spelled))[1:]
+
+
+def read_ahead(connection: Connection, *query: Any) -> Sequence[Any]:
+    """Return the rows of a query about what never changes, before the transaction of a batch begins."""
+    with _nothing_written():
+        return connection.execute(*query).all()
+
+
+@contextmanager
+def _nothing_written() -> Iterator[None]:
+    """Raise NotBegun if the connection is gone."""
     try:
-        with _translated(connection, *spelled[0]):
-            return await_only(_begin_and_fetch(driver, spelled))[1:]
+        yield
     except DBAPIError as error:
-        if error.connection_invalidated and not isinstance(error.orig, NoAnswer):
+        if _was_gone(error):
             raise NotBegun from error
         raise
+
+
+def _was_gone(error: DBAPIError) -> bool:
+    """Say whether a connection had been lost, as all are when the server was restarted."""
+    return error.connection_invalidated and not isinstance(error.orig, NoAnswer)
 
 
 _LOCKS = select(func.pg_advisory_xact_lock(func.unnest(bindparam("numbers", type_=ARRAY(BigInteger)))))

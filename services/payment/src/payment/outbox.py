@@ -68,6 +68,7 @@ class Claim:
         unknown_since_us: since when the service says it does not know the target.
         resend_us: until when an earlier attempt without an answer may still be applied; None if there was
             none. What is delivered before that is told once more then.
+        is_repeat: it is told only because of such an attempt.
     """
 
     id: int
@@ -80,6 +81,7 @@ class Claim:
     due_since_us: int
     unknown_since_us: int | None
     resend_us: int | None
+    is_repeat: bool
     traceparent: str | None
 
 
@@ -349,6 +351,7 @@ def _read_claims(connection: Connection, service: Service, carriers: dict[int, _
             due_since_us=carriers[row.id].due_since_us,
             unknown_since_us=carriers[row.id].unknown_since_us,
             resend_us=max((us for us in (row.resend_us, carriers[row.id].resend_us) if us), default=None),
+            is_repeat=row.is_repeat,
             traceparent=row.traceparent,
         )
         for row in rows
@@ -414,55 +417,43 @@ def settle(
     )
     for item in settlements:
         still_waits = item.state is State.WAITING and item.claim.id in ours
-        if not still_waits and item.resend_us is not None and item.resend_us > now_us:
-            _repeat(connection, [item.claim], now_us, item.resend_us)
+        died_of_age = item.state is State.DEAD and item.outcome in OUTAGES
+        is_enough = died_of_age and item.claim.is_repeat  # or each would leave another
+        if item.resend_us is not None and item.resend_us > now_us and not (still_waits or is_enough):
+            due_since_us = item.claim.due_since_us if died_of_age else item.resend_us
+            _repeat(connection, item.claim, now_us, item.resend_us, due_since_us)
     kept = release(connection, service, owner, [item.claim.target_id for item in settlements])
     for item in settlements:
         if item.claim.target_id not in kept:
             # Whoever took our lease may have told newer news before our PUT arrived: tell the newest again.
-            _repeat(connection, [item.claim], now_us, max(item.resend_us or now_us, now_us))
+            resend_us = max(item.resend_us or now_us, now_us)
+            _repeat(connection, item.claim, now_us, resend_us, resend_us)
 
 
-def _repeat(connection: Connection, claims: Sequence[Claim], now_us: int, resend_us: int) -> None:
-    """Have each target told its newest state once more at `resend_us`; one such row a target."""
-    if not claims:
-        return
+def _repeat(connection: Connection, claim: Claim, now_us: int, resend_us: int, due_since_us: int) -> None:
+    """Have a claim's target told its newest state once more at `resend_us`, by one such row."""
     waiting = and_(
-        _waiting(claims[0].service),
-        _row.target_id.in_([item.target_id for item in claims]),
+        _waiting(claim.service),
+        _row.target_id == claim.target_id,
         _row.is_repeat,
         _row.last_outcome.is_(None),
-        _row.id.not_in([item.id for item in claims]),  # one that is being sent is no later one
+        _row.id != claim.id,  # one that is being sent is no later one
     )
-    postponed = set(
-        connection.execute(
-            update(notifications)
-            .where(waiting)
-            .values(
-                next_attempt_us=case(
-                    (_row.next_attempt_us > resend_us, _row.next_attempt_us), else_=resend_us
-                )
-            )
-            .returning(_row.target_id)
-        ).scalars()
-    )
-    rows = [
-        {
-            "service": item.service,
-            "target_id": item.target_id,
-            "payment_id": item.payment_id,
-            "traceparent": item.traceparent,
-            "state": State.WAITING,
-            "next_attempt_us": resend_us,
-            "is_repeat": True,
-            "created_us": now_us,
-            "due_since_us": resend_us,
-        }
-        for item in claims
-        if item.target_id not in postponed
-    ]
-    if rows:
-        connection.execute(notifications.insert(), rows)
+    later_us = case((_row.next_attempt_us > resend_us, _row.next_attempt_us), else_=resend_us)
+    if connection.execute(update(notifications).where(waiting).values(next_attempt_us=later_us)).rowcount:
+        return
+    row = {
+        "service": claim.service,
+        "target_id": claim.target_id,
+        "payment_id": claim.payment_id,
+        "traceparent": claim.traceparent,
+        "state": State.WAITING,
+        "next_attempt_us": resend_us,
+        "is_repeat": True,
+        "created_us": now_us,
+        "due_since_us": due_since_us,
+    }
+    connection.execute(notifications.insert(), row)
 
 
 def renew(
@@ -534,7 +525,7 @@ def send_again(connection: Connection, now_us: int, *, notification_id: int | No
         notification_id: one dead or waiting notification; None for all that are dead.
     """
     which = (
-        text("state = 'dead'")  # SQLite takes an index for its own words only
+        text("state = 'dead' AND state <> 'delivered'")  # SQLite takes an index for its own words only
         if notification_id is None
         else and_(_row.id == notification_id, _row.state.in_([State.DEAD, State.WAITING]))
     )

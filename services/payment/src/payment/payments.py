@@ -41,6 +41,7 @@ from payment.database import (
     can_be_repeated,
     fresh_ids,
     lock_and_read,
+    read_ahead,
     schema_revision,
     wait_for_standby,
     write_all,
@@ -107,7 +108,7 @@ def book(connection: Connection, requests: Sequence[Request], now_us: int) -> li
     named = sorted({item.payment_id for item in requests if not isinstance(item, PaymentRequest)})
     order_ids = {item.order_id for item in requests if isinstance(item, PaymentRequest)}
     if named:  # which order a payment is of never changes, so this may be read before it is locked
-        order_ids.update(connection.execute(_ORDERS_OF, {"ids": named}).scalars())
+        order_ids.update(row.order_id for row in read_ahead(connection, _ORDERS_OF, {"ids": named}))
     keys = {item.key.identity for item in requests if item.key}
     payments_new = sum(isinstance(item, PaymentRequest) for item in requests)
     refunds_new = sum(isinstance(item, RefundRequest) for item in requests)
@@ -317,7 +318,7 @@ class Ledger:
         self._time_zone = time_zone
         self._booked = booked
         self._group = GroupCommit[Request, Outcome](self._write, batch_max=batch_max, queue_max=queue_max)
-        self._waiting = Waiting(self._look_for_told, waiting_max=queue_max // WAITING_PART)
+        self._waiting = Waiting(self._look_for_told, waiting_max=max(1, queue_max // WAITING_PART))
         # looked up in groups too: one query for all that wait
         self._lookups = GroupCommit[int, RowMapping | None](
             self._look_up, batch_max=batch_max, queue_max=queue_max

@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import HANDLED_SIGNALS
+from uvicorn.server import HANDLED_SIGNALS, ServerState
 
 from payment.app import create_app
 from payment.database import open_current
@@ -97,6 +97,8 @@ class Protocol(HttpToolsProtocol):
         """Expect a request."""
         super().connection_made(Corked(transport, self.loop))  # type: ignore[arg-type]
         self._expect_head()
+        if isinstance(self.server_state, State) and self.server_state.is_ending:
+            self.shutdown()  # it was in the queue
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Expect nothing more."""
@@ -235,6 +237,12 @@ def answer_without_chunks(cycle: RequestResponseCycle) -> None:
     cycle.send = send  # type: ignore[method-assign]  # uvicorn makes the cycle, and no other kind
 
 
+class State(ServerState):
+    """uvicorn's, and whether the end has begun."""
+
+    is_ending = False
+
+
 class Server(uvicorn.Server):
     """uvicorn's server, that listens last and ends in order.
 
@@ -256,6 +264,7 @@ class Server(uvicorn.Server):
         too_late: Callable[[], None],
     ) -> None:
         super().__init__(config)
+        self.server_state = self._state = State()
         self._listener = listener
         self._listening = listening
         self._ending = ending
@@ -295,6 +304,7 @@ class Server(uvicorn.Server):
         The kernel resets the connections that are still there when the listener is closed.
         """
         asyncio.get_running_loop().call_later(FINISH_PAYMENTS_S, self._too_late)
+        self._state.is_ending = True
         for _ in range(self.config.backlog):
             if not select.select([self._listener], [], [], 0)[0]:
                 break

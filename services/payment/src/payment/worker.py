@@ -27,7 +27,7 @@ from payment.lifecycle import Status
 from payment.logs import facts_of, get_logger
 from payment.notifications import Service, State
 from payment.outbox import OUTAGES, Claim, Settlement
-from payment.payments import book, find_expired
+from payment.payments import Undecided, book, find_expired
 from payment.retry_policy import SECOND_US
 from payment.settings import Settings
 
@@ -373,7 +373,7 @@ class Expirer:
         if too_old:
             try:
                 self._fail(too_old, now_us)
-            except IntegrityError:  # one that the database does not let change must not keep the others
+            except (IntegrityError, Undecided):  # one that cannot be changed must not keep the others
                 for payment_id in too_old:
                     self._fail_alone(payment_id, now_us)
             self._expired()
@@ -389,9 +389,9 @@ class Expirer:
     def _fail_alone(self, payment_id: int, now_us: int) -> None:
         try:
             self._fail([payment_id], now_us)
-        except IntegrityError as error:
+        except (IntegrityError, Undecided) as error:
             self._refused.add(payment_id)
-            self._log.error("the database refused an expiry", payment=payment_id, **facts_of(error))
+            self._log.error("a payment cannot expire", payment=payment_id, **facts_of(error))
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -282,10 +283,16 @@ def test_a_restart_of_the_database_at_a_quiet_moment_is_not_noticed(
     ids = [beside.pay(order).json()["payment_id"] for order in range(1, 4)]
     with ThreadPoolExecutor(24) as pool:
         list(pool.map(lambda _: httpx.get(f"{beside.url}/reports/daily"), range(48)))
-    server.stop()
-    server.start()
-    assert [beside.pay(order).status_code for order in range(4, 20)] == [201] * 16
-    assert beside.http.get(f"/payments/{ids[0]}").status_code == 200
+    for first in (
+        partial(beside.pay, 4),
+        partial(beside.refund, ids[0]),
+        partial(beside.http.get, "/reports/daily"),
+        partial(beside.http.get, f"/payments/{ids[0]}"),
+    ):
+        server.stop()
+        server.start()
+        assert first().status_code in {200, 201}, first
+    assert [beside.pay(order).status_code for order in range(5, 20)] == [201] * 15
 
 
 @ON_POSTGRESQL

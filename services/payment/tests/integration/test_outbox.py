@@ -1,6 +1,7 @@
 """Claims and settlements that cross each other, step by step, on both databases."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ class Lanes:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.policy = RetryPolicy()
 
     def pay(self, status: Status = Status.PAID) -> None:
         """Book payment 1 for order 1."""
@@ -58,7 +60,7 @@ class Lanes:
     def settle(self, owner: str, claim: Claim, heard: Heard, at_s: float) -> None:
         """Settle a claim with what was heard."""
         settlement = judge(
-            claim, heard, RetryPolicy(), now_us=_us(at_s), dice=0.5, resend_after_us=RESEND_AFTER_US
+            claim, heard, self.policy, now_us=_us(at_s), dice=0.5, resend_after_us=RESEND_AFTER_US
         )
         with self.database.write() as connection:
             outbox.settle(connection, Service.ORDER, owner, [settlement], _us(at_s))
@@ -99,6 +101,21 @@ def test_a_put_without_an_answer_is_owed_a_repeat_whoever_settled_its_row_meanwh
     ]
     (repeat,) = lanes.claim("B", 68)
     assert repeat.status is Status.PAID
+
+
+def test_what_dies_of_age_after_a_put_without_an_answer_is_told_once_more_and_no_oftener(
+    lanes: Lanes,
+) -> None:
+    """Order only ever times out: a late PUT is still to be feared, but not for ever."""
+    lanes.policy = replace(lanes.policy, give_up_after_s=5.0)
+    lanes.pay()
+    (first,) = lanes.claim("A", 0)
+    lanes.settle("A", first, NO_ANSWER, at_s=6)
+    (repeat,) = lanes.claim("A", 70)
+    assert repeat.is_repeat
+    lanes.settle("A", repeat, NO_ANSWER, at_s=75)
+    assert [row["state"] for row in lanes.rows()] == [State.DEAD, State.DEAD]
+    assert lanes.claim("A", 10_000) == []
 
 
 def test_a_huge_backlog_of_one_target_is_merged_a_part_at_a_time(

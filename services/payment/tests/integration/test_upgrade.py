@@ -280,12 +280,17 @@ def test_an_index_that_was_broken_off_is_built_anew(database_url: str) -> None:
     database = open_database(make_url(database_url))
     upgrade(database, "0002")
     with database.write() as connection:
+        connection.execute(text("CREATE INDEX ix_payments_user ON payments (user_id, created_us, id)"))
         connection.execute(text("CREATE INDEX ix_payments_created ON payments (id)"))
+        broken = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_payments_created'::regclass"
+        connection.execute(text(broken))
+        kept = connection.execute(text("SELECT 'ix_payments_user'::regclass::oid")).scalar_one()
     assert database.migrate() is True
     with database.read() as connection:
         columns = {
             index["name"]: index["column_names"] for index in inspect(connection).get_indexes("payments")
         }
+        assert connection.execute(text("SELECT 'ix_payments_user'::regclass::oid")).scalar_one() == kept
     assert columns["ix_payments_created"] == ["created_us", "id"]
     database.close()
 

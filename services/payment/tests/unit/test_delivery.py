@@ -40,6 +40,7 @@ def claim(
         due_since_us=now_us - age_us,
         unknown_since_us=None if unknown_for_us is None else now_us - unknown_for_us,
         resend_us=None,
+        is_repeat=False,
         traceparent=TRACE,
     )
 

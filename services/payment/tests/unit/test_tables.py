@@ -455,6 +455,15 @@ def test_amounts_and_ids_keep_their_largest_values(connection: Connection) -> No
             "ix_notifications_waiting",
         ),
         ("SELECT key FROM idempotency_keys WHERE created_us < 5", "ix_idempotency_keys_created"),
+        (
+            """SELECT id FROM notifications WHERE state = 'waiting' AND state <> 'delivered' AND service = 'user'
+            ORDER BY id DESC LIMIT 5""",
+            "ix_notifications_not_delivered",
+        ),
+        (
+            "UPDATE notifications SET attempts = 0 WHERE state = 'dead' AND state <> 'delivered'",
+            "ix_notifications_not_delivered",
+        ),
     ],
 )
 def test_what_the_hot_paths_ask_is_found_by_an_index(connection: Connection, query: str, index: str) -> None:
