@@ -456,8 +456,8 @@ def test_amounts_and_ids_keep_their_largest_values(connection: Connection) -> No
         ),
         ("SELECT key FROM idempotency_keys WHERE created_us < 5", "ix_idempotency_keys_created"),
         (
-            """SELECT id FROM notifications WHERE state = 'waiting' AND state <> 'delivered' AND service = 'user'
-            ORDER BY id DESC LIMIT 5""",
+            """SELECT id FROM notifications
+            WHERE state = 'waiting' AND state <> 'delivered' AND service = 'user' ORDER BY id DESC LIMIT 5""",
             "ix_notifications_not_delivered",
         ),
         (
