@@ -22,7 +22,6 @@ class Waiting:
     ) -> None:
         self._look = look
         self._waiting_max = waiting_max
-        self._count = 0
         self._waiting: dict[int, set[asyncio.Future[bool]]] = {}
         self._looking: asyncio.Task[None] | None = None
         self._has_ended = False
@@ -32,9 +31,8 @@ class Waiting:
 
         False at once if too many wait already.
         """
-        if self._has_ended or self._count >= self._waiting_max:
+        if self._has_ended or sum(map(len, self._waiting.values())) >= self._waiting_max:
             return False
-        self._count += 1
         told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(payment_id, set()).add(told)
         if self._looking is None:
@@ -45,7 +43,6 @@ class Waiting:
         except TimeoutError:
             return False
         finally:
-            self._count -= 1
             others = self._waiting.get(payment_id, set())
             others.discard(told)
             if not others:

@@ -128,9 +128,7 @@ class Lane:
                     deadline_s = deadline_s or time.monotonic() + STOP_WITHIN_S
                 wait_s = self._turn(_now_us())
             except SQLAlchemyError as error:
-                if can_be_repeated(
-                    error
-                ):  # with another worker; nothing was written, so the turn is tried again
+                if can_be_repeated(error):
                     self._log.info("lane crossed another", **facts_of(error))
                     wait_s = 0.0
                 else:

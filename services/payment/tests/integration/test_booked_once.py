@@ -1,16 +1,23 @@
 """Booked once: double clicks and repeated keys that really race, in one process and in two."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from threading import Barrier
-from typing import TypeVar
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import make_url, text
 
+from payment.booking import PaymentRequest, decide
 from payment.database import open_database
+from payment.errors import Unexpected
+from payment.idempotency import Answer
+from payment.lifecycle import Method
+from payment.payments import Ledger
 from processes import Service, wait_for
 
 Result = TypeVar("Result")
@@ -130,6 +137,67 @@ def test_a_row_that_the_database_refuses_fails_alone(start_alone: Service, datab
     assert start_alone.pay(7).status_code == 201
 
 
+STUBBORN = {
+    "sqlite": """CREATE TRIGGER stubborn BEFORE UPDATE ON payments WHEN new.amount = 13
+        BEGIN SELECT raise(ABORT, 'stubborn'); END""",
+    "postgresql": """
+        CREATE FUNCTION stubborn() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE integrity_constraint_violation USING MESSAGE = 'stubborn'; END $$;
+        CREATE TRIGGER stubborn BEFORE UPDATE ON payments FOR EACH ROW WHEN (new.amount = 13)
+            EXECUTE FUNCTION stubborn()""",
+}
+
+
+def test_a_payment_that_cannot_expire_does_not_keep_the_others(
+    start: Callable[..., Service], database_url: str
+) -> None:
+    execute(database_url, STUBBORN[make_url(database_url).get_backend_name()])
+    service = start("serve", "--no-worker")
+    pending = {"status": "pending"}
+    ids = [
+        service.pay(n, amount=13 if n == 1 else 20_000, fields=pending).json()["payment_id"]
+        for n in range(1, 6)
+    ]
+    worker = start("worker", PENDING_EXPIRES_S="0.1")
+
+    def statuses() -> list[str]:
+        return [service.http.get(f"/payments/{each}").json()["status"] for each in ids]
+
+    wait_for(lambda: statuses() == ["pending", *["failed"] * 4], 10, "all but the first have failed")
+    late = service.pay(6, fields=pending).json()["payment_id"]
+    wait_for(lambda: service.http.get(f"/payments/{late}").json()["status"] == "failed", 10)
+    refusals = [line for line in worker.log() if line["event"] == "a payment cannot expire"]
+    assert [line["payment"] for line in refusals] == [ids[0]], "it is tried once"
+
+
+def test_a_request_at_which_the_rules_fail_fails_alone(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect of ours costs its own request a 500, and not those that came with it."""
+
+    def defective(requests: Sequence[PaymentRequest], *others: Any) -> Any:
+        if any(each.amount == 13 for each in requests):
+            raise KeyError(13)
+        return decide(requests, *others)
+
+    monkeypatch.setattr("payment.payments.decide", defective)
+
+    async def pay_all() -> list[Answer | BaseException]:
+        database = open_database(make_url(database_url))
+        ledger = Ledger(
+            database, batch_max=64, queue_max=64, booked=lambda: None, time_zone=ZoneInfo("Asia/Jakarta")
+        )
+        amounts = [20_000, 13, 20_000]
+        orders = [PaymentRequest(n, 1, amount, Method.CASH) for n, amount in enumerate(amounts, start=1)]
+        answers = await asyncio.gather(*map(ledger.book, orders), return_exceptions=True)
+        await database.aclose()
+        return answers
+
+    first, defect, last = asyncio.run(pay_all())
+    assert isinstance(defect, Unexpected)
+    assert [each.status for each in (first, last) if isinstance(each, Answer)] == [201, 201]
+
+
 def test_a_locked_database_is_503_and_books_nothing_then_recovers(
     start_alone: Service, database_url: str
 ) -> None:
@@ -146,6 +214,8 @@ def test_more_requests_than_may_wait_are_503_at_once(
 ) -> None:
     service = start("serve", "--no-worker", REQUESTS_MAX="4", BATCH_MAX="2")
     with ThreadPoolExecutor(20) as pool, ExitStack() as stack:
+        stand = Barrier(20)  # threads and connections, so that all come at once
+        list(pool.map(lambda _: (stand.wait(), service.http.get("/healthz")), range(20)))
         stack.enter_context(locked(database_url))
         answers = [pool.submit(service.pay, order_id) for order_id in range(1, 21)]
         # one or two are being written, four wait
