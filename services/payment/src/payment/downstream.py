@@ -247,16 +247,20 @@ class _Adapter(HTTPAdapter):
         sockets = self._sockets
 
         class Http(HTTPConnectionPool):
-            class ConnectionCls(HTTPConnection):
+            class Connection(HTTPConnection):
                 def connect(self) -> None:
                     super().connect()
                     sockets[threading.get_ident()] = self.sock
 
+            ConnectionCls = Connection  # its name is in errors that people read
+
         class Https(HTTPSConnectionPool):
-            class ConnectionCls(HTTPSConnection):
+            class Connection(HTTPSConnection):
                 def connect(self) -> None:
                     super().connect()
                     sockets[threading.get_ident()] = self.sock
+
+            ConnectionCls = Connection
 
         self.poolmanager.pool_classes_by_scheme = {"http": Http, "https": Https}
 
