@@ -88,20 +88,21 @@ def main() -> int:
         )
     if taken:
         return 1
-    ended = threading.Event()
+    signals: list[int] = []  # no threading.Event: who waits for one may hold the lock that setting it takes
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` wants it
-            signal.signal(number, lambda *_: ended.set())
+            signal.signal(number, lambda number, _: signals.append(number))
     running = [(service, start(service)) for service in services]
     try:
-        if not all(is_ready(service, process, ended) for service, process in running):
-            return 0 if ended.is_set() else 1
+        if not all(is_ready(service, process, signals) for service, process in running):
+            return 0 if signals else 1
         print(TRY_IT.format(**{service.name: service.port for service in services}), flush=True)
-        while not ended.wait(0.2):
+        while not signals:
             for service, process in running:
                 if process.poll() is not None:
                     print(f"{service.name} berhenti / ended: exit {process.returncode}", file=sys.stderr)
                     return 1
+            time.sleep(0.2)
         return 0
     finally:
         end([process for _, process in running])
@@ -139,17 +140,17 @@ def show(name: str, lines: IO[str]) -> None:
         print(f"{name:8}| {line}", end="", flush=True)
 
 
-def is_ready(service: Service, process: subprocess.Popen[str], ended: threading.Event) -> bool:
+def is_ready(service: Service, process: subprocess.Popen[str], signals: list[int]) -> bool:
     """Wait until the service answers; False if it ends, takes too long, or we are to end."""
     deadline_s = time.monotonic() + READY_WITHIN_S
     url = f"http://127.0.0.1:{service.port}{service.health}"
-    while time.monotonic() < deadline_s and process.poll() is None and not ended.wait(0.05):
+    while time.monotonic() < deadline_s and process.poll() is None and not signals:
         try:
             with urllib.request.urlopen(url, timeout=1):  # loopback
                 return True
         except OSError:
-            continue
-    if not ended.is_set():
+            time.sleep(0.05)
+    if not signals:
         print(f"{service.name} tidak menjawab / does not answer", file=sys.stderr)
     return False
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from processes import Service
+from processes import Service, http_client
 
 GUESTS = 6
 GUEST_PAUSE_S = 0.2
@@ -156,7 +156,7 @@ class Guest(Agent):
         self._apis = apis
         self._orders = iter(range(number, WALK_IN, GUESTS))
         self._is_walk_in = number % 2 == 0
-        self._http = httpx.Client(timeout=ANSWER_WITHIN_S, trust_env=False)
+        self._http = http_client(timeout_s=ANSWER_WITHIN_S)
         self._hands = ThreadPoolExecutor(GUEST_HANDS)
         self.ledger = Ledger()
 

@@ -4,7 +4,6 @@ import csv
 import json
 import signal
 import sys
-import threading
 import time
 import warnings
 from collections import Counter
@@ -100,14 +99,13 @@ def worker(settings: Settings) -> None:
     """Beri tahu Order dan User / tell Order and User."""
     from payment.worker import Worker  # noqa: PLC0415  # loads `requests`
 
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    ends = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # in all threads to come too, so one waits below
     with_database = open_current(settings.database_url)
     telling = Worker(with_database, settings)
     telling.start()
     get_logger().info("worker started")
-    stop.wait()
+    signal.sigwait(ends)
     telling.stop()
     get_logger().info("stopped")
 

@@ -282,8 +282,10 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin the end: SIGTERM or Ctrl-C."""
-        self._ending()
+        is_first = not self.should_exit
         super().handle_exit(sig, frame)
+        if is_first:  # another one may interrupt this, even where it holds a lock
+            self._ending()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start as uvicorn does: the application, then the listener.

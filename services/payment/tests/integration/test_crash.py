@@ -11,7 +11,7 @@ import httpx
 from sqlalchemy import make_url, text
 
 from payment.database import open_database
-from processes import Service, Stub, wait_for
+from processes import Service, Stub, http_client, wait_for
 
 KILLS = 30
 CLIENTS = 8
@@ -34,15 +34,15 @@ class Guest(threading.Thread):
 
     def run(self) -> None:
         """Pay until it is enough."""
-        with httpx.Client(timeout=5, trust_env=False) as client:
+        with http_client(timeout_s=5) as http:
             while not self._done.is_set():
-                self._pay(client)
+                self._pay(http)
                 self._order_id += self._step
 
-    def _pay(self, client: httpx.Client) -> None:
+    def _pay(self, http: httpx.Client) -> None:
         while True:
             try:
-                answer = client.post(
+                answer = http.post(
                     f"{self._service.url}/payments",
                     json={"order_id": self._order_id, "user_id": self._order_id, "amount": 20_000},
                     headers={"Idempotency-Key": f"order-{self._order_id}"},

@@ -19,7 +19,7 @@ from sqlalchemy import make_url, text
 
 from payment.database import open_database
 from postgres import PostgresServer, create_database
-from processes import Service, Stub, wait_for
+from processes import Service, Stub, http_client, wait_for
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # for `end`
 
@@ -42,7 +42,7 @@ class Guest(threading.Thread):
 
     def run(self) -> None:
         """Pay until it is enough, the order in hand to its end."""
-        with httpx.Client(base_url=self._url, timeout=ANSWER_WITHIN_S, trust_env=False) as http:
+        with http_client(self._url, ANSWER_WITHIN_S) as http:
             for order_id in self._orders:
                 if self._done.is_set():
                     return

@@ -19,7 +19,7 @@ from sqlalchemy import make_url, text
 
 from described import ROOT
 from payment.database import open_database
-from processes import Process, Service, Stub, Waiting, wait_for
+from processes import Process, Service, Stub, Waiting, http_client, wait_for
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -138,12 +138,12 @@ def test_a_signal_answers_what_has_come_and_exits_0(start_alone: Service, number
     stop = threading.Event()
 
     def pay(first: int) -> None:
-        with httpx.Client(base_url=start_alone.url, trust_env=False) as client:
+        with http_client(start_alone.url) as http:
             order_id = first
             while not stop.is_set():
                 body = {"order_id": order_id, "user_id": 1, "amount": 1}
                 try:
-                    answers.append(client.post("/payments", json=body).status_code)
+                    answers.append(http.post("/payments", json=body).status_code)
                 except httpx.ConnectError:
                     return  # it no longer listens
                 except httpx.TransportError as error:
@@ -192,7 +192,7 @@ def has_socket(process: Process) -> bool:
 
 def is_listening(url: str) -> bool:
     try:
-        httpx.get(f"{url}/healthz", headers={"Connection": "close"}, trust_env=False)
+        httpx.get(f"{url}/healthz", headers={"Connection": "close"}, verify=False)
     except httpx.ConnectError:
         return False
     return True
@@ -281,10 +281,12 @@ def test_make_runs_program_brings_up_the_whole_journey(tmp_path: Path) -> None:
     process = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)
     process.line_with("Ctrl-C")
     payment, order, user = (f"http://127.0.0.1:{port}" for port in ports.values())
-    booked = httpx.post(f"{payment}/payments", json={"order_id": 1, "user_id": 1, "amount": 20000})
+    booked = httpx.post(
+        f"{payment}/payments", json={"order_id": 1, "user_id": 1, "amount": 20000}, verify=False
+    )
     assert booked.text == '{"message":"Pembayaran diproses","payment_id":1}'
-    wait_for(lambda: httpx.get(f"{order}/orders/1").json()["status"] == "paid", 1)
-    wait_for(lambda: httpx.get(f"{user}/users/1").json()["payment_status"] == "paid", 1)
+    wait_for(lambda: httpx.get(f"{order}/orders/1", verify=False).json()["status"] == "paid", 1)
+    wait_for(lambda: httpx.get(f"{user}/users/1", verify=False).json()["payment_status"] == "paid", 1)
 
     second = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)
     assert second.popen.wait(10) == 1
@@ -296,7 +298,7 @@ def test_make_runs_program_brings_up_the_whole_journey(tmp_path: Path) -> None:
     process.kill()
     for url in (payment, order, user):
         with pytest.raises(httpx.ConnectError):
-            httpx.get(url)
+            httpx.get(url, verify=False)
 
 
 def test_closing_the_terminal_ends_all(tmp_path: Path) -> None:
@@ -312,7 +314,32 @@ def test_closing_the_terminal_ends_all(tmp_path: Path) -> None:
     assert wait_for(lambda: os.waitpid(run, os.WNOHANG)[0], 15) == run
     for port in ports.values():
         with pytest.raises(httpx.ConnectError):
-            httpx.get(f"http://127.0.0.1:{port}")
+            httpx.get(f"http://127.0.0.1:{port}", verify=False)
+
+
+def storm(process: Process) -> int:
+    """Send SIGTERM again and again, so that one interrupts what another does; return the exit code."""
+    for _ in range(1_000):
+        process.popen.send_signal(signal.SIGTERM)
+    code = process.popen.wait(15)
+    process.kill()
+    return code
+
+
+def test_signals_on_top_of_each_other_end_make_runs_program(tmp_path: Path) -> None:
+    ports = {name: str(free_port()) for name in ("PORT", "ORDER_PORT", "USER_PORT")}
+    process = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)
+    process.line_with("Ctrl-C")
+    assert storm(process) == 0
+
+
+@pytest.mark.parametrize("arguments", [("serve",), ("worker",)], ids=" ".join)
+def test_signals_on_top_of_each_other_end_the_service(
+    start: Callable[..., Service], arguments: tuple[str, ...]
+) -> None:
+    service = start(*arguments)
+    assert storm(service.process) == 0
+    assert "Traceback" not in "".join(service.process.lines)
 
 
 def test_a_bad_port_stops_make_runs_program_with_its_name(tmp_path: Path) -> None:

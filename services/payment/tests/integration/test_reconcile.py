@@ -20,7 +20,7 @@ from sqlalchemy import make_url, update
 
 from payment.database import open_current
 from payment.tables import payments
-from processes import Service, Stub, wait_for
+from processes import Service, Stub, http_client, wait_for
 
 Start = Callable[..., Service]
 NOTHING = {"agrees": 0, "waiting": 0, "differs": 0, "unknown": 0, "unanswered": 0, "told_again": 0}
@@ -33,7 +33,7 @@ def put(stub: Stub, target_id: int, status: str) -> None:
         "order": (f"/orders/{target_id}/payment", "payment_status"),
         "user": (f"/users/{target_id}/payment-service", "status"),
     }[stub.name]
-    httpx.put(stub.url + path, json={field: status}, trust_env=False).raise_for_status()
+    httpx.put(stub.url + path, json={field: status}, verify=False).raise_for_status()
 
 
 def all_told(service: Service) -> None:
@@ -202,7 +202,7 @@ def test_payments_that_are_booked_meanwhile_are_no_differences(start: Start, ord
     done = threading.Event()
 
     def pay() -> None:
-        with httpx.Client(base_url=service.url, timeout=15.0, trust_env=False) as http:
+        with http_client(service.url) as http:
             for number in count(1):
                 status = ("paid", "pending")[number % 2]
                 body = {"order_id": number, "user_id": 1, "amount": 1_000, "status": status}
