@@ -22,6 +22,9 @@ ENVIRONMENT = production
 BROKER = $(if $(PACT_BROKER_BASE_URL),PACT_DO_NOT_TRACK=true $(BIN)/pact broker,$(error \
 	PACT_BROKER_BASE_URL=… is missing: the address of a Pact Broker))
 
+# Else each of a hundred processes would compile again what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install run test e2e check fmt bench lock clean contracts verify-contracts compare-openapi up down chaos \
 	pact-publish can-i-deploy record-deployment
@@ -35,7 +38,8 @@ $(VENV)/.installed: requirements/dev.txt services/payment/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
 		|| { echo "Python 3.11 diperlukan / is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps \
+		--require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		-e services/payment
 	@touch $@
@@ -57,7 +61,7 @@ test: check $(OPC) ## everything that a change must pass
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 e2e: install ## the Docker stack under restarts, kills and replicas; needs a Docker engine and ten minutes
-	$(BIN)/python -m pytest tests/e2e -p no:xdist -q
+	$(BIN)/python -m pytest tests/e2e -q
 
 chaos: install ## [SECONDS=600 SEED=…] kill and break everything under load; is every promise kept?
 	@PYTHONPATH=services/payment/tests $(BIN)/python tests/chaos/chaos.py \
@@ -82,7 +86,7 @@ compare-openapi: $(OPC) ## contracts beside OpenAPI files [ORDER_OPENAPI= USER_O
 	$(BIN)/node $(OPC) --oas openapi/payment.yaml contracts/restaurant-payment.json
 
 $(OPC): contracts/opc/package-lock.json | $(VENV)/.installed
-	cd contracts/opc && PATH="$(BIN):$$PATH" npm ci --loglevel=error
+	cd contracts/opc && PATH="$(BIN):$$PATH" npm ci --prefer-offline --no-audit --no-fund --loglevel=error
 	@touch $@
 
 pact-publish: install ## PACT_BROKER_BASE_URL=… [PACT_BROKER_TOKEN=] what we rely on, for this commit and branch

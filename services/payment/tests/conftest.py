@@ -19,7 +19,7 @@ BOTH = ("sqlite", "postgresql")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a race be run more often than in every `make test`."""
-    parser.addoption("--rounds", type=int, default=10, help="how often each race of a payment's life is run")
+    parser.addoption("--rounds", type=int, default=10, help="how often each race is run, and examples drawn")
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def start(
             "DATABASE_URL": database_url,
             "ORDER_SERVICE_URL": order.url,
             "USER_SERVICE_URL": user.url,
-            "POLL_INTERVAL_S": "0.1",
+            "POLL_INTERVAL_S": "0.3",
             "RETRY_INITIAL_S": "0.1",
         } | settings
         service = Service(environment, *arguments, cwd=tmp_path)

@@ -15,25 +15,28 @@ EVERYWHERE = {400, 404, 405, 408, 431, 503}
 
 
 @functools.cache
-def description() -> dict[str, Any]:
-    """Return the parsed openapi/payment.yaml."""
-    parsed: dict[str, Any] = yaml.safe_load((ROOT / "openapi" / "payment.yaml").read_text())
+def description(name: str = "payment") -> dict[str, Any]:
+    """Return a parsed file of openapi/."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    parsed: dict[str, Any] = yaml.load((ROOT / "openapi" / f"{name}.yaml").read_bytes(), loader)
     return parsed
 
 
-def resolve(node: Any) -> Any:
-    """Return the node with every $ref replaced by what it names, and `nullable` in JSON Schema's words."""
-    if isinstance(node, dict):
-        if "$ref" in node:
-            target: Any = description()
-            for step in node["$ref"].removeprefix("#/").split("/"):
-                target = target[step]
-            return resolve(target)
-        resolved = {key: resolve(value) for key, value in node.items()}
-        if resolved.get("nullable") is True:
-            resolved["type"] = [resolved["type"], "null"]
-        return resolved
-    return [resolve(item) for item in node] if isinstance(node, list) else node
+def resolve(node: Any, name: str = "payment") -> Any:
+    """Return a node with what each `$ref` names in its place, and `nullable` in JSON Schema's words."""
+    if isinstance(node, list):
+        return [resolve(item, name) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        target: Any = description(name)
+        for step in node["$ref"].removeprefix("#/").split("/"):
+            target = target[step]
+        return resolve(target, name)
+    resolved = {key: resolve(value, name) for key, value in node.items()}
+    if resolved.get("nullable") is True:
+        resolved["type"] = [resolved["type"], "null"]
+    return resolved
 
 
 @functools.cache

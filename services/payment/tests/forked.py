@@ -4,6 +4,7 @@ A process that has done so (multiprocessing's fork server, one a test process) i
 program, in a tenth of the time. `test_process.py` starts the service as people do.
 """
 
+import functools
 import os
 import runpy
 import subprocess
@@ -11,14 +12,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from signal import SIGKILL, Signals
 from typing import TextIO
 
+PRELOADED = "preloaded"
+
 _context = get_context("forkserver")
-_context.set_forkserver_preload(["payment.server", "payment.reconcile", "flask", "werkzeug.serving"])
+_context.set_forkserver_preload([PRELOADED])
 
 
 class Forked:
@@ -44,6 +47,7 @@ class Forked:
         cwd: Path | None,
         keeps_apart: bool = False,
     ) -> None:
+        _start_fork_server()
         pipes = [_context.Pipe(duplex=False) for _ in range(1 + keeps_apart)]
         writers = [writer for _, writer in pipes]
         self._process = _context.Process(
@@ -114,9 +118,22 @@ def run(
     return subprocess.CompletedProcess([str(program), *arguments], code, stdout, stderr)
 
 
+@functools.cache
+def _start_fork_server() -> None:
+    before = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(Path(__file__).parent), before]
+    )  # it finds PRELOADED there
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ["PYTHONPATH"] = before
+
+
 def _run(
     program: str | Path, arguments: list[str], env: dict[str, str], cwd: str, writers: list[Connection]
 ) -> None:
+    assert PRELOADED in sys.modules, "the fork server keeps silent if it cannot import it"
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)

@@ -10,19 +10,23 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import RowMapping, make_url
 
 from described import ROOT, check
 from forked import Forked, run
 from payment import outbox
-from payment.database import open_database
+from payment.booking import PaymentRequest
+from payment.database import Database, open_database
+from payment.idempotency import Key
+from payment.lifecycle import Method
 from payment.notifications import State
+from payment.payments import book
 
 START_WITHIN_S = 30.0
 Fact = TypeVar("Fact")
@@ -31,13 +35,15 @@ Fact = TypeVar("Fact")
 def wait_for(fact: Callable[[], Fact], within_s: float = 10.0, what: str = "") -> Fact:
     """Return the first truthy result of `fact`; fail if there is none within the time."""
     deadline_s = time.monotonic() + within_s
+    pause_s = 0.01
     while True:
         found = fact()
         if found:
             return found
         if time.monotonic() > deadline_s:
             pytest.fail(f"not within {within_s} s: {what or fact}; last: {found!r}")
-        time.sleep(0.02)
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.2, 0.1)  # who looks all the time keeps the others from their work
 
 
 def http_client(url: str = "", timeout_s: float = 15.0, **options: Any) -> httpx.Client:
@@ -126,6 +132,7 @@ class Service:
         self.process: Process
         self.url = ""
         self.http = http_client()
+        self._database: Database | None = None
         self.start()
 
     def start(self) -> None:
@@ -142,13 +149,19 @@ class Service:
 
     def kill(self) -> None:
         """SIGKILL it."""
-        self.http.close()
+        self._close()
         self.process.kill()
 
     def stop(self) -> int:
         """SIGTERM it; return the exit code."""
-        self.http.close()
+        self._close()
         return self.process.stop()
+
+    def _close(self) -> None:
+        self.http.close()
+        if self._database:
+            self._database.close()
+            self._database = None
 
     def pay(
         self,
@@ -161,6 +174,27 @@ class Service:
         """POST /payments; further fields of the body in `fields`, header names with _ for -."""
         body = {"order_id": order_id, "user_id": user_id, "amount": amount} | dict(fields or {})
         return self.http.post("/payments", json=body, headers=_headers(headers))
+
+    def book(self, order_ids: Iterable[int], user_id: int | None = None) -> None:
+        """Book a payment of each order in our database, as the service would, but without HTTP: for many.
+
+        Args:
+            order_ids: the orders; each payment has the key `order-N`.
+            user_id: the guest of all; None for one whose id is the order's.
+        """
+        requests = [
+            PaymentRequest(
+                order_id,
+                user_id or order_id,
+                20_000,
+                Method.CASH,
+                key=Key("", "create_payment", f"order-{order_id}", "fingerprint"),
+            )
+            for order_id in order_ids
+        ]
+        for first in range(0, len(requests), 100):
+            with self._opened().write() as connection:
+                book(connection, requests[first : first + 100], time.time_ns() // 1000)
 
     def settle(self, payment_id: int, status: str, **headers: str) -> httpx.Response:
         """PATCH /payments/{payment_id}."""
@@ -185,19 +219,19 @@ class Service:
 
     def has_told_all(self) -> bool:
         """Say whether no notification waits."""
-        database = open_database(make_url(self.environment["DATABASE_URL"]))
-        with database.read() as connection:
-            waiting = outbox.find_notifications(connection, state=State.WAITING, limit=1)
-        database.close()
-        return not waiting
+        return not self._find_notifications(state=State.WAITING, limit=1)
 
     def notifications(self) -> list[dict[str, Any]]:
         """Return the notifications, newest first."""
-        database = open_database(make_url(self.environment["DATABASE_URL"]))
-        with database.read() as connection:
-            rows = outbox.find_notifications(connection, limit=1000)
-        database.close()
-        return [dict(row) for row in rows]
+        return [dict(row) for row in self._find_notifications(limit=1000)]
+
+    def _find_notifications(self, **which: Any) -> Sequence[RowMapping]:
+        with self._opened().read() as connection:
+            return outbox.find_notifications(connection, **which)
+
+    def _opened(self) -> Database:
+        self._database = self._database or open_database(make_url(self.environment["DATABASE_URL"]))
+        return self._database
 
 
 class Stub:

@@ -3,6 +3,7 @@
 `make test` installs the comparator, from contracts/opc.
 """
 
+import copy
 import json
 import subprocess
 import sys
@@ -79,29 +80,36 @@ DRIFTS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("contract", "interaction", "what", "where", "value", "code"),
-    DRIFTS,
-    ids=[f"{drift[0]}: {drift[2]}" for drift in DRIFTS],
-)
-def test_a_contract_that_drifts_is_found(
-    contract: str, interaction: str, what: str, where: tuple[str, ...], value: Any, code: str, tmp_path: Path
-) -> None:
-    changed = json.loads((CONTRACTS / f"{contract}.json").read_text())
-    (node,) = (one for one in changed["interactions"] if one["description"] == interaction)
+def drifted(contract: dict[str, Any], interaction: str, what: str, where: tuple[str, ...], value: Any) -> Any:
+    """Return an interaction of the contract that says something else there; `what` is its name."""
+    (original,) = (one for one in contract["interactions"] if one["description"] == interaction)
+    changed = node = copy.deepcopy(original)
     for step in where[:-1]:
         node = node[step]
     node[where[-1]] = value
-    drifted = tmp_path / "drifted.json"
-    drifted.write_text(json.dumps(changed))
+    return changed | {"description": what}
 
-    found = compare(description(PAIRS[contract]), drifted)
-    assert {one["code"] for one in found if one["type"] == "error"} == {code}, what
-    assert {one["mockDetails"]["interactionDescription"] for one in found} == {interaction}
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_contract_that_drifts_is_found(name: str, tmp_path: Path) -> None:
+    """All in one file beside what fits, as each start of Node takes a second."""
+    contract = json.loads((CONTRACTS / f"{name}.json").read_text())
+    drifts = [drift[1:] for drift in DRIFTS if drift[0] == name]
+    expected = {what: {code} for _, what, _, _, code in drifts}
+    assert len(expected) == len(drifts) > 0
+    contract["interactions"] += [drifted(contract, *drift[:4]) for drift in drifts]
+    (tmp_path / "drifted.json").write_text(json.dumps(contract))
+
+    found: dict[str, set[str]] = {}
+    for one in compare(description(PAIRS[name]), tmp_path / "drifted.json"):
+        codes = found.setdefault(one["mockDetails"]["interactionDescription"], set())
+        if one["type"] == "error":
+            codes.add(one["code"])
+    assert found == expected, "each is found, and nothing else"
 
 
 @pytest.mark.parametrize(
-    ("original", "drifted", "code"),
+    ("original", "instead", "code"),
     [
         ("/users/{user_id}/payment-service:", "/users/{user_id}/payment-status:", ROUTE),
         ("[pending, paid, failed]", "[pending, lunas, failed]", REQUEST),
@@ -109,12 +117,12 @@ def test_a_contract_that_drifts_is_found(
     ],
 )
 def test_a_provider_whose_description_drifts_is_found(
-    original: str, drifted: str, code: str, tmp_path: Path
+    original: str, instead: str, code: str, tmp_path: Path
 ) -> None:
     """What their team would see if they changed openapi/user.yaml, or sent us their own."""
     written = description("user").read_text()
     assert original in written
-    (tmp_path / "user.yaml").write_text(written.replace(original, drifted))
+    (tmp_path / "user.yaml").write_text(written.replace(original, instead))
     found = compare(tmp_path / "user.yaml", CONTRACTS / "payment-user.json")
     assert code in {one["code"] for one in found}
 

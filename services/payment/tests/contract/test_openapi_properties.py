@@ -13,11 +13,13 @@ HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
 PHASES = ("Examples", "Coverage", "Fuzzing", "Stateful")
 
 
-def test_whatever_is_generated_is_answered_as_described(start_alone: Service, tmp_path: Path) -> None:
+def test_whatever_is_generated_is_answered_as_described(
+    start_alone: Service, tmp_path: Path, rounds: range
+) -> None:
     ran = subprocess.run(
         [
             *(str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG)),
-            *("run", f"{start_alone.url}/openapi.json", "--no-color", "--max-examples", "25"),
+            *("run", f"{start_alone.url}/openapi.json", "--no-color", "--max-examples", str(len(rounds))),
         ],
         capture_output=True,
         text=True,

@@ -60,7 +60,7 @@ def told(stub: Stub, target_id: int, status: str, within_s: float = 10.0) -> Non
 
 def nothing_waits(service: Service) -> None:
     """Wait until everybody was told of everything."""
-    wait_for(lambda: all(row["state"] != "waiting" for row in service.notifications()), 10)
+    wait_for(service.has_told_all)
 
 
 # --- pending, settled, expired -----------------------------------------------------------------------

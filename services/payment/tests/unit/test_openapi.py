@@ -7,13 +7,12 @@ import warnings
 from collections.abc import Iterator
 from functools import cache
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from jsonschema import Draft4Validator
 
+from described import description, resolve
 from payment import errors, schemas
 from payment.errors import PaymentError
 from payment.messages import INDONESIAN, translate
@@ -23,7 +22,6 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Connexion and what it loads warn of one another while they load
     from payment.app import OPERATION_MODULES
 
-FOLDER = Path(__file__).resolve().parents[4] / "openapi"
 DOCUMENTS = ["payment", "order", "user"]
 METHODS = {"get", "put", "post", "patch", "delete", "head", "options", "trace"}
 
@@ -65,30 +63,8 @@ ERRORS = [
 
 
 @cache
-def document(name: str) -> Any:
-    return yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
-
-
-@cache
 def resolved(name: str) -> Any:
-    """Return a document with what its `$ref`s name in their place."""
-
-    def resolve(node: Any) -> Any:
-        if isinstance(node, list):
-            return [resolve(item) for item in node]
-        if not isinstance(node, dict):
-            return node
-        if "$ref" in node:
-            target = document(name)
-            for step in node["$ref"].removeprefix("#/").split("/"):
-                target = target[step]
-            return resolve(target)
-        found = {key: resolve(value) for key, value in node.items()}
-        if found.get("nullable") is True:  # OpenAPI 3.0's word; the rest is JSON Schema
-            found["type"] = [found["type"], "null"]
-        return found
-
-    return resolve(document(name))
+    return resolve(description(name), name)
 
 
 def operations(name: str) -> dict[str, dict[str, Any]]:
@@ -150,7 +126,7 @@ def test_every_public_coroutine_of_these_modules_is_an_operation() -> None:
 def test_no_two_operations_have_the_same_name(name: str) -> None:
     names = [
         operation["operationId"]
-        for path in document(name)["paths"].values()
+        for path in description(name)["paths"].values()
         for method, operation in path.items()
         if method in METHODS
     ]

@@ -11,15 +11,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 
+from described import description, resolve
 from payment.errors import BodyNotObject, FieldInvalid, FieldsRequired, JsonInvalid, PaymentError
 from payment.lifecycle import Method, Status
 from payment.messages import ENGLISH, INDONESIAN, words_of
@@ -38,7 +37,6 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Connexion and what it loads warn of one another while they load
     from payment.operations import parse_json
 
-ROOT = Path(__file__).resolve().parents[4]
 NUMBERS = ("order_id", "user_id", "amount")
 KNOWN = {*NUMBERS, "method", "status", "order_total", "reason", "expected_refunded"}
 USUAL = {"order_id": 1, "user_id": 1, "amount": 20_000}
@@ -48,29 +46,9 @@ bounded = settings(max_examples=200, deadline=None)
 
 
 @cache
-def openapi() -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load((ROOT / "openapi" / "payment.yaml").read_text())
-    return document
-
-
-def resolved(node: Any) -> Any:
-    """Return a part of the specification with what its `$ref`s name in their place."""
-    if isinstance(node, list):
-        return [resolved(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    if "$ref" in node:
-        target: Any = openapi()
-        for step in node["$ref"].removeprefix("#/").split("/"):
-            target = target[step]
-        return resolved(target)
-    return {name: resolved(value) for name, value in node.items()}
-
-
-@cache
 def validator(schema: str) -> Draft4Validator:
     """Return what judges by the specification alone; formats are not judged."""
-    return Draft4Validator(resolved(openapi()["components"]["schemas"][schema]))
+    return Draft4Validator(resolve(description()["components"]["schemas"][schema]))
 
 
 def refusal(body: object, schema: BodySchema = NewPayment()) -> PaymentError | None:  # noqa: B008  # stateless
@@ -262,7 +240,7 @@ def test_a_body_that_is_no_object_is_called_that(body: object) -> None:
 
 
 def test_the_methods_of_the_specification_are_those_of_the_service() -> None:
-    schemas = openapi()["components"]["schemas"]
+    schemas = description()["components"]["schemas"]
     for name in ("NewPayment", "Payment"):
         assert schemas[name]["properties"]["method"]["enum"] == [method.value for method in Method]
     assert schemas["Payment"]["properties"]["status"]["enum"] == [status.value for status in Status]
@@ -319,7 +297,7 @@ payment_rows = st.fixed_dictionaries(
 def test_a_payment_is_shown_as_the_specification_says(row: dict[str, Any]) -> None:
     shown = json.loads(json.dumps(PaymentAnswer().dump(row)))
     validator("Payment").validate(shown)
-    assert list(shown) == openapi()["components"]["schemas"]["Payment"]["required"]
+    assert list(shown) == description()["components"]["schemas"]["Payment"]["required"]
     assert {name: shown[name] for name in shown if name in row} == {n: row[n] for n in row if n in shown}
     assert (shown["created_at"], shown["updated_at"]) == (
         written(row["created_us"]),
