@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 LOCK := $(BIN)/pip-compile -q --generate-hashes --strip-extras --allow-unsafe --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 # most tests wait for processes more than they compute, so more of them than cores
-PYTEST_FLAGS ?= -n 4 --dist worksteal
+PYTEST_FLAGS ?= -n 5 --dist worksteal
 STUBS := services/stubs/order services/stubs/user
 SOURCES := services bench
 OPC := contracts/opc/node_modules/.bin/opc
@@ -26,7 +26,7 @@ BROKER = $(if $(PACT_BROKER_BASE_URL),PACT_DO_NOT_TRACK=true $(BIN)/pact broker,
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test e2e check fmt bench lock clean contracts verify-contracts compare-openapi up down chaos \
+.PHONY: help install run test tests lint types e2e check fmt bench lock clean contracts verify-contracts compare-openapi up down chaos \
 	pact-publish can-i-deploy record-deployment
 
 help: ## show this list
@@ -57,7 +57,10 @@ up: ## the whole stack in Docker: PostgreSQL, migration, API, worker, stubs; ret
 down: ## end the stack; VOLUMES=1 also forgets the payments
 	docker compose down --remove-orphans $(if $(VOLUMES),--volumes)
 
-test: check $(OPC) ## everything that a change must pass
+test: lint $(OPC) ## everything that a change must pass
+	@$(MAKE) --no-print-directory -j2 types tests
+
+tests: install $(OPC)
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 e2e: install ## the Docker stack under restarts, kills and replicas; needs a Docker engine and ten minutes
@@ -101,14 +104,18 @@ can-i-deploy: install ## PACT_BROKER_BASE_URL=… [ENVIRONMENT=production] did O
 record-deployment: install ## PACT_BROKER_BASE_URL=… [ENVIRONMENT=production] this commit runs there now
 	$(BROKER) record-deployment --pacticipant payment --version $(VERSION) --environment $(ENVIRONMENT)
 
-check: install ## lint, format, types, import rules
+check: lint types ## lint, format, types, import rules
+
+lint: install
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet . || { echo "run: make fmt" >&2; exit 1; }
+	$(BIN)/lint-imports --no-logo
+
+types: install
 	$(BIN)/mypy services/payment/src services/payment/tests services/run.py contracts
 	$(BIN)/mypy tests
 	for stub in $(STUBS); do $(BIN)/mypy $$stub || exit 1; done
 	$(BIN)/mypy bench
-	$(BIN)/lint-imports
 
 bench: install ## every measured claim, in about eight minutes; writes docs/benchmarks.md [BENCH="--rounds 3"]
 	$(BIN)/python -m bench $(BENCH)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 25
+SECONDS = 20
 
 
 @pytest.mark.slow

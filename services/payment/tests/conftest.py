@@ -15,11 +15,20 @@ from postgres import PostgresServer, create_database, drop_database
 from processes import Service, Stub
 
 BOTH = ("sqlite", "postgresql")
+GIVEN = "TEST_DATABASE_URL"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a race be run more often than in every `make test`."""
     parser.addoption("--rounds", type=int, default=10, help="how often each race is run, and examples drawn")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start one PostgreSQL server for all test processes of pytest-xdist, which inherit its address."""
+    if config.getoption("numprocesses", None) and not (GIVEN in os.environ or hasattr(config, "workerinput")):
+        server = PostgresServer()
+        config.add_cleanup(server.remove)
+        os.environ[GIVEN] = server.url.render_as_string(hide_password=False)
 
 
 @pytest.fixture
@@ -31,7 +40,7 @@ def rounds(request: pytest.FixtureRequest) -> range:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[URL]:
     """The URL of a PostgreSQL server on which the tests may create databases."""
-    given = os.environ.get("TEST_DATABASE_URL")
+    given = os.environ.get(GIVEN)
     if given:
         yield make_url(given).set(drivername="postgresql")
         return

@@ -16,7 +16,7 @@ import psycopg
 from sqlalchemy import URL, make_url
 
 SETTINGS = (
-    *("synchronous_commit=on", "max_connections=200", "shared_buffers=64MB", "wal_level=replica"),
+    *("synchronous_commit=on", "max_connections=500", "shared_buffers=64MB", "wal_level=replica"),
     *("min_wal_size=32MB", "max_wal_size=128MB"),
 )
 IN_MEMORY = Path("/dev/shm")

@@ -79,6 +79,7 @@ class Load:
                 if answer.status_code == 201:
                     self.booked[order_id] = answer.json()["payment_id"]
                     order_id += step
+                    time.sleep(0.01)  # a load, not the most that the machine can do
                 else:
                     time.sleep(0.05)
 
@@ -194,6 +195,9 @@ def beside(server: PostgresServer, order: Stub, user: Stub, end: ExitStack, tmp_
     return service
 
 
+WAITING_FOR_LOCKS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
 ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
@@ -317,8 +321,7 @@ def test_a_payment_does_not_wait_for_long_reads(beside: Service) -> None:
 
 def _waiting_for_locks(database: Database) -> int:
     with database.read() as connection:
-        waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-        return int(connection.execute(waiting).scalar_one())
+        return int(connection.execute(text(WAITING_FOR_LOCKS)).scalar_one())
 
 
 @ON_POSTGRESQL
@@ -425,7 +428,7 @@ def test_a_worker_that_the_database_ends_for_a_deadlock_tries_its_turn_again(
     wait_for(lambda: ask("SELECT count(*) FROM leases WHERE service = 'order'"))
     with database.write() as crossing:
         crossing.execute(text("SELECT * FROM leases WHERE service = 'order' FOR UPDATE"))
-        wait_for(lambda: ask("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        wait_for(lambda: ask(WAITING_FOR_LOCKS))
         crossing.execute(text("SELECT * FROM notifications WHERE service = 'order' FOR UPDATE"))
     wait_for(lambda: ask("SELECT count(*) FROM notifications WHERE state = 'delivered'") == 2)
     database.close()

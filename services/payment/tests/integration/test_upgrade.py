@@ -272,7 +272,12 @@ def test_payments_go_on_while_an_index_is_built(database_url: str) -> None:
 
 def _is_building_an_index(database: Database) -> bool:
     with database.read() as connection:
-        return connection.execute(text("SELECT 1 FROM pg_stat_progress_create_index")).first() is not None
+        return (
+            connection.execute(
+                text("SELECT 1 FROM pg_stat_progress_create_index WHERE datname = current_database()")
+            ).first()
+            is not None
+        )
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
