@@ -16,6 +16,8 @@ from described import description
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Connexion and what it loads warn of one another while they load
     import flask  # noqa: F401
+    import uvicorn.lifespan.on
+    import uvicorn.loops.uvloop  # noqa: F401
     import werkzeug.serving  # noqa: F401
 
     import payment.reconcile

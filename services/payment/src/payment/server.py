@@ -311,6 +311,8 @@ class Server(uvicorn.Server):
             if not select.select([self._listener], [], [], 0)[0]:
                 break
             await asyncio.sleep(0)  # one is accepted each turn
+        for server in self.servers:
+            server.close()  # at once: what comes between the look above and this is reset
         await super().shutdown(sockets)
 
 

@@ -403,7 +403,7 @@ def test_whatever_comes_in_whatever_order_the_books_are_right(
     run_state_machine_as_test(
         LifeInDatabase,
         settings=settings(
-            max_examples=25,
+            max_examples=15,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],

@@ -41,7 +41,7 @@ NUMBERS = ("order_id", "user_id", "amount")
 KNOWN = {*NUMBERS, "method", "status", "order_total", "reason", "expected_refunded"}
 USUAL = {"order_id": 1, "user_id": 1, "amount": 20_000}
 
-thorough = settings(max_examples=400, deadline=None)
+thorough = settings(max_examples=250, deadline=None)
 bounded = settings(max_examples=200, deadline=None)
 
 
