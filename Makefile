@@ -2,6 +2,8 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
+# No compiling: what is used is compiled when it is.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps
 LOCK := $(BIN)/pip-compile -q --generate-hashes --strip-extras --allow-unsafe --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 # most tests wait for processes more than they compute, so more of them than cores
@@ -38,10 +40,11 @@ $(VENV)/.installed: requirements/dev.txt services/payment/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
 		|| { echo "Python 3.11 diperlukan / is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps \
-		--require-hashes -r requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
-		-e services/payment
+	@# first the lock's own pip, which is twice as quick as the one that Python 3.11 brings
+	sed -n '/^pip==/,/# via/p' requirements/dev.txt > $(VENV)/pip.txt
+	$(PIP_INSTALL) --require-hashes -r $(VENV)/pip.txt
+	$(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	$(PIP_INSTALL) --no-build-isolation -e services/payment
 	@touch $@
 
 run: install ## Payment on 5004 (SQLite), Order on 5003 and User on 5001 (stubs); Ctrl-C ends all
