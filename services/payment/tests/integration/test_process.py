@@ -75,7 +75,7 @@ def test_a_newer_schema_is_worked_on(start: Callable[..., Service], database_url
 
 def test_a_bad_setting_stops_the_start_with_its_name(tmp_path: Path) -> None:
     for name, value in {"PORT": "abc", "ORDER_PAYMENT_PATH": "/orders/x", "AUTH": "maybe"}.items():
-        process = Process([sys.executable, "-m", "payment", "serve"], {name: value}, cwd=tmp_path)
+        process = Process(("payment", ("serve",)), {name: value}, cwd=tmp_path)
         assert process.popen.wait(20) == 2
         process.kill()
         assert f"bad setting: {name}:" in "".join(process.lines)
@@ -83,7 +83,7 @@ def test_a_bad_setting_stops_the_start_with_its_name(tmp_path: Path) -> None:
 
 
 def test_an_open_address_needs_a_word_about_authentication(tmp_path: Path) -> None:
-    process = Process([sys.executable, "-m", "payment", "serve"], {"HOST": "0.0.0.0"}, cwd=tmp_path)
+    process = Process(("payment", ("serve",)), {"HOST": "0.0.0.0"}, cwd=tmp_path)
     assert process.popen.wait(20) == 2
     process.kill()
     assert "AUTH" in "".join(process.lines)
@@ -91,7 +91,7 @@ def test_an_open_address_needs_a_word_about_authentication(tmp_path: Path) -> No
 
 def test_a_port_in_use_gives_a_clear_message(shared: Service, tmp_path: Path) -> None:
     port = shared.url.rsplit(":", 1)[1]
-    process = Process([sys.executable, "-m", "payment", "serve"], {"PORT": port}, cwd=tmp_path)
+    process = Process(("payment", ("serve",)), {"PORT": port}, cwd=tmp_path)
     assert process.popen.wait(20) == 1
     process.kill()
     said = "".join(process.lines)
@@ -102,7 +102,7 @@ def test_a_port_in_use_gives_a_clear_message(shared: Service, tmp_path: Path) ->
 def test_an_address_that_cannot_be_had_is_named_with_its_trouble(tmp_path: Path) -> None:
     for host in ("nosuchhost.invalid", "192.0.2.1"):
         settings = {"HOST": host, "AUTH": "none", "PORT": "5004"}
-        process = Process([sys.executable, "-m", "payment", "serve"], settings, cwd=tmp_path)
+        process = Process(("payment", ("serve",)), settings, cwd=tmp_path)
         assert process.popen.wait(20) == 1
         process.kill()
         said = "".join(process.lines)
