@@ -18,6 +18,8 @@ from pathlib import Path
 from signal import SIGKILL, Signals
 from typing import TextIO
 
+import pytest
+
 PRELOADED = "preloaded"
 
 _context = get_context("forkserver")
@@ -120,14 +122,9 @@ def run(
 
 @functools.cache
 def _start_fork_server() -> None:
-    before = os.environ.get("PYTHONPATH", "")
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        [str(Path(__file__).parent), before]
-    )  # it finds PRELOADED there
-    try:
+    with pytest.MonkeyPatch.context() as patch:  # it finds PRELOADED there
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
         forkserver.ensure_running()
-    finally:
-        os.environ["PYTHONPATH"] = before
 
 
 def _run(
