@@ -9,7 +9,6 @@ LOCK := $(BIN)/pip-compile -q --generate-hashes --strip-extras --allow-unsafe --
 # most tests wait for processes more than they compute, so more of them than cores
 PYTEST_FLAGS ?= -n 5 --dist worksteal
 STUBS := services/stubs/order services/stubs/user
-SOURCES := services bench
 OPC := contracts/opc/node_modules/.bin/opc
 
 # Given on the command line, else these; the environment does not change them.

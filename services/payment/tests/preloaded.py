@@ -9,8 +9,6 @@ import json
 import warnings
 from typing import Any
 
-from connexion.spec import OpenAPISpecification
-
 from described import description
 
 with warnings.catch_warnings():
@@ -19,6 +17,7 @@ with warnings.catch_warnings():
     import uvicorn.lifespan.on
     import uvicorn.loops.uvloop  # noqa: F401
     import werkzeug.serving  # noqa: F401
+    from connexion.spec import OpenAPISpecification
 
     import payment.reconcile
     import payment.server  # noqa: F401
