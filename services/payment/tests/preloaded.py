@@ -9,6 +9,7 @@ import json
 import warnings
 from typing import Any
 
+import forked  # noqa: F401 - each fork imports it, and pytest with it, to find what it has to run
 from described import description
 
 with warnings.catch_warnings():
