@@ -134,9 +134,14 @@ class Mischief(Agent):
             if self.faults % 2 == 0:
                 self._until_heard(partial(self._stub.fault, **REJECTION))
                 self._done.wait(REJECTION_S)
+                while not (self._has_rejected() or self._done.wait(0.1)):
+                    pass
             # to be well lets all go on that hangs, so those that shall be late need their time
             self._done.wait(fault["hang_s"] if "times" in fault else 0)
             self._until_heard(self._stub.heal)
+
+    def _has_rejected(self) -> bool:
+        return {"answer": REJECTION["answer"], "times": REJECTION["times"]} not in self._stub.faults()
 
     def _until_heard(self, switch: Callable[[], None]) -> None:
         def heard() -> bool:

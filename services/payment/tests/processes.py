@@ -261,6 +261,11 @@ class Stub:
         """Switch a misbehaviour on, see services/stubs/order/README.md."""
         self._http.post("/_stub/faults", json=switch).raise_for_status()
 
+    def faults(self) -> list[dict[str, Any]]:
+        """Return the misbehaviours that are on, with what is left of their `times`."""
+        faults: list[dict[str, Any]] = self._http.get("/_stub/faults").json()["faults"]
+        return faults
+
     def heal(self) -> None:
         """Switch all misbehaviour off; hanging requests are released."""
         self._http.delete("/_stub/faults").raise_for_status()
