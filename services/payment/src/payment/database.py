@@ -471,8 +471,13 @@ def open_current(url: URL) -> Database:
 
 
 def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """Return an INSERT that knows ON CONFLICT."""
-    return postgresql.insert(table) if _is_postgres(connection) else sqlite.insert(table)
+    """Return the one INSERT into a table that knows ON CONFLICT."""
+    return _insert(table, for_postgres=_is_postgres(connection))
+
+
+@cache
+def _insert(table: Table, *, for_postgres: bool) -> sqlite.Insert | postgresql.Insert:
+    return postgresql.insert(table) if for_postgres else sqlite.insert(table)
 
 
 Rows = Mapping[Table, Sequence[Mapping[str, Any]]]

@@ -9,18 +9,25 @@ one PUT settles everything that waits for its target. Nothing is ever dropped: a
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from itertools import groupby
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
+    Integer,
     RowMapping,
+    Select,
+    Text,
     and_,
+    bindparam,
     case,
     delete,
     exists,
     func,
+    literal_column,
     not_,
     or_,
     select,
@@ -28,6 +35,8 @@ from sqlalchemy import (
     union_all,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningInsert, Update
 
 from payment.database import insert, write_all
 from payment.lifecycle import Status, bill_status
@@ -127,39 +136,50 @@ def rows_of(news: Iterable[Notification], now_us: int) -> list[dict[str, Any]]:
     ]
 
 
-def _waiting(service: Service) -> ColumnElement[bool]:
-    return and_(_row.service == service, _row.state == State.WAITING)
+# What a lane does each turn is built once: to build it took longer than to run it. Its parameters, no name
+# of which is a column's, as SQLAlchemy would set that:
+_SERVICE = bindparam("of_service", type_=Text)
+_OWNER = bindparam("of_owner", type_=Text)
+_NOW_US = bindparam("now_us", type_=BigInteger)
+_ROWS_MAX = bindparam("rows_max", type_=Integer)
+_IDS = bindparam("ids", type_=BigInteger, expanding=True)
 
+_WAITING = and_(
+    _row.service == _SERVICE,
+    _row.state == literal_column("'waiting'"),  # a parameter would have SQLite plan anew at each run
+)
 
-def _not_leased(now_us: int) -> ColumnElement[bool]:
-    return not_(
-        exists().where(
-            leases.c.service == _row.service,
-            leases.c.target_id == _row.target_id,
-            leases.c.until_us > now_us,
-        )
+_NOT_LEASED = not_(
+    exists().where(
+        leases.c.service == _row.service,
+        leases.c.target_id == _row.target_id,
+        leases.c.until_us > _NOW_US,
     )
+)
 
 
-def _claimable(service: Service, now_us: int, *, probing: bool) -> ColumnElement[bool]:
-    ready = _row.next_attempt_us <= now_us
+def _claimable(*, probing: bool) -> ColumnElement[bool]:
+    ready = _row.next_attempt_us <= _NOW_US
     if probing:  # what an outage pushed back need not wait for its turn: it shows whether the outage is over
         ready = or_(
-            ready, and_(_row.last_outcome.in_(OUTAGES), func.coalesce(_row.not_before_us, 0) <= now_us)
+            ready, and_(_row.last_outcome.in_(OUTAGES), func.coalesce(_row.not_before_us, 0) <= _NOW_US)
         )
-    return and_(_waiting(service), ready, _not_leased(now_us))
+    return and_(_WAITING, ready, _NOT_LEASED)
 
 
 def next_due_us(connection: Connection, service: Service, now_us: int, *, probing: bool) -> int | None:
     """Return when the next claim can be made (now or earlier: at once), None if nothing waits."""
-    if connection.execute(
-        select(_row.id).where(_claimable(service, now_us, probing=probing)).limit(1)
-    ).first():
-        return now_us
-    next_us: int | None = connection.execute(
-        select(func.min(_row.next_attempt_us)).where(_waiting(service), _row.next_attempt_us > now_us)
+    due_us: int | None = connection.execute(
+        _next_due_us(probing=probing), {"of_service": service, "now_us": now_us}
     ).scalar_one()
-    return next_us
+    return due_us
+
+
+@cache
+def _next_due_us(*, probing: bool) -> Select[int | None]:
+    later = select(func.min(_row.next_attempt_us)).where(_WAITING, _row.next_attempt_us > _NOW_US)
+    is_due = exists().where(_claimable(probing=probing))
+    return select(case((is_due, _NOW_US), else_=later.scalar_subquery()))
 
 
 def claim(
@@ -193,11 +213,8 @@ def claim(
     claims = _read_claims(connection, service, carriers)
     left_by_the_dead = [item.id for item in claims if taken[item.target_id]]
     if left_by_the_dead:  # their PUTs may still arrive, whoever tells next
-        connection.execute(
-            update(notifications)
-            .where(_row.id.in_(left_by_the_dead))
-            .values(resend_us=now_us + resend_after_us)
-        )
+        changed = [{"id": id_, "resend_us": now_us + resend_after_us} for id_ in left_by_the_dead]
+        write_all(connection, changed={notifications: changed})
         claims = _read_claims(connection, service, carriers)
     release(connection, service, owner, taken.keys() - {item.target_id for item in claims})
     return claims
@@ -206,15 +223,21 @@ def claim(
 def _due_targets(
     connection: Connection, service: Service, now_us: int, limit: int, *, probing: bool
 ) -> list[int]:
-    rows = connection.execute(
+    which = {"of_service": service, "now_us": now_us, "rows_max": limit * 4}  # several rows may wait for one
+    rows = connection.execute(_due(probing=probing), which).scalars()
+    return sorted(list(dict.fromkeys(rows))[:limit])
+
+
+@cache
+def _due(*, probing: bool) -> Select[int]:
+    return (
         select(_row.target_id)
-        .where(_claimable(service, now_us, probing=probing))
+        .where(_claimable(probing=probing))
         # a probe is rather news that was never tried than what has failed before: that may be its own fault
         .order_by(*([_row.last_outcome.is_not(None)] if probing else []), _row.next_attempt_us, _row.id)
-        .limit(limit * 4)  # several rows may wait for one target
+        .limit(_ROWS_MAX)
         .with_for_update(skip_locked=True)  # what another worker is claiming; SQLite has one at a time
-    ).scalars()
-    return sorted(list(dict.fromkeys(rows))[:limit])
+    )
 
 
 def _lease(
@@ -228,18 +251,8 @@ def _lease(
     """Return the targets that are ours now, each with whether it was taken over from a dead worker."""
     if not target_ids:
         return {}
-    new = insert(connection, leases)
-    statement = new.on_conflict_do_update(
-        index_elements=[leases.c.service, leases.c.target_id],
-        set_={
-            "owner": new.excluded.owner,
-            "until_us": new.excluded.until_us,
-            "taken_over": True,
-        },
-        where=leases.c.until_us <= now_us,
-    ).returning(leases.c.target_id, leases.c.taken_over)
     rows = connection.execute(
-        statement,
+        _take(insert(connection, leases)),
         [
             {
                 "service": service,
@@ -247,11 +260,25 @@ def _lease(
                 "owner": owner,
                 "until_us": until_us,
                 "taken_over": False,
+                "now_us": now_us,
             }
             for target_id in target_ids
         ],
     )
     return {row.target_id: row.taken_over for row in rows}
+
+
+@cache
+def _take(new: sqlite.Insert | postgresql.Insert) -> ReturningInsert[int, bool]:
+    return new.on_conflict_do_update(
+        index_elements=[leases.c.service, leases.c.target_id],
+        set_={
+            "owner": new.excluded.owner,
+            "until_us": new.excluded.until_us,
+            "taken_over": True,
+        },
+        where=leases.c.until_us <= _NOW_US,
+    ).returning(leases.c.target_id, leases.c.taken_over)
 
 
 @dataclass(slots=True)
@@ -278,6 +305,26 @@ class _Group:
         )
 
 
+_MERGEABLE = (
+    select(
+        _row.id,
+        _row.target_id,
+        _row.attempts,
+        _row.due_since_us,
+        _row.unknown_since_us,
+        _row.resend_us,
+    )
+    .where(
+        _WAITING,
+        _row.target_id.in_(_IDS),
+        or_(not_(_row.is_repeat), _row.next_attempt_us <= _NOW_US, _row.last_outcome.is_not(None)),
+    )
+    .order_by(_row.target_id, _row.id)
+    .limit(_ROWS_MAX)
+    .with_for_update(skip_locked=True)  # one that another worker looks at is left for the next time
+)
+
+
 def _merge(
     connection: Connection, service: Service, target_ids: Sequence[int], now_us: int
 ) -> dict[int, _Group]:
@@ -286,24 +333,8 @@ def _merge(
     A repeat that is not due yet stays: it must be sent after the PUT whose answer never came. So does what is
     beyond MERGE_MAX, for the next claim.
     """
-    rows = connection.execute(
-        select(
-            _row.id,
-            _row.target_id,
-            _row.attempts,
-            _row.due_since_us,
-            _row.unknown_since_us,
-            _row.resend_us,
-        )
-        .where(
-            _waiting(service),
-            _row.target_id.in_(target_ids),
-            or_(not_(_row.is_repeat), _row.next_attempt_us <= now_us, _row.last_outcome.is_not(None)),
-        )
-        .order_by(_row.target_id, _row.id)
-        .limit(MERGE_MAX)
-        .with_for_update(skip_locked=True)  # one that another worker looks at is left for the next time
-    ).all()
+    which = {"of_service": service, "now_us": now_us, "ids": target_ids, "rows_max": MERGE_MAX}
+    rows = connection.execute(_MERGEABLE, which).all()
     by_target = [(target_id, list(of)) for target_id, of in groupby(rows, lambda row: row.target_id)]
     groups = [_Group.of(of_target) for _, of_target in by_target]
     carriers = {group.newest: group for group in groups}
@@ -331,10 +362,7 @@ def _merge(
 
 
 def _read_claims(connection: Connection, service: Service, carriers: dict[int, _Group]) -> list[Claim]:
-    status = _bill_columns if service is Service.ORDER else _newest_payment_column
-    rows = connection.execute(
-        select(notifications, *status()).where(_row.id.in_(list(carriers))).order_by(_row.id)
-    )
+    rows = connection.execute(_to_tell(service), {"ids": list(carriers)})
     return [
         Claim(
             id=row.id,
@@ -358,6 +386,12 @@ def _read_claims(connection: Connection, service: Service, carriers: dict[int, _
     ]
 
 
+@cache
+def _to_tell(service: Service) -> Select[Any]:
+    status = _bill_columns if service is Service.ORDER else _newest_payment_column
+    return select(notifications, *status()).where(_row.id.in_(_IDS)).order_by(_row.id)
+
+
 def _bill_columns() -> list[ColumnElement[Any]]:
     def of_bill(name: str) -> ColumnElement[Any]:
         column = bills.c[name]
@@ -377,6 +411,11 @@ def _newest_payment_column() -> list[ColumnElement[Any]]:
     return [newest.scalar_subquery().label("newest_payment")]
 
 
+_STILL_WAITING = (
+    select(_row.id).where(_row.id.in_(_IDS), _row.state == State.WAITING).order_by(_row.id).with_for_update()
+)
+
+
 def settle(
     connection: Connection,
     service: Service,
@@ -387,11 +426,8 @@ def settle(
     """Write what became of claims and give their leases back."""
     if not settlements:
         return
-    claimed = select(_row.id).where(
-        _row.id.in_([item.claim.id for item in settlements]), _row.state == State.WAITING
-    )
     # a row that somebody else settled meanwhile, because our lease ran out, stays settled
-    ours = set(connection.execute(claimed.order_by(_row.id).with_for_update()).scalars())
+    ours = set(connection.execute(_STILL_WAITING, {"ids": [item.claim.id for item in settlements]}).scalars())
     write_all(
         connection,
         changed={
@@ -430,17 +466,29 @@ def settle(
             _repeat(connection, item.claim, now_us, resend_us, resend_us)
 
 
-def _repeat(connection: Connection, claim: Claim, now_us: int, resend_us: int, due_since_us: int) -> None:
-    """Have a claim's target told its newest state once more at `resend_us`, by one such row."""
-    waiting = and_(
-        _waiting(claim.service),
-        _row.target_id == claim.target_id,
+_AGAIN_US = bindparam("again_us", type_=BigInteger)
+_PUT_OFF = (
+    update(notifications)
+    .where(
+        _WAITING,
+        _row.target_id == bindparam("of_target"),
         _row.is_repeat,
         _row.last_outcome.is_(None),
-        _row.id != claim.id,  # one that is being sent is no later one
+        _row.id != bindparam("but_id"),  # one that is being sent is no later one
     )
-    later_us = case((_row.next_attempt_us > resend_us, _row.next_attempt_us), else_=resend_us)
-    if connection.execute(update(notifications).where(waiting).values(next_attempt_us=later_us)).rowcount:
+    .values(next_attempt_us=case((_row.next_attempt_us > _AGAIN_US, _row.next_attempt_us), else_=_AGAIN_US))
+)
+
+
+def _repeat(connection: Connection, claim: Claim, now_us: int, resend_us: int, due_since_us: int) -> None:
+    """Have a claim's target told its newest state once more at `resend_us`, by one such row."""
+    which = {
+        "of_service": claim.service,
+        "of_target": claim.target_id,
+        "but_id": claim.id,
+        "again_us": resend_us,
+    }
+    if connection.execute(_PUT_OFF, which).rowcount:
         return
     row = {
         "service": claim.service,
@@ -456,19 +504,17 @@ def _repeat(connection: Connection, claim: Claim, now_us: int, resend_us: int, d
     connection.execute(notifications.insert(), row)
 
 
+_OURS = and_(leases.c.service == _SERVICE, leases.c.owner == _OWNER, leases.c.target_id.in_(_IDS))
+_RENEW = update(leases).where(_OURS).values(until_us=bindparam("new_until_us"))
+_RELEASE = delete(leases).where(_OURS).returning(leases.c.target_id)
+
+
 def renew(
     connection: Connection, service: Service, owner: str, target_ids: Iterable[int], until_us: int
 ) -> None:
     """Keep the leases of deliveries that are still in hand."""
-    connection.execute(
-        update(leases)
-        .where(
-            leases.c.service == service,
-            leases.c.owner == owner,
-            leases.c.target_id.in_(list(target_ids)),
-        )
-        .values(until_us=until_us)
-    )
+    which = {"of_service": service, "of_owner": owner, "ids": list(target_ids)}
+    connection.execute(_RENEW, which | {"new_until_us": until_us})
 
 
 def release(connection: Connection, service: Service, owner: str, target_ids: Iterable[int]) -> set[int]:
@@ -476,17 +522,8 @@ def release(connection: Connection, service: Service, owner: str, target_ids: It
     ids = list(target_ids)
     if not ids:
         return set()
-    return set(
-        connection.execute(
-            delete(leases)
-            .where(
-                leases.c.service == service,
-                leases.c.owner == owner,
-                leases.c.target_id.in_(ids),
-            )
-            .returning(leases.c.target_id)
-        ).scalars()
-    )
+    which = {"of_service": service, "of_owner": owner, "ids": ids}
+    return set(connection.execute(_RELEASE, which).scalars())
 
 
 def end_outage(connection: Connection, service: Service, now_us: int) -> int:
@@ -497,20 +534,25 @@ def end_outage(connection: Connection, service: Service, now_us: int) -> int:
 
     In a transaction of its own: it waits for rows that other workers settle, so it must hold none meanwhile.
     """
-    due_us = now_us + HURRY_STEP_US * _row.hurried * _row.hurried * _row.hurried
+    return connection.execute(_hurry(), {"of_service": service, "now_us": now_us}).rowcount
+
+
+@cache
+def _hurry() -> Update:
+    due_us = _NOW_US + HURRY_STEP_US * _row.hurried * _row.hurried * _row.hurried
     asked_us = func.coalesce(_row.not_before_us, 0)
     hurried_us = case((asked_us > due_us, asked_us), else_=due_us)
     pushed_back = (
         select(_row.id)
-        .where(_waiting(service), _row.next_attempt_us > hurried_us, _row.last_outcome.in_(OUTAGES))
+        .where(_WAITING, _row.next_attempt_us > hurried_us, _row.last_outcome.in_(OUTAGES))
         .order_by(_row.id)
         .with_for_update()
     )
-    return connection.execute(
+    return (
         update(notifications)
         .where(_row.id.in_(pushed_back))
         .values(next_attempt_us=hurried_us, hurried=_row.hurried + 1)
-    ).rowcount
+    )
 
 
 def send_again(connection: Connection, now_us: int, *, notification_id: int | None = None) -> list[int]:

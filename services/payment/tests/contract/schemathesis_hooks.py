@@ -6,7 +6,7 @@ import schemathesis
 from schemathesis import Case, GenerationMode, HookContext
 
 
-@schemathesis.hook
+@schemathesis.hook  # type: ignore[untyped-decorator]  # mypy skips all of Schemathesis
 def before_call(context: HookContext, case: Case[Any], kwargs: object) -> None:  # noqa: ARG001
     """Mend a request that is meant to be valid; let none wait for a worker that is not there."""
     case.headers.pop("Prefer", None)
