@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 # No compiling: what is used is compiled when it is.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps
+UV_INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --system-certs --no-deps
 LOCK := $(BIN)/pip-compile -q --generate-hashes --strip-extras --allow-unsafe --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 # most tests wait for processes more than they compute, so more of them than cores
@@ -39,10 +40,10 @@ $(VENV)/.installed: requirements/dev.txt services/payment/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
 		|| { echo "Python 3.11 diperlukan / is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@# first the lock's own pip, which is twice as quick as the one that Python 3.11 brings
-	sed -n '/^pip==/,/# via/p' requirements/dev.txt > $(VENV)/pip.txt
-	$(PIP_INSTALL) --require-hashes -r $(VENV)/pip.txt
-	$(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	sed -n '/^uv==/,/# via/p' requirements/dev.txt > $(VENV)/uv.txt
+	$(PIP_INSTALL) --require-hashes -r $(VENV)/uv.txt
+	@# uv does not know an index that only pip was told of
+	$(UV_INSTALL) --require-hashes -r requirements/dev.txt || $(PIP_INSTALL) --require-hashes -r requirements/dev.txt
 	$(PIP_INSTALL) --no-build-isolation -e services/payment
 	@touch $@
 
