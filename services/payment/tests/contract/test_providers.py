@@ -1,10 +1,10 @@
 """The other side: stubs, foreign services and our own API against the very same committed files."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from itertools import count
@@ -16,6 +16,7 @@ import pytest
 
 import verify
 from described import ROOT
+from forked import run
 from processes import Process, Service, Stub, wait_for
 from verify import BROKEN, HOLDS, INVALID
 
@@ -25,13 +26,7 @@ FOREIGN = Path(__file__).with_name("foreign.py")
 
 def run_verify(*arguments: str) -> tuple[int, str]:
     """Run the command as a provider's team does; return its exit code and all it says."""
-    ran = subprocess.run(
-        [sys.executable, str(CONTRACTS / "verify.py"), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    ran = run(CONTRACTS / "verify.py", arguments, env=os.environ, cwd=None, timeout_s=120)
     assert "Traceback" not in ran.stderr, ran.stderr
     return ran.returncode, ran.stdout + ran.stderr
 
@@ -51,7 +46,7 @@ def foreign(end: ExitStack, tmp_path: Path) -> Callable[..., str]:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         database = str(tmp_path / f"{kind}-{port}.db")
-        process = Process([sys.executable, str(FOREIGN), kind, str(port), database, *path], {})
+        process = Process((FOREIGN, (kind, str(port), database, *path)), {})
         end.callback(process.kill)
         url = f"http://127.0.0.1:{port}"
         wait_for(lambda: answers(url), 15, f"{kind} answers")
@@ -96,7 +91,7 @@ def test_a_stub_that_drifts_is_found(
         changed += source.count(original)
         file.write_text(source.replace(original, broken))
     assert changed, f"{what}: nothing to break"
-    process = Process([sys.executable, str(folder / "app.py")], {"PORT": "0"})
+    process = Process((folder / "app.py", ()), {"PORT": "0"})
     end.callback(process.kill)
     url = process.line_with(" stub on ").split(" stub on ")[1].strip()
     code, said = run_verify(f"--{name}-url", url, f"--{name}-id", "1")

@@ -3,7 +3,6 @@
 import random
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -132,7 +131,7 @@ def test_a_start_that_fails_beside_others_on_the_port_costs_their_callers_nothin
     ):
         before = len(load.booked)
         wait_for(lambda before=before: len(load.booked) > before + 50, 20)  # type: ignore[misc]
-        failed = Process([sys.executable, "-m", "payment", "serve"], settings | environment)
+        failed = Process(("payment", ("serve",)), settings | environment)
         assert failed.popen.wait(20) != 0
         failed.kill()
     load.stop()

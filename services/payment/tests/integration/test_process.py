@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from described import ROOT
+from forked import run
 from payment.database import open_database
 from processes import Process, Service, Stub, Waiting, http_client, wait_for
 
@@ -258,14 +259,9 @@ def test_the_old_way_to_start_says_what_is_wrong_as_the_program_does(tmp_path: P
 
 def test_migrate_and_its_second_time(tmp_path: Path) -> None:
     for said in ("migrated", "up to date"):
-        ran = subprocess.run(
-            [sys.executable, "-m", "payment", "migrate"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=True,
-            env={"DATABASE_URL": f"sqlite:///{tmp_path / 'payment.db'}"},
-        )
+        environment = {"DATABASE_URL": f"sqlite:///{tmp_path / 'payment.db'}"}
+        ran = run("payment", ["migrate"], env=environment, cwd=tmp_path, timeout_s=30)
+        assert ran.returncode == 0, ran.stderr
         assert said in ran.stdout
 
 
