@@ -38,7 +38,7 @@ class Guest(threading.Thread):
             while not self._done.is_set():
                 self._pay(http)
                 self._order_id += self._step
-                time.sleep(0.005)  # a load, not the most that the machine can do
+                time.sleep(0.01)  # a load, not the most that the machine can do
 
     def _pay(self, http: httpx.Client) -> None:
         while True:

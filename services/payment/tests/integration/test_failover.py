@@ -48,7 +48,7 @@ class Guest(threading.Thread):
                     return
                 while not self._pay(http, order_id):
                     time.sleep(0.05)
-                time.sleep(0.01)  # a load, not the most that the machine can do
+                time.sleep(0.03)  # a load, not the most that the machine can do
 
     def _pay(self, http: httpx.Client, order_id: int) -> bool:
         began_s = time.monotonic()

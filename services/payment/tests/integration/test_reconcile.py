@@ -155,8 +155,7 @@ def test_an_unknown_order_is_a_difference_that_telling_again_does_not_mend(start
 
 def test_a_service_that_does_not_answer_is_not_asked_for_ever(start: Start, order: Stub) -> None:
     service = start()
-    for number in range(1, 101):
-        service.pay(number, user_id=number)
+    service.book(range(1, 101))
     all_told(service)
     order.kill()
     code, rows, counts = reconcile(service, "--repair")
@@ -280,6 +279,7 @@ def test_nonsense_is_refused(shared: Service, arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", ["reconcile", "prune"])
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_terminal_shows_progress(start: Start, command: str) -> None:
     service = start()
     service.pay(1)
