@@ -110,7 +110,8 @@ class PostgresServer:
 def create_database(server: URL, name: str, template: str = "template1") -> URL:
     """Create a database on a server and return its URL."""
     with psycopg.connect(server.render_as_string(hide_password=False), autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
+        # by its files: half the work of by the log, where nothing is synced
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy'.encode())
     return server.set(database=name)
 
 
