@@ -1,5 +1,6 @@
 """The fixtures that the tests share; the processes themselves are in `processes`."""
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -29,6 +30,18 @@ def pytest_configure(config: pytest.Config) -> None:
         server = PostgresServer()
         config.add_cleanup(server.remove)
         os.environ[GIVEN] = server.url.render_as_string(hide_password=False)
+
+
+def pytest_collection() -> None:
+    """Let no garbage be collected while thousands of tests come: all of them stay."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Collect from now on, but never look through the tests again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

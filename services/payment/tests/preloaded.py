@@ -12,6 +12,7 @@ from typing import Any
 import forked  # noqa: F401 - each fork imports it, and pytest with it, to find what it has to run
 from described import description
 
+gc.disable()  # all that is loaded stays
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Connexion and what it loads warn of one another while they load
     import flask  # noqa: F401
@@ -38,4 +39,5 @@ def _validate_once(spec: dict[str, Any]) -> None:
 Specification._validate_spec = staticmethod(_validate_once)
 Specification.from_dict(description())
 gc.collect()
+gc.enable()
 gc.freeze()  # a fork's collections would touch, and so copy, all that is shared
