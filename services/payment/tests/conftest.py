@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import URL, make_url
 
 from payment.database import open_database
@@ -21,11 +22,19 @@ GIVEN = "TEST_DATABASE_URL"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a race be run more often than in every `make test`."""
-    parser.addoption("--rounds", type=int, default=10, help="how often each race is run, and examples drawn")
+    words = "how often each race is run; ten times as many examples are drawn"
+    parser.addoption("--rounds", type=int, default=10, help=words)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start one PostgreSQL server for all test processes of pytest-xdist, which inherit its address."""
+    """Set how much Hypothesis draws; start one PostgreSQL server for all processes of pytest-xdist."""
+    settings.register_profile(
+        "payment",
+        max_examples=10 * config.getoption("--rounds"),
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    settings.load_profile("payment")
     if config.getoption("numprocesses", None) and not (GIVEN in os.environ or hasattr(config, "workerinput")):
         server = PostgresServer()
         config.add_cleanup(server.remove)

@@ -6,7 +6,7 @@ from itertools import count
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from processes import Service
@@ -358,7 +358,6 @@ some_body = st.dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sent=some_body | junk)
 def test_no_json_body_gives_a_500(shared: Service, sent: object) -> None:
     """Most are refused; the few that are valid are booked or settled already."""
@@ -368,7 +367,6 @@ def test_no_json_body_gives_a_500(shared: Service, sent: object) -> None:
     assert_agreed(answer, {201, 400, 409})
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     content=st.binary(max_size=300),
     headers=st.dictionaries(

@@ -121,7 +121,7 @@ def test_who_listens_first_has_a_port_and_the_other_says_so(tmp_path: Path, data
         port = other.getsockname()[1]
         with locked(database_url):
             environment = {"PORT": str(port), "DATABASE_URL": database_url, "LOG_FORMAT": "json"}
-            process = Process([sys.executable, "-m", "payment", "serve"], environment, cwd=tmp_path)
+            process = Process(("payment", ("serve",)), environment, cwd=tmp_path)
             wait_for(lambda: has_socket(process))
             other.listen()
         assert process.popen.wait(20) == 1
@@ -247,9 +247,7 @@ def test_the_old_documentations_way_to_start_works(tmp_path: Path) -> None:
 
 def test_the_old_way_to_start_says_what_is_wrong_as_the_program_does(tmp_path: Path) -> None:
     (tmp_path / "payment.db").write_bytes(b"no database " * 500)
-    process = Process(
-        [sys.executable, str(ROOT / "services" / "payment" / "app.py")], {"PORT": "0"}, cwd=tmp_path
-    )
+    process = Process((ROOT / "services" / "payment" / "app.py", ()), {"PORT": "0"}, cwd=tmp_path)
     assert process.popen.wait(20) == 1
     process.kill()
     said = "".join(process.lines)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from payment.booking import (
@@ -290,10 +290,8 @@ requests_ = st.builds(
     caller=st.sampled_from(["", "front end"]),
 )
 days = st.lists(st.lists(requests_, max_size=8), max_size=4)
-bounded = settings(max_examples=100, deadline=None)
 
 
-@bounded
 @given(days)
 def test_each_order_is_paid_once_whatever_comes(day: list[list[PaymentRequest]]) -> None:
     ledger = Ledger()
@@ -313,7 +311,6 @@ def test_each_order_is_paid_once_whatever_comes(day: list[list[PaymentRequest]])
     )
 
 
-@bounded
 @given(days)
 def test_every_201_is_one_payment_and_every_payment_one_201(day: list[list[PaymentRequest]]) -> None:
     ledger = Ledger()
@@ -332,7 +329,6 @@ def test_every_201_is_one_payment_and_every_payment_one_201(day: list[list[Payme
         assert (payment.status, payment.created_us, payment.updated_us) == (Status.PAID, NOW_US, NOW_US)
 
 
-@bounded
 @given(days)
 def test_order_and_user_hear_of_each_payment_exactly_once(day: list[list[PaymentRequest]]) -> None:
     ledger = Ledger()
@@ -350,7 +346,6 @@ def test_order_and_user_hear_of_each_payment_exactly_once(day: list[list[Payment
     assert {news.traceparent for news in ledger.written.notifications} <= {TRACE}
 
 
-@bounded
 @given(days)
 def test_a_key_gives_one_answer_for_ever_and_only_for_its_own_body(day: list[list[PaymentRequest]]) -> None:
     ledger = Ledger()
@@ -404,7 +399,6 @@ evenings = st.lists(changes_, max_size=10)
 anything: st.SearchStrategy[list[Request]] = st.lists(st.one_of(parts_, changes_), max_size=8)
 
 
-@bounded
 @given(mornings, anything)
 def test_refusals_and_replays_write_nothing(morning: list[PaymentRequest], batch: list[Request]) -> None:
     """A batch writes what those of its requests write that are booked, as if no other had come."""
@@ -419,7 +413,6 @@ def test_refusals_and_replays_write_nothing(morning: list[PaymentRequest], batch
     assert decide(booked, ledger.books, SHOW, count(1000), count(1000), NOW_US)[1] == writes
 
 
-@bounded
 @given(mornings, evenings)
 def test_deciding_together_is_deciding_one_after_the_other(
     morning: list[PaymentRequest], evening: list[Settling | RefundRequest]
@@ -434,7 +427,6 @@ def test_deciding_together_is_deciding_one_after_the_other(
     assert together.written.notifications == one_by_one.written.notifications
 
 
-@bounded
 @given(mornings, anything)
 def test_deciding_changes_nothing_that_it_was_given(
     morning: list[PaymentRequest], batch: list[Request]
@@ -450,7 +442,6 @@ def test_deciding_changes_nothing_that_it_was_given(
     assert once[1] == again[1]
 
 
-@bounded
 @given(mornings, st.lists(anything, max_size=4))
 def test_a_bill_is_what_its_payments_add_up_to(
     morning: list[PaymentRequest], batches: list[list[Request]]

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from payment.delivery import child_of, judge
@@ -22,8 +22,6 @@ TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACE = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
 FAILURES = [outcome for outcome in Outcome if outcome is not Outcome.DELIVERED]
 TRIED_AGAIN = [outcome for outcome in FAILURES if outcome is not Outcome.REJECTED]
-
-bounded = settings(max_examples=200, deadline=None)
 
 
 def claim(
@@ -188,7 +186,6 @@ def test_a_silence_is_remembered_until_something_is_delivered_after_it() -> None
         assert judged(heard, later).resend_us == silent.resend_us
 
 
-@bounded
 @given(
     outcome=st.sampled_from(Outcome),
     attempts=st.integers(0, 10**6),

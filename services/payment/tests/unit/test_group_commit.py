@@ -5,7 +5,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from payment.errors import Unavailable
@@ -275,7 +275,6 @@ def test_a_failed_write_is_told_to_those_who_still_wait(leave: int) -> None:
     run(test())
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     waves=st.lists(st.lists(st.booleans(), max_size=6), min_size=1, max_size=6),
     batch_max=st.integers(1, 4),

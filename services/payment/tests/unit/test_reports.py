@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from payment.lifecycle import Method
@@ -43,14 +43,12 @@ def test_a_day_begins_at_midnight_of_its_zone() -> None:
 ZONES = st.sampled_from(sorted(available_timezones()))
 
 
-@settings(max_examples=300, deadline=None)
 @given(ZONES, st.dates(date(1970, 1, 1), date(2100, 1, 1)))
 def test_in_any_zone_one_day_ends_where_the_next_begins(zone: str, day: date) -> None:
     """No payment is in two days or in none: the beginnings only go on."""
     assert 0 <= hours_of(day, zone) <= 48
 
 
-@settings(max_examples=300, deadline=None)
 @given(ZONES, st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)))  # noqa: DTZ001  # UTC is put on below
 def test_today_is_the_day_whose_report_holds_what_is_paid_now(zone: str, now: datetime) -> None:
     now_us = round(now.replace(tzinfo=UTC).timestamp()) * 1_000_000

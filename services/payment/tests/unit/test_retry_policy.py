@@ -1,7 +1,7 @@
 """The retry policy: its schedule for people to read, and what must be true of any other."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from payment.retry_policy import SECOND_US, RetryPolicy
@@ -42,7 +42,6 @@ policies = st.builds(
 attempts = st.integers(1, 50) | st.integers(1, 10**9)
 times_us = st.integers(0, 4 * NOW_US)
 dice = st.floats(0, 1)
-bounded = settings(max_examples=200, deadline=None)
 
 
 def test_the_schedule_is_this() -> None:
@@ -70,7 +69,6 @@ def test_the_dice_choose_evenly_from_now_to_the_ceiling() -> None:
     assert drawn == [eighths * SECOND_US for eighths in range(9)]
 
 
-@bounded
 @given(policies, attempts, times_us, dice, st.none() | st.floats(-1e9, 1e9))
 def test_the_next_attempt_is_never_before_now(
     policy: RetryPolicy, attempt: int, now_us: int, thrown: float, retry_after_s: float | None
@@ -78,7 +76,6 @@ def test_the_next_attempt_is_never_before_now(
     assert policy.next_attempt_at(attempt, now_us, thrown, retry_after_s) >= now_us
 
 
-@bounded
 @given(policies, attempts, times_us, dice)
 def test_nobody_waits_longer_than_the_ceiling_unasked(
     policy: RetryPolicy, attempt: int, now_us: int, thrown: float
@@ -87,7 +84,6 @@ def test_nobody_waits_longer_than_the_ceiling_unasked(
     assert wait_us <= round(policy.ceiling_s(attempt) * SECOND_US)
 
 
-@bounded
 @given(policies, attempts)
 def test_ceilings_only_grow_and_end_at_the_longest_wait(policy: RetryPolicy, attempt: int) -> None:
     assert 0 < policy.ceiling_s(attempt) <= policy.ceiling_s(attempt + 1) <= policy.wait_max_s
@@ -139,7 +135,6 @@ def test_a_neighbour_that_asks_for_nothing_names_no_time() -> None:
     assert RetryPolicy().not_before(NOW_US, None) is None
 
 
-@bounded
 @given(policies, attempts, times_us, dice, st.floats(0, 1e9))
 def test_what_was_asked_for_is_waited_for_and_no_more_than_that_or_the_ceiling(
     policy: RetryPolicy, attempt: int, now_us: int, thrown: float, asked_s: float
@@ -149,7 +144,6 @@ def test_what_was_asked_for_is_waited_for_and_no_more_than_that_or_the_ceiling(
     assert honoured_us <= wait_us <= max(honoured_us, round(policy.ceiling_s(attempt) * SECOND_US))
 
 
-@bounded
 @given(policies, attempts, times_us, st.floats(-1e9, 0))
 def test_asking_for_a_time_that_has_passed_is_asking_for_nothing(
     policy: RetryPolicy, attempt: int, now_us: int, asked_s: float
@@ -186,7 +180,6 @@ def test_an_id_unknown_for_an_hour_is_unknown_for_good(age_us: int, is_for_good:
     assert RetryPolicy().is_unknown_for_good(NOW_US, NOW_US + age_us) is is_for_good
 
 
-@bounded
 @given(policies, times_us)
 def test_the_patience_of_a_policy_is_its_own(policy: RetryPolicy, since_us: int) -> None:
     """Both limits are the policy's, and neither is the other's."""

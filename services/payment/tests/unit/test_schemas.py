@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 
@@ -40,9 +40,6 @@ with warnings.catch_warnings():
 NUMBERS = ("order_id", "user_id", "amount")
 KNOWN = {*NUMBERS, "method", "status", "order_total", "reason", "expected_refunded"}
 USUAL = {"order_id": 1, "user_id": 1, "amount": 20_000}
-
-thorough = settings(max_examples=250, deadline=None)
-bounded = settings(max_examples=200, deadline=None)
 
 
 @cache
@@ -123,14 +120,12 @@ any_bodies = (
 )
 
 
-@bounded
 @given(good_bodies)
 def test_a_good_body_is_accepted_by_the_specification_and_by_the_service(body: dict[str, Any]) -> None:
     assert validator("NewPayment").is_valid(body)
     assert refusal(body) is None
 
 
-@thorough
 @given(near_bodies | any_bodies)
 @example(USUAL | {"amount": 20_000.0})
 @example(USUAL | {"amount": 20_000.5})
@@ -173,7 +168,6 @@ OTHERS: dict[str, tuple[BodySchema, dict[str, st.SearchStrategy[Any]]]] = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-@bounded
 @given(data=st.data())
 def test_the_specification_accepts_exactly_what_the_service_accepts_of_every_body(
     name: str, data: st.DataObject
@@ -185,7 +179,6 @@ def test_the_specification_accepts_exactly_what_the_service_accepts_of_every_bod
     assert validator(name).is_valid(body) is (refusal(body, schema) is None)
 
 
-@bounded
 @given(good_bodies)
 def test_what_is_read_is_whole_numbers_within_the_limits_and_no_more_fields(body: dict[str, Any]) -> None:
     read = NewPayment().read(body)
@@ -197,7 +190,6 @@ def test_what_is_read_is_whole_numbers_within_the_limits_and_no_more_fields(body
     assert read["method"] == body.get("method", "cash")
 
 
-@thorough
 @given(near_bodies)
 def test_a_refusal_names_the_field_that_is_wrong(body: dict[str, Any]) -> None:
     error = refusal(body)
@@ -255,7 +247,6 @@ def written(value_us: int | None) -> Any:
     return Timestamp().serialize("at", {"at": value_us})
 
 
-@bounded
 @given(times_us)
 def test_a_time_is_written_in_rfc_3339_to_the_microsecond(time_us: int) -> None:
     text = written(time_us)
@@ -270,7 +261,6 @@ def test_times_are_utc_and_keep_their_zeros() -> None:
     assert written(None) is None
 
 
-@bounded
 @given(times_us, times_us)
 def test_times_sort_as_text(one_us: int, other_us: int) -> None:
     assert (written(one_us) < written(other_us)) is (one_us < other_us)
@@ -292,7 +282,6 @@ payment_rows = st.fixed_dictionaries(
 )
 
 
-@bounded
 @given(payment_rows)
 def test_a_payment_is_shown_as_the_specification_says(row: dict[str, Any]) -> None:
     shown = json.loads(json.dumps(PaymentAnswer().dump(row)))
@@ -436,7 +425,6 @@ def outcome_of(body: bytes) -> Mapping[str, Any] | PaymentError:
         return error
 
 
-@thorough
 @given(st.binary(max_size=100) | json_like | almost_bodies)
 def test_any_bytes_whatever_are_a_payment_or_a_refusal_with_words(body: bytes) -> None:
     """Nothing that a caller can send may end as a 500."""
@@ -448,7 +436,6 @@ def test_any_bytes_whatever_are_a_payment_or_a_refusal_with_words(body: bytes) -
         assert all(1 <= outcome[name] <= WHOLE_NUMBER_MAX for name in NUMBERS)
 
 
-@bounded
 @given(json_values)
 def test_what_is_json_is_read_as_what_it_is(value: Any) -> None:
     exact = json.loads(json.dumps(value), parse_float=Decimal)
