@@ -24,7 +24,7 @@ from payment.listing import Position
 from payment.notifications import Notification, Service, user_status
 from payment.tables import bills, notifications, payments
 
-CHUNK = 500
+CHUNK = 200
 UNANSWERED_MAX = 20
 """After so many questions in a row without an answer a neighbour is not asked any more."""
 
