@@ -65,6 +65,11 @@ class Lanes:
         with self.database.write() as connection:
             outbox.settle(connection, Service.ORDER, owner, [settlement], _us(at_s))
 
+    def next_due_us(self, at_s: float) -> int | None:
+        """Return when the next claim can be made."""
+        with self.database.read() as connection:
+            return outbox.next_due_us(connection, Service.ORDER, _us(at_s), probing=False)
+
     def rows(self) -> list[dict[str, Any]]:
         """Return Order's notifications, oldest first."""
         query = select(notifications).where(notifications.c.service == Service.ORDER)
@@ -135,3 +140,28 @@ def test_a_huge_backlog_of_one_target_is_merged_a_part_at_a_time(
     assert puts == 3
     states = [row["state"] for row in lanes.rows()]
     assert (states.count(State.DELIVERED), states.count(State.SUPERSEDED)) == (3, 247)
+
+
+def test_what_is_due_is_known_to_the_microsecond(lanes: Lanes) -> None:
+    """Else a retry would wait for the next look, whenever that is."""
+    assert lanes.next_due_us(0) is None
+    lanes.pay()
+    assert lanes.next_due_us(1) == _us(1), "at once"
+    (claim,) = lanes.claim("A", 1)
+    assert lanes.next_due_us(2) is None, "somebody has it in hand"
+    lanes.settle("A", claim, Heard(Outcome.OUTAGE, "HTTP 503"), at_s=2)
+    (row,) = lanes.rows()
+    assert row["next_attempt_us"] > _us(2)
+    assert lanes.next_due_us(2) == row["next_attempt_us"]
+
+
+def test_a_lease_is_given_back_by_its_owner_alone(lanes: Lanes) -> None:
+    lanes.pay()
+    lanes.claim("A", 1)
+    with lanes.database.write() as connection:
+        assert outbox.release(connection, Service.ORDER, "B", [1]) == set()
+        outbox.renew(connection, Service.ORDER, "B", [1], _us(1000))
+        assert outbox._lease(connection, Service.ORDER, [1], "B", _us(2), _us(1000)) == {}
+    assert lanes.claim("B", 2) == []
+    (late,) = lanes.claim("B", 32)
+    assert late.resend_us is not None, "what a dead worker sent may still arrive"
