@@ -29,7 +29,7 @@ BROKER = $(if $(PACT_BROKER_BASE_URL),PACT_DO_NOT_TRACK=true $(BIN)/pact broker,
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test tests lint types e2e check fmt bench lock clean contracts verify-contracts compare-openapi up down chaos \
+.PHONY: help install run test tests lint types e2e check fmt bench lock clean contracts mutants verify-contracts compare-openapi up down chaos \
 	pact-publish can-i-deploy record-deployment
 
 help: ## show this list
@@ -83,6 +83,10 @@ contracts: install ## regenerate contracts/*.json from the consumer interactions
 	PACT_DO_NOT_TRACK=true PYTHONPATH=services/payment/tests/contract \
 		$(BIN)/python services/payment/tests/contract/consumer.py contracts/.new
 	rm -f contracts/*-*.json && mv contracts/.new/*.json contracts/ && rmdir contracts/.new
+
+mutants: install ## a table: each small fault of the clients of Order and User, and the promise that notices it
+	@PACT_DO_NOT_TRACK=true PYTHONPATH=services/payment/tests:services/payment/tests/contract \
+		$(BIN)/python services/payment/tests/contract/mutants.py 2>/dev/null
 
 verify-contracts: install ## ORDER_URL=… USER_URL=… [ORDER_ID= USER_ID= *_STATE_URL= *_PAYMENT_PATH=]
 	@$(BIN)/python contracts/verify.py \

@@ -200,10 +200,10 @@ class Stub:
         self._received: list[Received] = []
         self._forgotten = 0
 
-    def get(self, target_id: int) -> Response:
-        """200 and the resource, or 404."""
+    def get(self, target_id: int, unknown: dict[str, str] | None = None) -> Response:
+        """200 and the resource, or 404 with the usual error, or with what is given as `unknown`."""
         if not 1 <= target_id <= self._count:
-            return json_response({"error": self._unknown}, 404)
+            return json_response(unknown or {"error": self._unknown}, 404)
         return json_response(self._show(target_id, self._states.get(target_id, "pending")))
 
     def put(self, target_id: int, field: str) -> Response:

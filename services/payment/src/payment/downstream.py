@@ -23,6 +23,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError
 
 from payment import __version__
+from payment.answers import object_in, outcome_of, sentence_of, shows_route
 from payment.lifecycle import Status
 from payment.outbox import Outcome
 from payment.settings import Neighbour, Settings
@@ -31,11 +32,6 @@ ANSWER_MAX_BYTES = 64 * 1024
 ERROR_MAX_CHARS = 200
 
 _NO_ANSWER = (RequestException, HTTPError, OSError)
-_BUSY = {
-    HTTPStatus.REQUEST_TIMEOUT,
-    HTTPStatus.TOO_EARLY,
-    HTTPStatus.TOO_MANY_REQUESTS,
-}
 # a gateway's own words: what it passed on may still be applied
 _GATEWAY = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 
@@ -50,12 +46,14 @@ class Heard:
         may_come_late: True if the request was sent and no answer came, so that the neighbour may still
             apply it.
         retry_after_s: the wait that the neighbour asked for, seconds.
+        may_be_unknown: True if it may as well say that the id is unknown: nobody has seen the route yet.
     """
 
     outcome: Outcome
     error: str | None = None
     may_come_late: bool = False
     retry_after_s: float | None = None
+    may_be_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +62,23 @@ class Seen:
 
     Attributes:
         is_unknown: True if it says that there is no such order or user.
+        is_silent: True if it did not answer at all.
     """
 
     status: str | None
     error: str | None = None
     is_unknown: bool = False
+    is_silent: bool = False
 
 
 class NeighbourClient:
-    """Tells one neighbour. Threads may share it; each has its own connections, kept alive."""
+    """Tells one neighbour. Threads may share it; each has its own connections, kept alive.
+
+    Attributes:
+        routes: what it calls, each as method, URL and path: the PUT's and the GET's.
+        known_routes: which of these have been seen to exist. Every thread that hears an answer adds to it,
+            and so does who knows of more from earlier (`payment.routes`).
+    """
 
     name: ClassVar[str]
     placeholder: ClassVar[str]
@@ -85,6 +91,8 @@ class NeighbourClient:
     def __init__(self, neighbour: Neighbour, *, connect_timeout_s: float, read_timeout_s: float) -> None:
         self._base_url = neighbour.url
         self._path = neighbour.path
+        self.put_route, self.get_route = self.routes = (self._route("PUT"), self._route("GET"))
+        self.known_routes: set[str] = set()
         self._timeout = (connect_timeout_s, read_timeout_s)
         self._sockets: dict[int, socket.socket] = {}  # of each thread's connection
         self._headers = {"User-Agent": f"payment/{__version__}", "Accept": "application/json"}
@@ -104,7 +112,7 @@ class NeighbourClient:
         try:
             response, body = self._call(
                 "PUT",
-                self._path.format(**{self.placeholder: target_id}),
+                target_id,
                 data=json.dumps({self.status_field: status}),
                 headers={
                     "Content-Type": "application/json",
@@ -114,28 +122,21 @@ class NeighbourClient:
             )
         except _NO_ANSWER as error:
             return Heard(Outcome.OUTAGE, _in_words(error), may_come_late=not _was_never_sent(error))
-        if response.status_code < HTTPStatus.OK:
-            # interim (102, 103): the real answer would be read as the next call's, so the connection goes
-            self._of_thread.adapter = None
-            return Heard(Outcome.OUTAGE, f"HTTP {response.status_code}, interim", may_come_late=True)
-        return self._judge(response, body)
+        return self._judge("PUT", response, body)
 
     def read(self, target_id: int) -> Seen:
         """Ask the neighbour what it knows of its order or user."""
         try:
-            response, body = self._call("GET", self.read_path.format(**{self.placeholder: target_id}))
+            response, body = self._call("GET", target_id)
         except _NO_ANSWER as error:
-            return Seen(None, _in_words(error))
-        if response.status_code == HTTPStatus.OK:
-            status = (_object(response, body) or {}).get(self.read_field)
-            if isinstance(status, str):
-                return Seen(status)
-            return Seen(None, f"the answer has no {self.read_field}")
-        if response.status_code < HTTPStatus.OK:
-            self._of_thread.adapter = None  # as above
-        said = f"HTTP {response.status_code} {_said(response, body)}".strip()
-        is_unknown = response.status_code == HTTPStatus.NOT_FOUND and _own_error(response, body) is not None
-        return Seen(None, f"unknown {self.name}: {said}" if is_unknown else said, is_unknown)
+            return Seen(None, _in_words(error), is_silent=True)
+        heard = self._judge("GET", response, body)
+        if heard.outcome is not Outcome.DELIVERED:
+            return Seen(None, heard.error, is_unknown=heard.outcome is Outcome.UNKNOWN)
+        status = (_object(response, body) or {}).get(self.read_field)
+        if isinstance(status, str):
+            return Seen(status)
+        return Seen(None, f"HTTP {response.status_code}: the answer has no {self.read_field}")
 
     @property
     def deadline_s(self) -> float:
@@ -148,14 +149,24 @@ class NeighbourClient:
             with contextlib.suppress(OSError):
                 open_socket.shutdown(socket.SHUT_RDWR)
 
+    @property
+    def _paths(self) -> Mapping[str, str]:
+        return {"PUT": self._path, "GET": self.read_path}
+
     def _call(
-        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, data: str | None = None
+        self,
+        method: str,
+        target_id: int,
+        *,
+        headers: Mapping[str, str] | None = None,
+        data: str | None = None,
     ) -> tuple[requests.Response, bytes]:
         """Return the answer and its body up to the limit; raises one of `_NO_ANSWER`.
 
         No `requests.Session`: it would keep cookies, follow redirects, read the environment, and take a third
         of the time of a call.
         """
+        path = self._paths[method].format(**{self.placeholder: target_id})
         call = requests.PreparedRequest()
         call.prepare(method, self._base_url + path, {**self._headers, **(headers or {})}, data=data)
         response = self._adapter().send(call, stream=True, timeout=self._timeout)
@@ -167,27 +178,42 @@ class NeighbourClient:
                     raise
                 return response, b""  # it said yes; what else it says does not matter
 
-    def _judge(self, response: requests.Response, body: bytes) -> Heard:
+    def _route(self, method: str) -> str:
+        return f"{method} {self._base_url}{self._paths[method]}"
+
+    def _judge(self, method: str, response: requests.Response, body: bytes) -> Heard:
         status = response.status_code
-        error = f"HTTP {status} {_said(response, body)}".strip()
-        if 200 <= status < 300:  # noqa: PLR2004  # RFC 9110, 15.3: successful
-            return Heard(Outcome.DELIVERED)
-        if status in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return Heard(
-                Outcome.OUTAGE,
-                error,
-                may_come_late=status in _GATEWAY,
-                retry_after_s=_retry_after_s(response.headers.get("Retry-After")),
-            )
-        if status == HTTPStatus.NOT_FOUND:
-            if _own_error(response, body) is not None:
-                return Heard(Outcome.UNKNOWN, f"unknown {self.name}: {error}")
-            return Heard(
-                Outcome.NO_ROUTE,
-                f"no such route: {self.name} does not serve PUT {self._path} ({error}); "
-                f"see {self.name.upper()}_PAYMENT_PATH",
-            )
-        return Heard(Outcome.REJECTED, error)
+        if status < HTTPStatus.OK:
+            # interim (102, 103): the real answer would be read as the next call's, so the connection goes
+            self._of_thread.adapter = None
+            return Heard(Outcome.OUTAGE, f"HTTP {status}, interim", may_come_late=True)
+        route = self._route(method)
+        if shows_route(status):
+            self.known_routes.add(route)
+        said = None if response.ok else _object(response, body)
+        is_own_word = said is not None and status == HTTPStatus.NOT_FOUND
+        outcome = outcome_of(status, is_own_word=said is not None, is_route_known=route in self.known_routes)
+        if outcome is Outcome.DELIVERED:
+            return Heard(outcome)
+        error = self._explain(outcome, method, f"HTTP {status} {_in_one_line(response, said)}".strip())
+        if outcome is not Outcome.OUTAGE:
+            return Heard(outcome, error, may_be_unknown=outcome is Outcome.NO_ROUTE and is_own_word)
+        retry_after_s = _retry_after_s(response.headers.get("Retry-After"))
+        return Heard(outcome, error, may_come_late=status in _GATEWAY, retry_after_s=retry_after_s)
+
+    def _explain(self, outcome: Outcome, method: str, said: str) -> str:
+        """Say what an answer means to the operator, and which setting is wrong if one is."""
+        setting = self.name.upper()
+        match outcome:
+            case Outcome.UNKNOWN:
+                return f"unknown {self.name}: {said}"
+            case Outcome.NO_ROUTE:
+                setting += "_PAYMENT_PATH" if method == "PUT" else "_SERVICE_URL"
+                lacks = f"{self.name} does not serve {method} {self._paths[method]}"
+                return f"no such route: {lacks} ({said}); see {setting}"
+            case Outcome.DENIED:
+                return f"{self.name} refuses our token ({said}); see {setting}_SERVICE_TOKEN"
+        return said
 
     def _adapter(self) -> "_Adapter":
         adapter: _Adapter | None = getattr(self._of_thread, "adapter", None)
@@ -285,27 +311,14 @@ def _in_words(error: Exception) -> str:
 
 def _object(response: requests.Response, body: bytes) -> dict[str, Any] | None:
     """Return the JSON object of an answer, None if it is not one."""
-    if "json" not in response.headers.get("Content-Type", ""):
-        return None
-    try:
-        said = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return said if isinstance(said, dict) else None
+    return object_in(response.headers.get("Content-Type", ""), body)
 
 
-def _own_error(response: requests.Response, body: bytes) -> str | None:
-    """Return the `error` of the neighbour's own JSON refusal, None if the answer is not one."""
-    said = (_object(response, body) or {}).get("error")
-    return said if isinstance(said, str) else None
-
-
-def _said(response: requests.Response, body: bytes) -> str:
-    """Return the neighbour's own words, shortened to one line."""
+def _in_one_line(response: requests.Response, said: dict[str, Any] | None) -> str:
+    """Return the neighbour's own words, or what else its refusal says, shortened."""
     if response.is_redirect:
         return _printable(f"redirect to {response.headers.get('Location')}, not followed")
-    own = _own_error(response, body)
-    return _printable(" ".join((own or response.reason or "").split()))
+    return _printable(" ".join((sentence_of(said) or response.reason or "").split()))
 
 
 def _printable(text: str) -> str:

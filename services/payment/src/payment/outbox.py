@@ -52,11 +52,12 @@ class Outcome(StrEnum):
     DELIVERED = "delivered"
     OUTAGE = "outage"  # down, too slow, or asked for patience: says something of the whole service
     NO_ROUTE = "no-route"  # it does not have our path: a wrong setting, treated as an outage
+    DENIED = "denied"  # it does not take our token: a wrong setting too
     UNKNOWN = "unknown"  # it does not know this order or user (yet)
     REJECTED = "rejected"  # it will never take this
 
 
-OUTAGES = (Outcome.OUTAGE, Outcome.NO_ROUTE)
+OUTAGES = (Outcome.OUTAGE, Outcome.NO_ROUTE, Outcome.DENIED)
 
 MERGE_MAX = 10_000
 """The most rows that a claim merges: no payment waits longer for that on SQLite, which has one writer."""

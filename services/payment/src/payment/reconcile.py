@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, exists, literal_column, not_, select, tuple_
 
-from payment import outbox
+from payment import outbox, routes
 from payment.database import Database
 from payment.downstream import NeighbourClient, Seen
 from payment.lifecycle import Status, bill_status
@@ -117,6 +117,7 @@ def reconcile(
         concurrency: the most questions at a time.
         repair: have those that differ told again.
     """
+    _look_up_routes(database, clients.values())
     with _Asking(clients, concurrency) as asking:
         after = Position(since_us, 0)
         while True:
@@ -125,10 +126,27 @@ def reconcile(
             if last is None:
                 return
             findings = _compare(database, asking, targets)
+            _keep_routes(database, clients.values())
             if repair:
                 _tell_again(database, [each.target for each in findings if each.verdict is Verdict.DIFFERS])
             yield Chunk(findings, last.created_us)
             after = last
+
+
+def _look_up_routes(database: Database, clients: Iterable[NeighbourClient]) -> None:
+    """Let the clients know which of their routes have been seen to exist; only there is a 404 "unknown"."""
+    with database.read() as connection:
+        for client in clients:
+            client.known_routes.update(routes.find_known(connection, client.routes))
+
+
+def _keep_routes(database: Database, clients: Iterable[NeighbourClient]) -> None:
+    seen = set().union(*(client.known_routes for client in clients))
+    with database.read() as connection:
+        new = seen - routes.find_known(connection, seen)
+    if new:
+        with database.write() as connection:
+            routes.keep_known(connection, new, time.time_ns() // 1000)
 
 
 def _tell_again(database: Database, targets: Iterable[Target]) -> None:
@@ -253,7 +271,7 @@ class _Asking:
     def __init__(self, clients: Mapping[Service, NeighbourClient], concurrency: int) -> None:
         self._clients = clients
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="ask")
-        self._unanswered = dict.fromkeys(clients, 0)  # in a row
+        self._silences: dict[Service, list[str]] = {service: [] for service in clients}  # in a row
         self._asking_since_s: dict[int, tuple[Service, float]] = {}
 
     def __enter__(self) -> Self:
@@ -273,15 +291,19 @@ class _Asking:
 
     def _ask(self, target: Target) -> Seen:
         service = target.service
-        if self._unanswered[service] >= UNANSWERED_MAX:
-            return Seen(None, f"not asked: {service} did not answer {UNANSWERED_MAX} times in a row")
+        silences = self._silences[service]
+        if len(silences) >= UNANSWERED_MAX:
+            said = f"not asked: {service} did not answer {UNANSWERED_MAX} times in a row"
+            return Seen(None, f"{said}, last: {silences[-1]}")
         self._asking_since_s[threading.get_ident()] = service, time.monotonic()
         try:
             seen = self._clients[service].read(target.id)
         finally:
             del self._asking_since_s[threading.get_ident()]
-        has_answered = seen.status is not None or seen.is_unknown
-        self._unanswered[service] = 0 if has_answered else self._unanswered[service] + 1
+        if seen.is_silent:
+            silences.append(seen.error or "")
+        else:
+            silences.clear()
         return seen
 
     def _give_up_the_slow(self) -> None:

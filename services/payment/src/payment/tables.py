@@ -205,3 +205,12 @@ leases = Table(
     # True if it was taken over from a worker whose PUT may still arrive
     Column("taken_over", Boolean(create_constraint=False), nullable=False),
 )
+
+# Which routes of the neighbours have been seen to exist: only there is a 404 about the order or user,
+# elsewhere the path is wrong (docs/decisions/0011).
+known_routes = Table(
+    "known_routes",
+    metadata,
+    Column("route", Text, primary_key=True),  # method, URL and path
+    Column("since_us", BigInteger, nullable=False),
+)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from payment import outbox
+from payment import outbox, routes
 from payment.booking import Settling
 from payment.circuit import Circuit, CircuitState
 from payment.database import Database, can_be_repeated
@@ -86,6 +86,7 @@ class Lane:
         self._settlements: list[Settlement] = []
         self._unsent: list[Claim] = []
         self._came_back = False
+        self._kept_routes: set[str] = set()  # of the client's known routes those that the database knows
         self._in_hand_max = IN_HAND_PER_SENDER[0] * settings.lane_concurrency
         self._judged_us = 0
         self._renew_us = 0
@@ -170,6 +171,7 @@ class Lane:
             How long there is nothing to do, seconds, unless something comes into the inbox.
         """
         self._give_up_the_slow()
+        self._look_up_routes()
         self._judge_ended(now_us)
         room, probing = self._room(now_us)
         has_ended = bool(self._settlements or self._unsent)
@@ -191,6 +193,13 @@ class Lane:
                 has_more = outbox.end_outage(connection, self._service, now_us) > 0 or has_more
             self._came_back = False
         return self._idle_s(due_us, now_us, has_more=has_more)
+
+    def _look_up_routes(self) -> None:
+        """While our route has not been seen to exist, ask whether another process saw it."""
+        if self._client.put_route not in self._client.known_routes:
+            with self._database.read() as connection:
+                self._kept_routes = routes.find_known(connection, self._client.routes)
+            self._client.known_routes.update(self._kept_routes)
 
     def _give_up_the_slow(self) -> None:
         """End calls whose answer drips: each read is in time, the whole is not."""
@@ -215,7 +224,8 @@ class Lane:
             )
             self._settlements.append(settlement)
             self._log_settlement(settlement)
-            self._note_health(settlement, now_us)
+            if not (heard.may_be_unknown and claim.attempts == 0):
+                self._note_health(settlement, now_us)  # else whatever else is new is tried first
         if self._ended:
             per_s = len(self._ended) * SECOND_US / max(now_us - self._judged_us, 1)
             least, most = (each * len(self._senders) for each in IN_HAND_PER_SENDER)
@@ -266,7 +276,9 @@ class Lane:
         kept = self._leased_until_us.keys() - ended
         renews = now_us >= self._renew_us
         claims: list[Claim] = []
+        new_routes = self._client.known_routes - self._kept_routes
         with self._database.write() as connection:
+            routes.keep_known(connection, new_routes, now_us)
             outbox.settle(connection, service, owner, self._settlements, now_us)
             outbox.release(connection, service, owner, unsent)
             if renews and kept:
@@ -283,6 +295,7 @@ class Lane:
                     probing=probing,
                 )
         # committed: only now may memory say so
+        self._kept_routes |= new_routes
         self._settlements.clear()
         self._unsent.clear()
         for target_id in ended:

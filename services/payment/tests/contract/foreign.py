@@ -84,7 +84,8 @@ def user_service(database: sqlite3.Connection, path: str) -> Flask:
 
     @app.get("/users/<int:user_id>")
     def read(user_id: int) -> Answer:
-        return show(user_id)
+        shown = show(user_id)
+        return (jsonify(message="User not found"), 404) if shown[1] == 404 else shown
 
     @app.put(path)
     def tell(user_id: int) -> Answer:

@@ -26,7 +26,16 @@ from payment.lifecycle import Method, Status, bill_status
 from payment.notifications import Service, State, user_status
 from payment.outbox import Settlement
 from payment.payments import book, find_expired
-from payment.tables import bills, idempotency_keys, leases, metadata, notifications, payments, refunds
+from payment.tables import (
+    bills,
+    idempotency_keys,
+    known_routes,
+    leases,
+    metadata,
+    notifications,
+    payments,
+    refunds,
+)
 
 SECOND_US = 1_000_000
 EXPIRES_US = 5 * SECOND_US
@@ -187,7 +196,7 @@ class Life(RuleBasedStateMachine):
     def empty(self) -> None:
         """Begin with nothing: a fresh database for each example would take most of the time."""
         with self.database.write() as connection:
-            for table in (notifications, idempotency_keys, leases, refunds, payments, bills):
+            for table in (notifications, idempotency_keys, leases, known_routes, refunds, payments, bills):
                 connection.execute(delete(table))
 
     @rule(batch=st.lists(drawn, min_size=1, max_size=5))
@@ -452,5 +461,5 @@ def _count(database: Database, table: Table) -> int:
 
 def test_every_table_is_emptied_between_examples() -> None:
     """A new table has to be looked at here."""
-    known = {bills, payments, refunds, notifications, idempotency_keys, leases}
+    known = {bills, payments, refunds, notifications, idempotency_keys, leases, known_routes}
     assert set(metadata.tables.values()) == known

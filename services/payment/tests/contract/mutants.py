@@ -1,0 +1,143 @@
+"""Mutants of the clients: one small fault each, which a promise (`promises.py`) must notice.
+
+`make mutants` prints the table; `test_mutants.py` fails for one that nothing notices.
+"""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from pact.error import PactError
+
+import payment
+from promises import PROMISES, Clients
+
+NOTICES = (AssertionError, PactError, AttributeError, KeyError, TypeError, ValueError)
+SOURCES = ("answers", "downstream", "delivery")
+"""The modules that a mutant may be made of, those that others import first."""
+
+
+class Mutant(NamedTuple):
+    """A module of `payment` in which `original` reads `changed`."""
+
+    module: str
+    original: str
+    changed: str
+
+
+MUTANTS = {
+    "another method": Mutant(
+        "downstream", '"PUT",\n                target_id', '"GET",\n                target_id'
+    ),
+    "another path": Mutant("downstream", "self._base_url + path,", 'self._base_url + path + "s",'),
+    "another field": Mutant("downstream", "{self.status_field: status}", '{self.status_field + "x": status}'),
+    "another type": Mutant("downstream", "{self.status_field: status}", "{self.status_field: [status]}"),
+    "another value": Mutant(
+        "downstream", "{self.status_field: status}", "{self.status_field: status.upper()}"
+    ),
+    "an extra field": Mutant(
+        "downstream", "{self.status_field: status}", '{self.status_field: status, "amount": 1}'
+    ),
+    "no body": Mutant("downstream", "data=json.dumps({self.status_field: status}),", ""),
+    "another content type": Mutant(
+        "downstream", '"Content-Type": "application/json",', '"Content-Type": "text/plain",'
+    ),
+    "no Idempotency-Key": Mutant("downstream", '"Idempotency-Key": idempotency_key,', ""),
+    "no traceparent": Mutant("downstream", '"traceparent": traceparent,', ""),
+    "no Accept": Mutant("downstream", ', "Accept": "application/json"}', "}"),
+    "no Authorization": Mutant("downstream", "if neighbour.token:", "if False:"),
+    "no Bearer": Mutant("downstream", 'f"Bearer {neighbour.token}"', "neighbour.token"),
+    "reading another field": Mutant("downstream", 'read_field = "status"', 'read_field = "payment_status"'),
+    "reading another path": Mutant(
+        "downstream", 'read_path = "/orders/{order_id}"', 'read_path = "/order/{order_id}"'
+    ),
+    "a status read in other letters": Mutant(
+        "downstream", "return Seen(status)", "return Seen(status.lower())"
+    ),
+    "any 404 shows the route": Mutant(
+        "downstream", "if shows_route(status):", "if shows_route(status) or status == 404:"
+    ),
+    "no answer shows the route": Mutant("downstream", "if shows_route(status):", "if False:"),
+    "one key for all news": Mutant("delivery", "notification-{claim.id}-", "notification-1-"),
+    "one key for every state": Mutant("delivery", "-{claim.status}", "-paid"),
+    "one key for two databases": Mutant("delivery", "-{claim.created_us}-", "-1-"),
+    "a key for each attempt": Mutant("delivery", "-{claim.status}", "-{claim.status}-{claim.attempts}"),
+    "201 is not delivered": Mutant("answers", "if 200 <= status < 300:", "if status == 200:"),
+    "204 is not delivered": Mutant(
+        "answers", "if 200 <= status < 300:", "if status in (200, 201, 202, 203, 205):"
+    ),
+    "404 is delivered": Mutant(
+        "answers", "if 200 <= status < 300:", "if 200 <= status < 300 or status == 404:"
+    ),
+    "400 is delivered": Mutant(
+        "answers", "if 200 <= status < 300:", "if 200 <= status < 300 or status == 400:"
+    ),
+    "a redirect is delivered": Mutant("answers", "if 200 <= status < 300:", "if 200 <= status < 400:"),
+    "404 is refused": Mutant("answers", "if status == HTTPStatus.NOT_FOUND:", "if status == 999:"),
+    "a missing route is an unknown id": Mutant(
+        "answers", "Outcome.UNKNOWN if is_own_word and is_route_known", "Outcome.UNKNOWN if is_route_known"
+    ),
+    "an unknown id on a route that nobody knows": Mutant(
+        "answers", "Outcome.UNKNOWN if is_own_word and is_route_known", "Outcome.UNKNOWN if is_own_word"
+    ),
+    "a refused token is a refusal": Mutant("answers", "if status in DENIED:", "if False:"),
+    "a demand for a token shows the route": Mutant(
+        "answers",
+        "return outcome in (Outcome.DELIVERED,",
+        "return outcome in (Outcome.DENIED, Outcome.DELIVERED,",
+    ),
+    "an outage shows the route": Mutant(
+        "answers",
+        "return outcome in (Outcome.DELIVERED,",
+        "return outcome in (Outcome.OUTAGE, Outcome.DELIVERED,",
+    ),
+    "a redirect shows the route": Mutant("answers", " and not is_redirect", ""),
+    "any type is JSON": Mutant("answers", "if not _JSON.fullmatch(content_type.strip()):", "if False:"),
+    "only application/json is JSON": Mutant("answers", "([^;\\s]+\\+)?json", "json"),
+    "a list is an answer of its own": Mutant(
+        "answers",
+        "return said if isinstance(said, dict) else None",
+        "return said if isinstance(said, dict | list) else None",
+    ),
+}
+
+
+def load(mutant: Mutant | None) -> Clients:
+    """Return the clients as the mutant makes them; the production ones for None."""
+    names = [f"payment.{name}" for name in SOURCES]
+    kept = {name: import_module(name) for name in names}
+    try:
+        for name, source in zip(names, SOURCES, strict=True):
+            file = Path(payment.__file__).with_name(f"{source}.py")
+            text = file.read_text()
+            if mutant is not None and mutant.module == source:
+                assert mutant.original in text, f"{source} has changed: {mutant.original}"
+                text = text.replace(mutant.original, mutant.changed)
+            module = ModuleType(name)
+            sys.modules[name] = module
+            exec(compile(text, str(file), "exec"), module.__dict__)
+        made = {name: sys.modules[f"payment.{name}"] for name in SOURCES}
+    finally:
+        sys.modules.update(kept)
+    return Clients(made["downstream"].OrderClient, made["downstream"].UserClient, made["delivery"].send)
+
+
+def noticed_by(mutant: Mutant | None) -> str | None:
+    """Return the first promise that a mutant breaks, None if it keeps all."""
+    clients = load(mutant)
+    for name, promise in PROMISES.items():
+        try:
+            promise(clients)
+        except NOTICES:
+            return name
+    return None
+
+
+if __name__ == "__main__":
+    found = {name: noticed_by(mutant) for name, mutant in MUTANTS.items()}
+    for name, promise in found.items():
+        sys.stdout.write(f"{name:45} {promise or 'NOT NOTICED'}\n")
+    sys.stdout.write(f"{len(MUTANTS) - list(found.values()).count(None)} of {len(MUTANTS)} noticed\n")
+    sys.exit(None in found.values())

@@ -1,0 +1,152 @@
+"""What a restaurant's back end does not read is not pinned, and what it reads is.
+
+The mirror of `test_variants.py` for our own answers: each answer of the contract is changed in one place, and
+a back end (`back_end.py`) and the verification must agree whether it can still be served with it.
+"""
+
+import copy
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import verify
+from back_end import UNSERVED
+from described import ROOT
+from restaurant import request_of, restaurant_interactions
+
+VARIANT = "X-Variant"
+
+
+@dataclass(frozen=True)
+class Changed:
+    """An answer of the contract, changed in one place."""
+
+    interaction: str
+    what: str
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+    def __str__(self) -> str:
+        return f"{self.interaction}: {self.what}"
+
+
+def changes_of(interaction: Mapping[str, Any]) -> Iterator[Changed]:
+    """Yield the answer as it is, and with each change."""
+    answer, name = interaction["response"], interaction["description"]
+    status, body = answer["status"], answer["body"]["content"]
+    headers = {name: values[0] for name, values in answer["headers"].items()}
+    yield Changed(name, "as it is", status, headers, body)
+    yield Changed(name, "another status code", status + 5, headers, body)
+    for header in headers:
+        yield Changed(
+            name, f"no {header}", status, {key: headers[key] for key in headers if key != header}, body
+        )
+    for type_ in ("application/problem+json", "application/json; charset=utf-8", "text/html"):
+        yield Changed(name, f"as {type_}", status, {**headers, "Content-Type": type_}, body)
+    for what, changed in bodies_like(body):
+        yield Changed(name, what, status, headers, changed)
+
+
+def bodies_like(body: Any, path: str = "$") -> Iterator[tuple[str, Any]]:
+    """Yield a JSON value with each change of one of its members."""
+    members = list(body.items()) if isinstance(body, dict) else list(enumerate(body))
+    if isinstance(body, dict):
+        yield f"{path} has more", {**body, "more": [1]}
+        for name in body:
+            yield f"{path}.{name} is gone", {key: body[key] for key in body if key != name}
+    for name, value in members:
+        for what, changed in values_like(value, f"{path}.{name}"):
+            whole = copy.deepcopy(body)
+            whole[name] = changed
+            yield what, whole
+
+
+def values_like(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield what could stand in a member's place."""
+    yield f"{path} is null", None
+    if isinstance(value, dict | list):
+        yield from bodies_like(value, path)
+        yield f"{path} is a word", "word"
+    elif isinstance(value, bool):
+        yield f"{path} is {not value}", not value
+        yield f"{path} is a word", "true"
+    elif isinstance(value, int):
+        yield f"{path} is {value + 1}", value + 1
+        yield f"{path} is a word", str(value)
+        yield f"{path} has a fraction", value + 0.5
+    else:
+        yield f"{path} is other words", f"Lain: {value}"
+        yield f"{path} is a number", 1
+        yield f"{path} is a list", [value]
+
+
+@contextmanager
+def serve(answers: list[Changed]) -> Iterator[str]:
+    """Serve the answers, each to the request that names it; give the URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+        wbufsize = -1
+
+        def handle_request(self) -> None:
+            """Answer as was asked for."""
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            answer = answers[int(self.headers.get(VARIANT, "0"))]
+            body = json.dumps(answer.body).encode()
+            self.send_response(answer.status)
+            for name, value in {**answer.headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = do_PATCH = handle_request  # noqa: N815  # the standard library's names
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_back_end_and_the_verification_judge_every_changed_answer_alike() -> None:
+    contract = verify.find_contract(ROOT / "contracts", "restaurant", "payment")
+    made = {each.description: each for each in restaurant_interactions()}
+    by_answer = {json.dumps(each["response"]): each for each in contract["interactions"]}
+    by_name = {each["description"]: each for each in by_answer.values()}
+    answers = [changed for interaction in by_name.values() for changed in changes_of(interaction)]
+    interactions = []
+    for number, changed in enumerate(answers):
+        one = copy.deepcopy(by_name[changed.interaction])
+        one["description"] = str(number)
+        one["request"].setdefault("headers", {})[VARIANT] = [str(number)]
+        one["request"].pop("generators", None)
+        interactions.append(one)
+    with serve(answers) as url:
+        results = verify.verify(contract | {"interactions": interactions}, url, lambda *_: {})
+        holds = {int(each.description): not each.faults for each in results}
+        disagreements = []
+        for number, changed in enumerate(answers):
+            asked = made[changed.interaction]
+            headers = {**asked.request_headers, VARIANT: str(number)}
+            assert asked.reads
+            try:
+                asked.reads(request_of(replace(asked, request_headers=headers), url))
+                is_served = True
+            except UNSERVED:
+                is_served = False
+            if is_served != holds[number]:
+                disagreements.append(f"{changed}: back end {is_served}, {results[number]}")
+    assert disagreements == []
+    assert len(answers) > 300
+    assert {True, False} == set(holds.values())
