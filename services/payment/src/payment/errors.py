@@ -89,6 +89,13 @@ class CursorInvalid(PaymentError):
     message = "{field} is not one that this list gave"
 
 
+class ParameterUnknown(PaymentError):
+    """The query has a parameter that the operation does not know; `known` lists those that it does."""
+
+    code = "parameter-unknown"
+    message = "There is no parameter {field}; known here: {known}"
+
+
 class RouteNotFound(PaymentError):
     """No path of the API is like this one."""
 

@@ -8,6 +8,7 @@ the exact Connexion version is locked.
 import asyncio
 import json
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -43,10 +44,11 @@ from payment.errors import (
     JsonInvalid,
     MediaTypeUnsupported,
     MethodNotAllowed,
+    ParameterUnknown,
     RouteNotFound,
 )
 from payment.payments import Ledger
-from payment.problems import JSON, PATH_MAX_CHARS, Reply, Stream
+from payment.problems import ALWAYS_ANSWERED, JSON, PATH_MAX_CHARS, Reply, Stream
 
 CONTEXT = "connexion_context"
 DRAIN_MAX_BYTES = 1024 * 1024
@@ -152,6 +154,10 @@ class Routing(SpecMiddleware):
                 if match := pattern.fullmatch(path):
                     return operations, match.groupdict()
         raise RouteNotFound(path=path[:PATH_MAX_CHARS])
+
+
+NAME_MAX_CHARS = 200
+"""How much of a name that a caller made up is told back to him."""
 
 
 def read_whole_number(text: str) -> int | str:
@@ -271,6 +277,7 @@ def parse_json(body: bytes) -> Any:
 
     Raises:
         JsonInvalid: it is not JSON in UTF-8, or nests too deep.
+        FieldInvalid: an object has a member twice, so that nobody knows which of the two is meant.
     """
     if not body.strip(b" \t\r\n"):
         return None
@@ -294,8 +301,18 @@ def _exactly(number: str) -> Decimal | float:
         return float(number)
 
 
-_read_exactly = json.JSONDecoder(parse_float=_exactly)
-_read_roughly = json.JSONDecoder(parse_float=_exactly, parse_int=float)
+def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object's members, each of which may be given once; Python's own reader takes the last."""
+    found = dict(members)
+    if len(found) < len(members):
+        given = Counter(name for name, _ in members)
+        twice = next(name for name, times in given.items() if times > 1)
+        raise FieldInvalid(field=twice[:NAME_MAX_CHARS], rule=schemas.MUST_BE_ONCE)
+    return found
+
+
+_read_exactly = json.JSONDecoder(parse_float=_exactly, object_pairs_hook=_once)
+_read_roughly = json.JSONDecoder(parse_float=_exactly, parse_int=float, object_pairs_hook=_once)
 
 
 class ValidatedOperation(RequestValidationOperation):
@@ -305,7 +322,8 @@ class ValidatedOperation(RequestValidationOperation):
         super().__init__(next_app, **kwargs)
         operation = self._operation
         self._in_path = self._parameters_in("path")
-        self._in_query = self._parameters_in("query")
+        self._in_query = {parameter.name: parameter for parameter in self._parameters_in("query")}
+        self._is_probe = operation.path in ALWAYS_ANSWERED
         self._body: AbstractRequestBodyValidator | None = None
         if operation.is_request_body_defined:
             validators: Any = self._validator_map["body"]
@@ -315,15 +333,23 @@ class ValidatedOperation(RequestValidationOperation):
         """Validate, then pass on; what was read is in the Connexion context."""
         given = scope["path_params"]
         values = {parameter.name: parameter.read(given[parameter.name]) for parameter in self._in_path}
-        if self._in_query:
-            asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-            for parameter in self._in_query:
-                values[parameter.name] = parameter.read_one_of(asked.get(parameter.name, ()))
+        query: bytes = scope["query_string"]
+        if self._in_query or (query and not self._is_probe):
+            asked = parse_qs(query.decode("latin-1"), keep_blank_values=True)
+            self._refuse_unknown(asked)
+            for name, parameter in self._in_query.items():
+                values[name] = parameter.read_one_of(asked.get(name, ()))
         scope["extensions"][CONTEXT]["parameters"] = values
         if self._body is not None:
             self._check_media_type(scope)
             receive, scope = await self._body.wrap_receive(receive, scope=scope)
         await self.next_app(scope, receive, send)
+
+    def _refuse_unknown(self, asked: Mapping[str, Any]) -> None:
+        for name in asked:
+            if name not in self._in_query:
+                known = ", ".join(self._in_query) or "-"
+                raise ParameterUnknown(field=name[:NAME_MAX_CHARS], known=known)
 
     def _parameters_in(self, place: str) -> list[Parameter]:
         return [Parameter(each) for each in self._operation.parameters if each["in"] == place]

@@ -27,7 +27,7 @@ PROBLEM_JSON = "application/problem+json"
 PATH_MAX_CHARS = 200
 ACCEPT_MAX_CHARS = 1024
 ALWAYS_ANSWERED = ("/healthz", "/readyz")
-"""What operators ask, also while too many others do."""
+"""What operators ask: also while too many others do, and with parameters against caches."""
 
 _log = logging.getLogger(__name__)
 
@@ -123,7 +123,8 @@ def reply_to(error: PaymentError, *, accept: str | None = None, accept_language:
     }
     return Reply(
         error.status,
-        json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(),
+        # a name that the caller gave a member may hold half of a surrogate pair
+        json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"),
         [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
         content_type.encode(),
     )

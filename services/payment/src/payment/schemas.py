@@ -23,7 +23,9 @@ MUST_BE_ONE_OF = "must be one of: {choices}"
 MUST_BE_ONCE = "must be given once"
 MUST_BE_TIME = "must be a time with its zone, for example 2026-01-31T12:34:56Z"
 MUST_BE_DATE = "must be a date, for example 2026-01-31"
-MUST_BE_TEXT = "must be 1 to {max_chars} characters without control characters"
+MUST_BE_TEXT = (
+    "must be 1 to {max_chars} characters, not blanks alone, without control or direction characters"
+)
 _REQUIRED = "required"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -72,12 +74,24 @@ class Choice(fields.Field[str]):
 
 
 class Text(fields.Field[str]):
-    """A line of text for people."""
+    """A line of text for people: they see all that it says, in the order in which it is stored.
+
+    Attributes:
+        pattern: what OpenAPI says of it (ECMA-262). It has no controls, ends of lines, or any of Unicode's
+            Bidi_Control. Something in it can be seen, which White_Space and Default_Ignorable_Code_Point
+            cannot; beside it those are welcome, as emoji and many scripts need them.
+    """
 
     rule = MUST_BE_TEXT
     max_chars = 200
-    # nor halves of a surrogate pair, which no database can store
-    _unwanted = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
+    _unwanted = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb"
+    _unseen = (
+        r" \xa0\xad\u034f\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200d\u202f\u205f-\u2065"
+        r"\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
+    )
+    pattern = f"^[^{_unwanted}]*[^{_unwanted}{_unseen}][^{_unwanted}]*$"
+    _pattern = re.compile(pattern)
+    _half = re.compile(r"[\ud800-\udfff]")  # of a surrogate pair: no database can store it
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -85,7 +99,7 @@ class Text(fields.Field[str]):
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
         is_text = isinstance(value, str) and 1 <= len(value) <= self.max_chars
-        if not is_text or self._unwanted.search(value):
+        if not is_text or not self._pattern.fullmatch(value) or self._half.search(value):
             raise ValidationError(self.rule)
         return str(value)
 

@@ -438,7 +438,9 @@ def test_a_conflict_says_what_is_true_and_changes_nothing(
 PAY: dict[str, Any] = {"order_id": 1, "user_id": 1, "amount": 20_000}
 BAD_STATUS = "status harus salah satu dari: paid, pending"
 BAD_SETTLEMENT = "status harus salah satu dari: paid, failed"
-BAD_REASON = "reason harus 1 sampai 200 karakter tanpa karakter kendali"
+BAD_REASON = (
+    "reason harus 1 sampai 200 karakter, bukan spasi saja, tanpa karakter kendali atau pembalik arah tulisan"
+)
 NO_STATUS: list[Any] = [None, "", "PAID", "failed", "refunded", 1, ["paid"], True]
 NO_SETTLEMENT: list[Any] = ["pending", "refunded", "Paid", "", 1, [], True]
 NO_AMOUNT: list[Any] = [None, 0, -1, "100000", 1.5, True, MAX + 1, []]

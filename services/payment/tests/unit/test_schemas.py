@@ -6,6 +6,8 @@ Where a test below fails, the specification tells callers something else than th
 import json
 import math
 import re
+import time
+import unicodedata
 import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -24,12 +26,15 @@ from payment.lifecycle import Method, Status
 from payment.messages import ENGLISH, INDONESIAN, words_of
 from payment.schemas import (
     BodySchema,
+    Choice,
     NewPayment,
     NewRefund,
     NotificationAnswer,
     PaymentAnswer,
     Settlement,
+    Text,
     Timestamp,
+    WholeNumber,
 )
 from payment.tables import WHOLE_NUMBER_MAX
 
@@ -45,7 +50,11 @@ USUAL = {"order_id": 1, "user_id": 1, "amount": 20_000}
 @cache
 def validator(schema: str) -> Draft4Validator:
     """Return what judges by the specification alone; formats are not judged."""
-    return Draft4Validator(resolve(description()["components"]["schemas"][schema]))
+    judged = resolve(description()["components"]["schemas"][schema])
+    for field in judged["properties"].values():
+        if "pattern" in field:
+            field["pattern"] = field["pattern"].removesuffix("$") + r"\Z"  # Python's $ is not ECMA-262's
+    return Draft4Validator(judged)
 
 
 def refusal(body: object, schema: BodySchema = NewPayment()) -> PaymentError | None:  # noqa: B008  # stateless
@@ -147,7 +156,9 @@ def test_the_specification_accepts_exactly_what_the_service_accepts(body: Any) -
 
 words = st.sampled_from([*Status, "Paid", " paid", ""]).map(str) | other_values | integers
 texts = st.text(
-    st.characters(exclude_categories=["Cs"]) | st.sampled_from("\x00\n\x1f\x7f\x9f\xa0"), max_size=4
+    st.characters(exclude_categories=["Cs"])
+    | st.sampled_from("\x00\n\x1f\x7f\x9f\xa0 \u061c\u200b\u200d\u200e\u2028\u202e\u2066\ufe0f\ufeff"),
+    max_size=4,
 )
 OTHERS: dict[str, tuple[BodySchema, dict[str, st.SearchStrategy[Any]]]] = {
     "NewPayment": (
@@ -177,6 +188,53 @@ def test_the_specification_accepts_exactly_what_the_service_accepts_of_every_bod
     if body is None and name == "NewRefund":
         body = {}  # no body is an empty one
     assert validator(name).is_valid(body) is (refusal(body, schema) is None)
+
+
+def is_text(value: str) -> bool:
+    return refusal({"reason": value}, NewRefund()) is None
+
+
+def test_a_free_text_is_described_by_the_very_pattern_that_reads_it() -> None:
+    """Each of every body."""
+    described = description()["components"]["schemas"]
+    texts = 0
+    for body in BodySchema.__subclasses__():
+        for name, field in body().fields.items():
+            if isinstance(field, Text):
+                said = described[body.__name__]["properties"][name]
+                assert (said["pattern"], said["maxLength"]) == (Text.pattern, Text.max_chars)
+                texts += 1
+            else:
+                assert isinstance(field, WholeNumber | Choice), "a new kind of field: is it free text?"
+    assert texts > 0
+
+
+SHOWN = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2}
+"""Of Unicode's format characters, those that are drawn (Prepended_Concatenation_Mark)."""
+TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
+def test_no_character_turns_a_text_around_and_none_that_shows_nothing_is_one() -> None:
+    """All of the Basic Multilingual Plane, by Unicode's own tables."""
+    for number in {*range(0x10000)} - {*range(0xD800, 0xE000)}:
+        character = chr(number)
+        category, direction = unicodedata.category(character), unicodedata.bidirectional(character)
+        is_mark = character in "\u061c\u200e\u200f"
+        is_refused = category in {"Cc", "Zl", "Zp"} or direction in TURNS or is_mark
+        is_unseen = category == "Zs" or (category == "Cf" and number not in SHOWN)
+        if is_refused:
+            assert not is_text(f"a{character}b"), hex(number)
+        elif not is_unseen:
+            assert is_text(f"a{character}b") or number in range(0xFFF9, 0xFFFC), hex(number)
+        if is_refused or is_unseen:
+            assert not is_text(character), hex(number)
+            assert not is_text(f" {character}"), hex(number)
+
+
+@pytest.mark.parametrize("size", [1, 199, 200, 201])
+def test_a_text_is_counted_in_characters(size: int) -> None:
+    for character in ("x", "\N{PILE OF POO}", "é"):
+        assert is_text(character * size) is (size <= 200)
 
 
 @given(good_bodies)
@@ -336,7 +394,7 @@ def test_a_notification_is_shown_with_all_that_operators_need() -> None:
         (b'{"amount":20000.0}', {"amount": 20_000.0}),
         (b'{"amount":2e4}', {"amount": 20_000.0}),
         (b'{"amount":-0}', {"amount": 0}),
-        (b'{"amount":1,"amount":2}', {"amount": 2}),  # RFC 8259, 4: unpredictable; ours is the last
+        (b'{"a":{"b":1},"c":[{"b":1},{"b":1}]}', {"a": {"b": 1}, "c": [{"b": 1}, {"b": 1}]}),
         (b'{"amount":1e999}', {"amount": Decimal("1e999")}),
         (b'{"amount":0.99999999999999999999}', {"amount": Decimal("0.99999999999999999999")}),
         (b'{"amount":1e99999999999999999999}', {"amount": math.inf}),
@@ -401,6 +459,49 @@ def test_python_s_own_numbers_are_json_that_a_schema_refuses_or_no_json(body: by
 def test_this_is_no_json(body: bytes) -> None:
     with pytest.raises(JsonInvalid):
         parse_json(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b'{"a":1,"a":2}', id="at the top"),
+        pytest.param(b"[" * 400 + b'{"a":1,"a":2}' + b"]" * 400, id="deep in lists"),
+        pytest.param(b'{"x":' * 400 + b'{"a":1,"a":2}' + b"}" * 400, id="deep in objects"),
+        pytest.param(b'{"a":1,"a":' + b"9" * 5000 + b"}", id="a long number"),
+        pytest.param(b'{"a":' + b"9" * 5000 + b',"a":1}', id="after a long number"),
+        pytest.param(b'[{"a":1,"a":2},', id="before an error"),
+    ],
+)
+def test_a_member_given_twice_is_refused_by_its_name(body: bytes) -> None:
+    with pytest.raises(FieldInvalid) as refused:
+        parse_json(body)
+    assert refused.value.field == "a"
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=5))
+def test_an_object_is_read_if_and_only_if_each_member_is_given_once(members: list[tuple[str, int]]) -> None:
+    body = "{" + ",".join(f'"{name}":{value}' for name, value in members) + "}"
+    if len(dict(members)) == len(members):
+        assert parse_json(body.encode()) == dict(members)
+    else:
+        with pytest.raises(FieldInvalid):
+            parse_json(body.encode())
+
+
+def test_a_huge_body_takes_the_time_of_its_length() -> None:
+    """BODY_MAX_BYTES may be megabytes; the first of many that are given twice is named."""
+
+    def seconds(members: int) -> float:
+        names = [*range(members), *range(members)]
+        body = "{" + ",".join(f'"{name}":1' for name in names) + "}"
+        began_s = time.thread_time()
+        with pytest.raises(FieldInvalid) as refused:
+            parse_json(body.encode())
+        assert refused.value.field == "0"
+        return time.thread_time() - began_s
+
+    few, many = min(seconds(2_000) for _ in range(5)), min(seconds(40_000) for _ in range(3))
+    assert many < 200 * few, "twenty times as many take about twenty times as long, not four hundred"
 
 
 json_like = st.text(alphabet='{}[]",:0123456789eE+-. \n\\untrueflsaN\x00é', max_size=60).map(str.encode)
