@@ -349,6 +349,9 @@ def test_a_payment_travels_through_the_stack(up: Stack) -> None:
     assert up.pay(7).status_code == 409
     assert up.payment.get("/readyz").status_code == 200
     assert up.payment.get("/docs/").status_code == 200
+    assert up.payment.get("/bills/7", headers={"Host": "evil.example"}).status_code == 421
+    from_inside = "import urllib.request as u; print(u.urlopen('http://port:5004/bills/7').status)"
+    assert up.container("worker").exec_run(["python", "-c", from_inside]).output == b"200\n"
     for service in ("api", "worker"):
         events = [json.loads(line) for line in lines_of(up.container(service))]
         assert events

@@ -10,8 +10,15 @@ import yaml
 from jsonschema import Draft4Validator
 
 ROOT = Path(__file__).resolve().parents[3]
-EVERYWHERE = {400, 404, 405, 408, 431, 503}
+EVERYWHERE = {400, 403, 404, 405, 408, 421, 431, 503}
 """What the layers above an operation may answer to anything."""
+API_HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+"""What every answer of the API says to browsers."""
 
 
 @functools.cache
@@ -59,6 +66,8 @@ def check(response: httpx.Response) -> None:
     path = request.url.path
     if path.startswith(("/docs", "/openapi.")):
         return  # Connexion's own
+    for name, value in API_HEADERS.items():
+        assert response.headers.get_list(name) == [value], f"{request.method} {path} {status}: {name}"
     answers = answers_of(request.method, path) or {}
     if status not in answers:
         assert response.status_code in EVERYWHERE, f"{request.method} {path}: {status} is not described"

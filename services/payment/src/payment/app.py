@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 # operationIds name functions in these modules; imported plainly so that import-linter sees it
 from payment import api, health
+from payment.browsers import NoForeignPages
 from payment.operations import Docs, Endpoints, JsonBody, Routing, Validation
 from payment.payments import Ledger
 from payment.problems import JSON, Problems
@@ -44,6 +45,9 @@ def create_app(
         Problems, requests_max=2 * settings.requests_max
     )  # as many again as may wait to be booked
     middlewares: list[Any] = [problems, Docs, Routing, Validation, LifespanMiddleware]
+    if settings.auth == "none":  # what no key tells apart
+        allowed = settings.allowed_hosts
+        middlewares.insert(1, partial(NoForeignPages, bound_to=settings.host, allowed_hosts=allowed))
     app = ConnexionMiddleware(
         Endpoints(ledger),
         middlewares=middlewares,

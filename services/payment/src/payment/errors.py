@@ -96,6 +96,14 @@ class ParameterUnknown(PaymentError):
     message = "There is no parameter {field}; known here: {known}"
 
 
+class OriginForeign(PaymentError):
+    """A browser says that a page of another origin than ours asks for a change."""
+
+    status = 403
+    code = "origin-foreign"
+    message = "A page of another site must not change anything here"
+
+
 class RouteNotFound(PaymentError):
     """No path of the API is like this one."""
 
@@ -238,6 +246,14 @@ class MediaTypeUnsupported(PaymentError):
     def __init__(self, *, method: str) -> None:
         super().__init__()
         self.headers = {f"Accept-{method.capitalize()}": "application/json"}
+
+
+class HostUnknown(PaymentError):
+    """The request is for a host that we are not (RFC 9110, 15.5.20)."""
+
+    status = 421
+    code = "host-unknown"
+    message = "This service is not called {host} (see ALLOWED_HOSTS)"
 
 
 class KeyReused(PaymentError):

@@ -36,6 +36,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from werkzeug.http import parse_options_header
 
 from payment import schemas
+from payment.browsers import send_for_browsers
 from payment.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -81,13 +82,13 @@ class Docs(SwaggerUIMiddleware):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve /docs and /openapi.json, pass everything else on."""
-        if scope["type"] == "http" and not scope["path"].startswith(("/docs", "/openapi.")):
+        if scope["type"] != "http" or not scope["path"].startswith(("/docs", "/openapi.")):
             await self.app(scope, receive, send)
             return
-        if scope["type"] == "http":  # a wrong Range would be refused in plain text; these files are small
-            headers = [header for header in scope["headers"] if header[0] != b"range"]
-            scope = {**scope, "headers": headers}
-        await super().__call__(scope, receive, send)
+        # a wrong Range would be refused in plain text; these files are small
+        headers = [header for header in scope["headers"] if header[0] != b"range"]
+        scope = {**scope, "headers": headers}
+        await super().__call__(scope, receive, send_for_browsers(send, scope["path"]))
 
 
 class Routes(AbstractRoutingAPI[str]):
@@ -357,14 +358,9 @@ class ValidatedOperation(RequestValidationOperation):
     def _check_media_type(self, scope: Scope) -> None:
         """Refuse what is sent as something else than UTF-8 JSON; without a type it is taken as that.
 
-        Not from a web page, which names its origin: without a type it may post to us from any site.
-
         Raises:
             MediaTypeUnsupported: it is sent as something else, or compressed.
         """
-        names = {name for name, _ in scope["headers"]}
-        if b"origin" in names and b"content-type" not in names:
-            raise MediaTypeUnsupported(method=scope["method"])
         for name, value in scope["headers"]:
             if name == b"content-type" and value != b"application/json":
                 media_type, options = parse_options_header(value.decode("latin-1"))

@@ -27,7 +27,15 @@ PROBLEM_JSON = "application/problem+json"
 PATH_MAX_CHARS = 200
 ACCEPT_MAX_CHARS = 1024
 ALWAYS_ANSWERED = ("/healthz", "/readyz")
-"""What operators ask: also while too many others do, and with parameters against caches."""
+"""What operators ask: also while too many others do, by whatever name, and with parameters against caches."""
+
+FOR_BROWSERS = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+"""What every answer of the API says to a browser that comes to show it, and to caches."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,14 +59,18 @@ class Reply:
         """Return an answer whose body is this JSON text."""
         return cls(status, text.encode(), list(headers))
 
-    async def send(self, send: Send) -> None:
-        """Send it."""
-        headers = [
+    def head(self) -> list[tuple[bytes, bytes]]:
+        """Return all its headers."""
+        return [
             (b"content-type", self.content_type),
             (b"content-length", b"%d" % len(self.body)),
+            *FOR_BROWSERS,
             *self.headers,
         ]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+
+    async def send(self, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.head()})
         await send({"type": "http.response.body", "body": self.body})
 
 
@@ -76,7 +88,7 @@ class Stream:
         An error on the way breaks the connection off, so that a part is not taken for the whole (by HTTP/1.1;
         HTTP/1.0 has no other end).
         """
-        headers = [(b"content-type", self.content_type), *self.headers]
+        headers = [(b"content-type", self.content_type), *FOR_BROWSERS, *self.headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         has_left = asyncio.create_task(_left(receive))
         try:

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import HANDLED_SIGNALS, ServerState
 
@@ -159,12 +159,23 @@ class Protocol(HttpToolsProtocol):
         if sum(len(name) + len(value) for name, value in self.headers) > self._headers_max_bytes:
             self._refuse(HeadersTooLarge(limit=self._headers_max_bytes))
             return
+        if not self.url.startswith(b"/"):
+            self._take_host_of_target()
         self._unset_keepalive_if_required()  # the answer before it may have come in the middle of this head
         super().on_headers_complete()
         if self.parser.get_http_version() < "1.1":
             answer_without_chunks(self.cycle)
         if self._is_ending:
             self.cycle.keep_alive = False
+
+    def _take_host_of_target(self) -> None:
+        """Let the host of `GET http://host/path` go before the header's (RFC 9112, 3.2.2)."""
+        target = parse_url(self.url)
+        if target.host:
+            host = b"[%s]" % target.host if b":" in target.host else target.host
+            port = b":%d" % target.port if target.port else b""
+            kept = [header for header in self.headers if header[0] != b"host"]
+            self.headers[:] = [*kept, (b"host", host + port)]  # the very list that the application gets
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -213,12 +224,8 @@ class Protocol(HttpToolsProtocol):
                 return
             cycle.disconnected = True  # it is this request's own body that is refused
         reply = reply_to(error)
-        headers = [
-            (b"content-type", reply.content_type),
-            (b"content-length", b"%d" % len(reply.body)),
-            (b"connection", b"close"),
-            *(header for header in reply.headers if header[0] != b"connection"),
-        ]
+        headers = [header for header in reply.head() if header[0] != b"connection"]
+        headers.append((b"connection", b"close"))
         lines = [b"%s: %s\r\n" % header for header in headers]
         self.transport.write(b"".join([STATUS_LINE[reply.status], *lines, b"\r\n", reply.body]))
         self.transport.close()

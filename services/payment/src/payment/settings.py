@@ -23,6 +23,7 @@ from payment.retry_policy import RetryPolicy
 DRIVERS = ("sqlite", "postgresql", "postgresql+psycopg")
 YEAR_S = 366 * 24 * 3600.0
 DAY_S = 24 * 3600.0
+ANY_HOST = "*"
 _ROOT = Path(__file__).resolve().parents[4]
 
 
@@ -51,6 +52,7 @@ class Settings:
     port: int
     reuse_port: bool
     auth: str
+    allowed_hosts: tuple[str, ...]
     database_url: URL
     order: Neighbour
     user: Neighbour
@@ -143,6 +145,25 @@ def _is_file(path: Path) -> None:
         raise ValidationError("there is no such file")
 
 
+def _hosts_in(text: str) -> tuple[str, ...]:
+    return tuple(host for each in text.split(",") if (host := each.strip()))
+
+
+def _are_hosts(text: str) -> None:
+    for host in _hosts_in(text):
+        if not (host == ANY_HOST or re.fullmatch(r"[A-Za-z0-9._-]+", host) or _is_ipv6(host)):
+            raise ValidationError(
+                f"must be names or addresses without scheme and port, or {ANY_HOST}: not {host}"
+            )
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ip_address(re.sub(r"^\[(.*)\]$", r"\1", host)).version == 6  # noqa: PLR2004
+    except ValueError:
+        return False
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
@@ -181,6 +202,7 @@ def read_settings() -> Settings:
         "port": env.int("PORT", 5004, validate=Range(0, 65535, error="must be 0 to 65535")),
         "reuse_port": env.bool("REUSE_PORT", False),  # environs' default
         "auth": auth or "none",
+        "allowed_hosts": _hosts_in(env.str("ALLOWED_HOSTS", "", validate=_are_hosts) or ""),
         "order": neighbour("ORDER", "http://localhost:5003", "/orders/{order_id}/payment", "order_id"),
         "user": neighbour("USER", "http://localhost:5001", "/users/{user_id}/payment-service", "user_id"),
         "connect_timeout_s": seconds("CONNECT_TIMEOUT_S", 2.0),

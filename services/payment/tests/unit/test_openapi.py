@@ -26,8 +26,9 @@ DOCUMENTS = ["payment", "order", "user"]
 METHODS = {"get", "put", "post", "patch", "delete", "head", "options", "trace"}
 
 # What a caller of each operation must be prepared for. A new operation or refusal comes in here too.
-READS = {400, 405, 431, 500, 503}
-WRITES = READS | {408, 409, 413, 415, 422}
+READS = {400, 405, 421, 431, 500, 503}
+CHANGES = READS | {403}
+WRITES = CHANGES | {408, 409, 413, 415, 422}
 REFUSALS = {
     "payment.api.get_daily_report": READS,
     "payment.api.create_payment": WRITES,
@@ -40,7 +41,7 @@ REFUSALS = {
     "payment.api.get_bill": READS | {404},
     "payment.api.list_payment_notifications": READS | {404},
     "payment.api.list_notifications": READS,
-    "payment.api.retry_notification": READS | {404, 409},
+    "payment.api.retry_notification": CHANGES | {404, 409},
     "payment.health.live": {405},
     "payment.health.ready": {405, 503},
 }
