@@ -155,7 +155,7 @@ def test_an_unknown_order_is_a_difference_that_telling_again_does_not_mend(start
     assert len(service.notifications()) == 4
 
 
-def test_many_unknown_ones_in_a_row_are_answers_too(start: Start, order: Stub, user: Stub) -> None:
+def test_many_unknown_ones_in_a_row_are_answers_too(start: Start, user: Stub) -> None:
     """Only silence counts towards giving up: those who differ behind them are found."""
     service = start()
     service.book(range(2_000_001, 2_000_061))  # guests of these ids too
@@ -169,7 +169,7 @@ def test_many_unknown_ones_in_a_row_are_answers_too(start: Start, order: Stub, u
     assert {row["target_id"] for row in rows if row["verdict"] == "differs"} == {1, 2, 3}
 
 
-def test_a_route_that_only_ever_answered_404_is_no_answer_about_an_order(start: Start, order: Stub) -> None:
+def test_a_route_that_only_ever_answered_404_is_no_answer_about_an_order(start: Start) -> None:
     service = start()
     service.pay(1)
     all_told(service)

@@ -1,4 +1,4 @@
-"""A wrong path or token of ours is an outage that says which setting it is; nothing dies of it (decision 0011)."""
+"""A wrong path or token of ours is an outage that says which setting it is; nothing dies of it."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
