@@ -87,7 +87,7 @@ def test_from_an_empty_folder_to_a_verdict(order: Stub, tmp_path: Path) -> None:
     known = ("--order-url", order.url, "--order-id", "7")
     code, said = run(*known)
     assert code == HOLDS, said
-    assert "8 of 8 interactions hold" in said
+    assert "7 of 7 interactions hold" in said
     assert time.monotonic() - began_s < 60
     assert run(*known, "--order-path", "/orders/{order_id}/payment-status")[0] == BROKEN
     assert run("--order-url", "http://127.0.0.1:1")[0] == INVALID
