@@ -37,14 +37,14 @@ help: ## show this list
 
 install: $(VENV)/.installed ## .venv with everything, the payment program included
 
-$(VENV)/.installed: requirements/dev.txt services/payment/pyproject.toml
+$(VENV)/.installed: requirements/dev.txt services/payment/pyproject.toml contracts/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
 		|| { echo "Python 3.11 diperlukan / is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	sed -n '/^uv==/,/# via/p' requirements/dev.txt > $(VENV)/uv.txt
 	$(PIP_INSTALL) --require-hashes -r $(VENV)/uv.txt
 	$(call QUICK_INSTALL,--require-hashes -r requirements/dev.txt)
-	$(call QUICK_INSTALL,--no-build-isolation -e services/payment)
+	$(call QUICK_INSTALL,--no-build-isolation -e services/payment -e contracts)
 	@touch $@
 
 run: install ## Payment on 5004 (SQLite), Order on 5003 and User on 5001 (stubs); Ctrl-C ends all
@@ -89,7 +89,7 @@ mutants: install ## a table: each small fault of the clients of Order and User, 
 		$(BIN)/python services/payment/tests/contract/mutants.py 2>/dev/null
 
 verify-contracts: install ## ORDER_URL=… USER_URL=… [ORDER_ID= USER_ID= *_STATE_URL= *_PAYMENT_PATH=]
-	@$(BIN)/python contracts/verify.py \
+	@$(BIN)/verify-payment-contracts \
 		--order-url "$(ORDER_URL)" --order-id "$(ORDER_ID)" \
 		--order-state-url "$(ORDER_STATE_URL)" --order-path "$(ORDER_PAYMENT_PATH)" \
 		--user-url "$(USER_URL)" --user-id "$(USER_ID)" \
@@ -124,7 +124,7 @@ lint: install
 	$(BIN)/lint-imports --no-logo
 
 types: install
-	$(BIN)/mypy services/payment/src services/payment/tests services/run.py contracts
+	$(BIN)/mypy services/payment/src services/payment/tests services/run.py contracts/src
 	$(BIN)/mypy tests
 	for stub in $(STUBS); do $(BIN)/mypy $$stub || exit 1; done
 	$(BIN)/mypy bench
@@ -138,9 +138,10 @@ fmt: install ## format, and fix what can be fixed
 lock: install ## requirements/*.in -> hashed *.txt, contracts/opc/package.json -> package-lock.json
 	cd requirements && $(LOCK) -o payment.txt payment.in && $(LOCK) -o dev.txt dev.in
 	for stub in $(STUBS); do (cd $$stub && $(LOCK) -o requirements.txt requirements.in) || exit 1; done
+	cd contracts && $(LOCK) -o requirements.txt requirements.in
 	cd contracts/opc && PATH="$(BIN):$$PATH" npm install --package-lock-only --loglevel=error
 
 clean: ## remove .venv, caches and the local database
 	rm -rf $(VENV) payment.db payment.db-wal payment.db-shm .mypy_cache .ruff_cache .pytest_cache
 	rm -rf contracts/opc/node_modules
-	find services bench -name __pycache__ -o -name '*.egg-info' | xargs rm -rf
+	find services contracts bench -name __pycache__ -o -name '*.egg-info' | xargs rm -rf

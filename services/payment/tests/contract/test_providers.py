@@ -14,11 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
-import verify
 from described import ROOT
 from forked import run
+from payment_contracts.replay import find_contract, verify
+from payment_contracts.states import States, serve_states
+from payment_contracts.verdict import BROKEN, HOLDS, INVALID, InvalidRunError
 from processes import Process, Service, Stub, wait_for
-from verify import BROKEN, HOLDS, INVALID
 
 CONTRACTS = ROOT / "contracts"
 FOREIGN = Path(__file__).with_name("foreign.py")
@@ -26,7 +27,7 @@ FOREIGN = Path(__file__).with_name("foreign.py")
 
 def run_verify(*arguments: str) -> tuple[int, str]:
     """Run the command as a provider's team does; return its exit code and all it says."""
-    ran = run(CONTRACTS / "verify.py", arguments, env=os.environ, cwd=None, timeout_s=120)
+    ran = run("payment_contracts", arguments, env=os.environ, cwd=None, timeout_s=120)
     assert "Traceback" not in ran.stderr, ran.stderr
     return ran.returncode, ran.stdout + ran.stderr
 
@@ -132,7 +133,7 @@ def test_a_run_that_says_nothing_is_2(order: Stub, tmp_path: Path) -> None:
 
     code, said = run_verify()
     assert code == INVALID
-    assert "Nothing to verify" in said
+    assert "nothing to verify" in said
 
     code, said = run_verify("--order-url", order.url)  # the stub creates no orders
     assert code == INVALID
@@ -165,7 +166,7 @@ def test_a_state_change_url_of_the_provider_is_used(order: Stub) -> None:
             httpx.put(f"{order.url}/orders/5/payment", json={"payment_status": "paid"}, verify=False)
         return {"order_id": target_id}
 
-    with verify.serve_states(states, []) as url:
+    with serve_states(states, []) as url:
         code, said = run_verify("--order-url", order.url, "--order-state-url", url)
     assert code == HOLDS, said
     assert {put["id"] for put in order.received() if put["applied"]} == {5}
@@ -195,7 +196,7 @@ def test_make_passes_what_it_is_given(order: Stub, user: Stub) -> None:
 
 
 @pytest.fixture
-def own(start_alone: Service) -> tuple[Service, verify.States]:
+def own(start_alone: Service) -> tuple[Service, States]:
     """Our own service and its provider states, set up through its public API."""
     fresh_order = count(1)
 
@@ -225,23 +226,23 @@ def own(start_alone: Service) -> tuple[Service, verify.States]:
                 part = {"amount": parameters["refunded"]}
                 start_alone.refund(booked.json()["payment_id"], part).raise_for_status()
             case _:
-                raise verify.InvalidRunError("nobody here knows it")
+                raise InvalidRunError("nobody here knows it")
         return made | {"payment_id": booked.json()["payment_id"]}
 
     return start_alone, states
 
 
-def test_we_keep_what_the_restaurant_relies_on(own: tuple[Service, verify.States]) -> None:
+def test_we_keep_what_the_restaurant_relies_on(own: tuple[Service, States]) -> None:
     service, states = own
-    contract = verify.find_contract(CONTRACTS, "restaurant", "payment")
-    results = verify.verify(contract, service.url, states)
+    contract = find_contract(CONTRACTS, "restaurant", "payment")
+    results = verify(contract, service.url, states)
     assert [result for result in results if result.faults] == []
     assert len(results) == len(contract["interactions"])
 
 
-def test_a_promise_that_we_break_is_found(own: tuple[Service, verify.States]) -> None:
+def test_a_promise_that_we_break_is_found(own: tuple[Service, States]) -> None:
     service, states = own
-    contract = verify.find_contract(CONTRACTS, "restaurant", "payment")
+    contract = find_contract(CONTRACTS, "restaurant", "payment")
     for interaction in contract["interactions"]:
         if interaction["description"] == "pay an order":
             interaction["response"]["status"] = 200
@@ -251,7 +252,7 @@ def test_a_promise_that_we_break_is_found(own: tuple[Service, verify.States]) ->
         if interaction["description"] == "list the payments a page at a time":
             interaction["response"]["headers"]["Link"] = ["</payments>"]
             del interaction["response"]["matchingRules"]["header"]
-    results = verify.verify(contract, service.url, states)
+    results = verify(contract, service.url, states)
     broken = {result.description: result.faults for result in results if result.faults}
     assert set(broken) == {
         "pay an order",

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import verify
 from back_end import UNSERVED
 from described import ROOT
+from payment_contracts.replay import find_contract, verify
 from restaurant import request_of, restaurant_interactions
 
 VARIANT = "X-Variant"
@@ -120,7 +120,7 @@ def serve(answers: list[Changed]) -> Iterator[str]:
 
 
 def test_a_back_end_and_the_verification_judge_every_changed_answer_alike() -> None:
-    contract = verify.find_contract(ROOT / "contracts", "restaurant", "payment")
+    contract = find_contract(ROOT / "contracts", "restaurant", "payment")
     made = {each.description: each for each in restaurant_interactions()}
     by_answer = {json.dumps(each["response"]): each for each in contract["interactions"]}
     by_name = {each["description"]: each for each in by_answer.values()}
@@ -133,7 +133,7 @@ def test_a_back_end_and_the_verification_judge_every_changed_answer_alike() -> N
         one["request"].pop("generators", None)
         interactions.append(one)
     with serve(answers) as url:
-        results = verify.verify(contract | {"interactions": interactions}, url, lambda *_: {})
+        results = verify(contract | {"interactions": interactions}, url, lambda *_: {})
         holds = {int(each.description): not each.faults for each in results}
         disagreements = []
         for number, changed in enumerate(answers):

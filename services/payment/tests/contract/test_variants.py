@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-import verify
 from described import ROOT
 from neighbours import ORDER, USER, Told
+from payment_contracts.replay import find_contract, verify
 from variants import DOES_ITS_WORK, FIRST_ID, VARIANTS, Call, serve_variants
 
 NEIGHBOURS = pytest.mark.parametrize("neighbour", [ORDER, USER], ids=["order", "user"])
@@ -28,7 +28,7 @@ def calls_of(neighbour: Told) -> Mapping[str, Call]:
 
 def contract_for_variants(neighbour: Told) -> dict[str, Any]:
     """Return the committed contract with each interaction once for each variant of its answer."""
-    contract = verify.find_contract(ROOT / "contracts", "payment", neighbour.name)
+    contract = find_contract(ROOT / "contracts", "payment", neighbour.name)
     by_name = {each["description"]: each for each in contract["interactions"]}
     assert by_name.keys() == calls_of(neighbour).keys(), "each interaction has its variants"
     interactions = []
@@ -52,7 +52,7 @@ def served(request: pytest.FixtureRequest) -> Iterator[tuple[Told, str]]:
 def test_the_client_and_the_verification_judge_every_variant_alike(served: tuple[Told, str]) -> None:
     """It holds if and only if the client does its work."""
     neighbour, url = served
-    results = verify.verify(contract_for_variants(neighbour), url, lambda _, parameters: parameters)
+    results = verify(contract_for_variants(neighbour), url, lambda _, parameters: parameters)
     broken = {int(each.description.split(":")[0]) for each in results if each.faults}
     client = neighbour.connect(url)
     disagreements, lines = [], []
