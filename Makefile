@@ -1,13 +1,20 @@
 # Everything a developer types. `make help` lists it.
-PYTHON ?= python3.11
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
+PYTHONS := 3.11 3.12 3.13
+IS_RIGHT := import sys; sys.exit("%d.%d" % sys.version_info[:2] not in "$(PYTHONS)".split())
+# That of .venv, else the first that is here. PYTHON=… that is another than .venv's makes .venv anew.
+PYTHON ?= $(shell for python in $(BIN)/python $(PYTHONS:%=python%) python3; do \
+	$$python -c '$(IS_RIGHT)' 2> /dev/null && break; done; echo $$python)
+EXACT = $(shell $(1) -c 'import sys; print(sys.hexversion)' 2> /dev/null || echo none)
+IS_ANOTHER := $(and $(wildcard $(BIN)/python),$(filter-out $(call EXACT,$(BIN)/python),$(call EXACT,$(PYTHON))))
 # No compiling: what is used is compiled when it is.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps
 # uv is several times as quick, but does not know an index that only pip was told of.
 QUICK_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --system-certs --no-deps $(1) || $(PIP_INSTALL) $(1)
-LOCK := $(BIN)/pip-compile -q --generate-hashes --strip-extras --allow-unsafe --no-header \
-	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+# one lock for all PYTHONS
+LOCK := $(BIN)/uv pip compile --quiet --system-certs --generate-hashes --no-header \
+	--universal --python-version $(firstword $(PYTHONS)) --fork-strategy fewest
 # most tests wait for processes more than they compute, so more of them than cores
 PYTEST_FLAGS ?= -n 5 --dist worksteal
 STUBS := services/stubs/order services/stubs/user
@@ -30,21 +37,23 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test tests lint types e2e check fmt bench lock clean contracts mutants verify-contracts compare-openapi up down chaos \
-	pact-publish can-i-deploy record-deployment
+	pact-publish can-i-deploy record-deployment ANOTHER_PYTHON
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed ## .venv with everything, the payment program included
 
-$(VENV)/.installed: requirements/dev.txt services/payment/pyproject.toml contracts/pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
-		|| { echo "Python 3.11 diperlukan / is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(VENV)/.installed: requirements/dev.txt services/payment/pyproject.toml contracts/pyproject.toml \
+		$(if $(IS_ANOTHER),ANOTHER_PYTHON)
+	@$(PYTHON) -c '$(IS_RIGHT)' 2> /dev/null || { echo "Perlu salah satu Python ini / one of these Pythons is needed:" \
+		"$(PYTHONS). make PYTHON=/path/to/python$(lastword $(PYTHONS))" >&2; exit 1; }
+	$(if $(IS_ANOTHER),,test -x $(BIN)/python ||) $(PYTHON) -m venv --clear $(VENV)
 	sed -n '/^uv==/,/# via/p' requirements/dev.txt > $(VENV)/uv.txt
 	$(PIP_INSTALL) --require-hashes -r $(VENV)/uv.txt
 	$(call QUICK_INSTALL,--require-hashes -r requirements/dev.txt)
 	$(call QUICK_INSTALL,--no-build-isolation -e services/payment -e contracts)
+	$(BIN)/uv pip check --quiet --python $(BIN)/python
 	@touch $@
 
 run: install ## Payment on 5004 (SQLite), Order on 5003 and User on 5001 (stubs); Ctrl-C ends all

@@ -15,7 +15,7 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from payment import outbox, pruning
-from payment.database import OldSchemaError, open_current, open_database
+from payment.database import Database, OldSchemaError, open_current, open_database
 from payment.logs import configure_logs, get_logger
 from payment.notifications import Service, State
 from payment.reports import daily_report, day_begins_us, day_of
@@ -101,7 +101,7 @@ def worker(settings: Settings) -> None:
 
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # in all threads to come too, so one waits below
-    with_database = open_current(settings.database_url)
+    with_database = _opened(settings)
     telling = Worker(with_database, settings)
     telling.start()
     get_logger().info("worker started")
@@ -114,7 +114,7 @@ def worker(settings: Settings) -> None:
 @click.pass_obj
 def migrate(settings: Settings) -> None:
     """Perbarui skema basis data / bring the database schema up to date."""
-    database = open_database(settings.database_url)
+    database = _closed_at_the_end(open_database(settings.database_url))
     click.echo("Skema diperbarui / migrated" if database.migrate() else "Sudah baru / up to date")
 
 
@@ -133,7 +133,7 @@ def list_notifications(
     settings: Settings, *, service: str | None, state: str | None, limit: int, as_json: bool
 ) -> None:
     """Daftar, yang terbaru dulu / list, newest first."""
-    with open_current(settings.database_url).read() as connection:
+    with _opened(settings).read() as connection:
         rows = outbox.find_notifications(
             connection,
             service=Service(service) if service else None,
@@ -156,7 +156,7 @@ def retry_notifications(settings: Settings, *, notification_id: int | None, all_
     """Kirim lagi / send again: one NOTIFICATION_ID, or --all-dead."""
     if (notification_id is None) != all_dead:
         raise click.UsageError("Beri NOTIFICATION_ID atau --all-dead / give one of the two.")
-    with open_current(settings.database_url).write() as connection:
+    with _opened(settings).write() as connection:
         sent = outbox.send_again(connection, _now_us(), notification_id=notification_id)
     if not sent and not all_dead:
         click.echo(
@@ -178,7 +178,7 @@ def report(settings: Settings, *, day: date | None, as_csv: bool, as_json: bool)
     if as_csv and as_json:
         raise click.UsageError("Pilih --csv atau --json / choose one of the two.")
     zone = settings.time_zone
-    with open_current(settings.database_url).read() as connection:
+    with _opened(settings).read() as connection:
         closing = daily_report(connection, day or day_of(_now_us(), zone), zone)
     if as_json:
         click.echo(DailyReportAnswer().text(closing))
@@ -222,7 +222,7 @@ def reconcile_command(
     clients = {Service.ORDER: order_client(settings), Service.USER: user_client(settings)}
     asked = {each: clients[each] for each in Service if service in (None, each)}
     since_us = day_begins_us(since, settings.time_zone) if since else 0
-    database = open_current(settings.database_url)
+    database = _opened(settings)
     with database.read() as connection:
         first_us, last_us = find_span(connection, since_us) or (0, 0)
     verdicts: Counter[Verdict] = Counter()
@@ -280,7 +280,7 @@ def prune(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
     """
     now_us = _now_us()
     batches = pruning.prune(
-        open_current(settings.database_url),
+        _opened(settings),
         keys_before_us=now_us - settings.idempotency_kept_h * HOUR_US,
         notifications_before_us=now_us - settings.notifications_kept_d * 24 * HOUR_US,
         now_us=now_us,
@@ -297,6 +297,15 @@ def prune(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
     else:
         said = ", ".join(f"{table} {rows}" for table, rows in counts.items())
         click.echo(f"{'Akan dihapus / to be deleted' if dry_run else 'Dihapus / deleted'}: {said}")
+
+
+def _opened(settings: Settings) -> Database:
+    return _closed_at_the_end(open_current(settings.database_url))
+
+
+def _closed_at_the_end(database: Database) -> Database:
+    click.get_current_context().call_on_close(database.close)
+    return database
 
 
 def _progress(label: str) -> Any:

@@ -7,6 +7,7 @@ TLS, sends no proxy's or netrc's credentials, and reads an answer only up to a l
 import contextlib
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 
 import requests
-from requests.adapters import HTTPAdapter
+from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
 from requests.exceptions import ConnectTimeout, RequestException
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError
+from urllib3.util.ssl_ import create_urllib3_context
 
 from payment import __version__
 from payment.answers import object_in, outcome_of, sentence_of, shows_route
@@ -31,6 +33,7 @@ from payment.settings import Neighbour, Settings
 ANSWER_MAX_BYTES = 64 * 1024
 ERROR_MAX_CHARS = 200
 
+_UNKNOWN_CA = {18, 19, 20, 21}  # OpenSSL's X509_V_ERR_…: signed by nobody that we trust
 _NO_ANSWER = (RequestException, HTTPError, OSError)
 # a gateway's own words: what it passed on may still be applied
 _GATEWAY = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
@@ -98,6 +101,7 @@ class NeighbourClient:
         self._headers = {"User-Agent": f"payment/{__version__}", "Accept": "application/json"}
         if neighbour.token:
             self._headers["Authorization"] = f"Bearer {neighbour.token}"
+        self._tls = _tls_context(neighbour) if neighbour.url.lower().startswith("https:") else None
         self._of_thread = threading.local()
 
     def tell(self, target_id: int, status: Status, *, idempotency_key: str, traceparent: str) -> Heard:
@@ -218,7 +222,7 @@ class NeighbourClient:
     def _adapter(self) -> "_Adapter":
         adapter: _Adapter | None = getattr(self._of_thread, "adapter", None)
         if adapter is None:
-            adapter = self._of_thread.adapter = _Adapter(self._sockets)
+            adapter = self._of_thread.adapter = _Adapter(self._sockets, self._tls, self.name)
         return adapter
 
 
@@ -260,17 +264,32 @@ def user_client(settings: Settings) -> UserClient:
     )
 
 
+def _tls_context(neighbour: Neighbour) -> ssl.SSLContext:
+    """Return how a neighbour is trusted, and what we show it; read once, for all connections."""
+    # as curl does, on each Python: an intermediate CA may be trusted alone, and one without key identifiers
+    context = create_urllib3_context(verify_flags=ssl.VERIFY_X509_PARTIAL_CHAIN)
+    context.load_verify_locations(neighbour.ca_file or DEFAULT_CA_BUNDLE_PATH)
+    if neighbour.client_cert_file:
+        context.load_cert_chain(neighbour.client_cert_file, neighbour.client_key_file)
+    return context
+
+
 class _Adapter(HTTPAdapter):
     """One connection, kept alive, whose socket is known by its thread."""
 
-    def __init__(self, sockets: dict[int, socket.socket]) -> None:
+    def __init__(self, sockets: dict[int, socket.socket], tls: ssl.SSLContext | None, name: str) -> None:
         self._sockets = sockets
+        self._tls = tls
+        self._ca_setting = f"{name.upper()}_SERVICE_CA_FILE"
         super().__init__(max_retries=0, pool_maxsize=1)
+
+    def cert_verify(self, *_: Any) -> None:
+        """Leave trust to the context; `requests` would have it trust the public CAs too, read each time."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Have the connections note their sockets."""
-        super().init_poolmanager(*args, **kwargs)
-        sockets = self._sockets
+        super().init_poolmanager(*args, ssl_context=self._tls, **kwargs)
+        sockets, ca_setting = self._sockets, self._ca_setting
 
         class Http(HTTPConnectionPool):
             class Connection(HTTPConnection):
@@ -283,7 +302,10 @@ class _Adapter(HTTPAdapter):
         class Https(HTTPSConnectionPool):
             class Connection(HTTPSConnection):
                 def connect(self) -> None:
-                    super().connect()
+                    try:
+                        super().connect()
+                    except OSError as error:  # TCP's troubles are no such; nothing was sent
+                        raise NewConnectionError(self, _handshake_trouble(error, ca_setting)) from error
                     sockets[threading.get_ident()] = self.sock
 
             ConnectionCls = Connection
@@ -299,6 +321,11 @@ def _was_never_sent(error: Exception) -> bool:
     if isinstance(reason, MaxRetryError):
         reason = reason.reason
     return isinstance(reason, NewConnectionError)
+
+
+def _handshake_trouble(error: OSError, ca_setting: str) -> str:
+    said = f"TLS handshake failed: {getattr(error, 'verify_message', error.strerror or error)}"
+    return f"{said}; see {ca_setting}" if getattr(error, "verify_code", 0) in _UNKNOWN_CA else said
 
 
 def _in_words(error: Exception) -> str:

@@ -18,6 +18,7 @@ from marshmallow.validate import OneOf, Range
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from payment.certificates import holds_certificates, key_trouble
 from payment.retry_policy import RetryPolicy
 
 DRIVERS = ("sqlite", "postgresql", "postgresql+psycopg")
@@ -37,11 +38,20 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """Where and how a neighbour is told; `path` holds the id's placeholder."""
+    """Where and how a neighbour is told; `path` holds the id's placeholder.
+
+    Attributes:
+        ca_file: the CAs that its certificate may come from; None for the public ones.
+        client_cert_file: the certificate that we show it; None for none.
+        client_key_file: its key; there if and only if the certificate is.
+    """
 
     url: str
     path: str
     token: str | None = field(repr=False)
+    ca_file: Path | None = None
+    client_cert_file: Path | None = None
+    client_key_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +174,29 @@ def _is_ipv6(host: str) -> bool:
         return False
 
 
+def _is_file_if_any(file: str) -> None:
+    if file:
+        _is_file(Path(file))
+
+
+def _is_pem_if_any(file: str) -> None:
+    if file:
+        _is_file(Path(file))
+        holds_certificates(Path(file))
+
+
+def _pair_problems(name: str, neighbour: Neighbour) -> dict[str, list[str]]:
+    """Say what is wrong between a neighbour's client certificate and its key."""
+    cert, key = neighbour.client_cert_file, neighbour.client_key_file
+    cert_name, key_name = f"{name}_SERVICE_CLIENT_CERT_FILE", f"{name}_SERVICE_CLIENT_KEY_FILE"
+    if cert and key:
+        trouble = key_trouble(cert, key)
+        return {key_name: [trouble]} if trouble else {}
+    if cert:
+        return {key_name: [f"is missing beside {cert_name}"]}
+    return {cert_name: [f"is missing beside {key_name}"]} if key else {}
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
@@ -187,7 +220,14 @@ def read_settings() -> Settings:
             url=(env.str(f"{name}_SERVICE_URL", url, validate=_is_service_url) or "").rstrip("/"),
             path=env.str(path_name, path, validate=_is_path_with(placeholder)),
             token=env.str(f"{name}_SERVICE_TOKEN", None, validate=_is_token) or None,
+            ca_file=pem(f"{name}_SERVICE_CA_FILE") or any_ca_file,
+            client_cert_file=pem(f"{name}_SERVICE_CLIENT_CERT_FILE"),
+            client_key_file=pem(f"{name}_SERVICE_CLIENT_KEY_FILE", _is_file_if_any),
         )
+
+    def pem(name: str, check: Callable[[str], None] = _is_pem_if_any) -> Path | None:
+        file = env.str(name, "", validate=check)
+        return Path(file) if file else None
 
     def seconds(name: str, default: float) -> float:
         return env.float(name, default, validate=positive)
@@ -195,6 +235,9 @@ def read_settings() -> Settings:
     def count(name: str, default: int) -> int:
         return env.int(name, default, validate=counts)
 
+    # the names that OpenSSL and `requests` know; each has to be right if it is set
+    ssl_cert_file, requests_ca_bundle = pem("SSL_CERT_FILE"), pem("REQUESTS_CA_BUNDLE")
+    any_ca_file = ssl_cert_file or requests_ca_bundle
     host = env.str("HOST", "127.0.0.1")
     auth = env.str("AUTH", "", validate=OneOf(["", "none"], error="must be none"))
     values: dict[str, Any] = {
@@ -248,7 +291,11 @@ def read_settings() -> Settings:
     }
     time_zone = env.str("TIMEZONE", "Asia/Jakarta", validate=_is_time_zone)
     database_url = env.str("DATABASE_URL", "sqlite:///payment.db", validate=_is_database)
-    problems: dict[str, Any] = dict(env.unreadable)
+    problems: dict[str, Any] = {
+        **env.unreadable,
+        **_pair_problems("ORDER", values["order"]),
+        **_pair_problems("USER", values["user"]),
+    }  # what is wrong with one file goes before what is wrong between two
     try:
         env.seal()
     except EnvValidationError as error:

@@ -270,6 +270,29 @@ def free_port() -> int:
         return port
 
 
+COMMANDS = ("migrate", "notifications list", "notifications retry --all-dead", "report", "reconcile", "prune")
+RUN_ALL = """
+import gc, sys
+from payment.__main__ import cli
+for command in sys.argv[1:]:
+    cli(command.split(), standalone_mode=False)
+gc.collect()
+"""
+
+
+def test_a_command_closes_what_it_opened(database_url: str) -> None:
+    """Or Python 3.13 warns of an open SQLite file, and psycopg of an open connection."""
+    done = subprocess.run(
+        [sys.executable, "-W", "always::ResourceWarning", "-c", RUN_ALL, *COMMANDS],
+        env={"PATH": os.environ["PATH"], "DATABASE_URL": database_url},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert done.stderr == ""
+
+
 def test_make_runs_program_brings_up_the_whole_journey(tmp_path: Path) -> None:
     ports = {name: str(free_port()) for name in ("PORT", "ORDER_PORT", "USER_PORT")}
     process = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)

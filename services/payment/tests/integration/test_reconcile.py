@@ -136,6 +136,7 @@ def test_what_waits_to_be_told_is_no_difference(start: Start, order: Stub) -> No
     order.fault(answer=503)
     service.pay(7, user_id=7)
     wait_for(lambda: order.received(7))
+    wait_for(lambda: any(row["state"] == "delivered" for row in service.notifications()), what="user is told")
     for arguments in ([], ["--repair"]):
         code, rows, counts = reconcile(service, *arguments)
         assert (code, counts) == (0, NOTHING | {"agrees": 1, "waiting": 1})

@@ -9,7 +9,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from sqlalchemy.engine import make_url
+from trustme import CA, KeyType
 
 from payment import settings as module
 from payment.retry_policy import RetryPolicy
@@ -23,9 +25,28 @@ ROOT = Path(__file__).resolve().parents[4]
 def names_in_code() -> set[str]:
     """Return the name of every setting that `read_settings` asks the environment for."""
     code = inspect.getsource(module)
-    plain = re.findall(r'(?:env\.\w+|seconds|count)\(\s*"([A-Z][A-Z_]+)"', code)
+    plain = re.findall(r'(?:env\.\w+|seconds|count|pem)\(\s*"([A-Z][A-Z_]+)"', code)
     of_neighbours = re.findall(r'f"\{name\}(_[A-Z_]+)"', code)
     return {*plain, *(name + suffix for name in ("ORDER", "USER") for suffix in of_neighbours)}
+
+
+CLIENTS = CA()
+
+
+def ca_file(folder: Path, name: str) -> Path:
+    """Write a CA's certificate."""
+    file = folder / f"{name}.pem"
+    file.write_bytes(CLIENTS.cert_pem.bytes())
+    return file
+
+
+def client_pair(folder: Path, name: str) -> tuple[Path, Path]:
+    """Write a client's certificate and its key."""
+    leaf = CLIENTS.issue_cert(f"{name}.example")
+    cert, key = folder / f"{name}.pem", folder / f"{name}.key"
+    cert.write_bytes(b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
+    key.write_bytes(leaf.private_key_pem.bytes())
+    return cert, key
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +111,8 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
     """Each differs from its default and from every other, so that no two can be swapped."""
     openapi_file = tmp_path / "other.yaml"
     openapi_file.touch()
+    order, user = (client_pair(tmp_path, name) for name in ("order", "user"))
+    order_ca, user_ca, any_ca = (ca_file(tmp_path, name) for name in ("order-ca", "user-ca", "any-ca"))
     given = {
         "HOST": "::1",
         "PORT": "1",
@@ -100,9 +123,17 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         "ORDER_SERVICE_URL": "https://order.example:8443/api/",
         "ORDER_PAYMENT_PATH": "/o/{order_id}",
         "ORDER_SERVICE_TOKEN": "order's",
+        "ORDER_SERVICE_CA_FILE": str(order_ca),
+        "ORDER_SERVICE_CLIENT_CERT_FILE": str(order[0]),
+        "ORDER_SERVICE_CLIENT_KEY_FILE": str(order[1]),
         "USER_SERVICE_URL": "http://[::1]:81",
         "USER_PAYMENT_PATH": "/users/{user_id}/payment-status",
         "USER_SERVICE_TOKEN": "user's",
+        "USER_SERVICE_CA_FILE": str(user_ca),
+        "USER_SERVICE_CLIENT_CERT_FILE": str(user[0]),
+        "USER_SERVICE_CLIENT_KEY_FILE": str(user[1]),
+        "SSL_CERT_FILE": str(any_ca),
+        "REQUESTS_CA_BUNDLE": str(any_ca),
         "CONNECT_TIMEOUT_S": "0.1",
         "READ_TIMEOUT_S": "2.5",
         "LANE_CONCURRENCY": "3",
@@ -138,8 +169,8 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         auth="none",
         allowed_hosts=("kasir.example", "[::2]"),
         database_url=make_url("sqlite:////data/other.db"),
-        order=Neighbour("https://order.example:8443/api", "/o/{order_id}", "order's"),
-        user=Neighbour("http://[::1]:81", "/users/{user_id}/payment-status", "user's"),
+        order=Neighbour("https://order.example:8443/api", "/o/{order_id}", "order's", order_ca, *order),
+        user=Neighbour("http://[::1]:81", "/users/{user_id}/payment-status", "user's", user_ca, *user),
         connect_timeout_s=0.1,
         read_timeout_s=2.5,
         lane_concurrency=3,
@@ -186,6 +217,13 @@ NO_TOKEN: Values = [
     pytest.param("geheim\x07", id="a control character"),
     pytest.param("kunci-€", id="no ASCII"),
 ]
+
+NO_PEM: Values = [
+    "/no/such/file.pem",
+    pytest.param("/", id="a folder"),
+    pytest.param("/dev/zero", id="a file without an end"),
+]
+NO_CERTIFICATES: Values = [*NO_PEM, pytest.param(str(ROOT / "README.md"), id="another file")]
 
 BAD: dict[str, Values] = {
     "PORT": ["", "-1", "65536", "http", "80.5", "nan"],
@@ -236,6 +274,14 @@ BAD: dict[str, Values] = {
     "USER_PAYMENT_PATH": ["", "/users", "users/{user_id}", "/users/{order_id}"],
     "ORDER_SERVICE_TOKEN": NO_TOKEN,
     "USER_SERVICE_TOKEN": NO_TOKEN,
+    "SSL_CERT_FILE": NO_CERTIFICATES,
+    "REQUESTS_CA_BUNDLE": NO_CERTIFICATES,
+    "ORDER_SERVICE_CA_FILE": NO_CERTIFICATES,
+    "USER_SERVICE_CA_FILE": NO_CERTIFICATES,
+    "ORDER_SERVICE_CLIENT_CERT_FILE": NO_CERTIFICATES,
+    "USER_SERVICE_CLIENT_CERT_FILE": NO_CERTIFICATES,
+    "ORDER_SERVICE_CLIENT_KEY_FILE": NO_PEM,
+    "USER_SERVICE_CLIENT_KEY_FILE": NO_PEM,
     "TIMEZONE": [
         "",
         "WIB",
@@ -433,6 +479,95 @@ def test_notifications_are_kept_for_as_long_as_any_may_wait(monkeypatch: pytest.
     assert list(problems(monkeypatch, RETRY_FOR_S=long)) == ["NOTIFICATIONS_KEPT_D"]
     monkeypatch.setenv("NOTIFICATIONS_KEPT_D", "100")
     assert read_settings().notifications_kept_d == 100
+
+
+@pytest.mark.parametrize("name", ["ORDER", "USER"])
+def test_of_the_files_of_cas_the_nearest_is_trusted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """Its own, that of OpenSSL, that of `requests`; the public ones if none is said, or said to be empty."""
+
+    def trusted() -> Path | None:
+        settings = read_settings()
+        return {"ORDER": settings.order, "USER": settings.user}[name].ca_file
+
+    assert trusted() is None
+    for setting in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", f"{name}_SERVICE_CA_FILE"):
+        monkeypatch.setenv(setting, "")
+        before = trusted()
+        file = ca_file(tmp_path, setting)
+        monkeypatch.setenv(setting, str(file))
+        assert trusted() == file != before
+
+
+CERTIFICATE = CLIENTS.cert_pem.bytes().decode()
+BROKEN = CERTIFICATE.replace("MII", "M!I", 1)
+
+
+@pytest.mark.parametrize("name", ["ORDER_SERVICE_CA_FILE", "SSL_CERT_FILE", "USER_SERVICE_CLIENT_CERT_FILE"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        pytest.param("", "holds no certificate (PEM)", id="empty"),
+        pytest.param(CLIENTS.private_key_pem.bytes().decode(), "holds no certificate (PEM)", id="a key"),
+        pytest.param(BROKEN, "holds a broken certificate (PEM)", id="broken"),
+        pytest.param(CERTIFICATE[:200], "holds a broken certificate (PEM)", id="cut off"),
+        pytest.param(CERTIFICATE + BROKEN, "holds a broken certificate (PEM)", id="the second is broken"),
+    ],
+)
+def test_a_file_without_a_sound_certificate_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, content: str, said: str
+) -> None:
+    file = tmp_path / "bad.pem"
+    file.write_text(content)
+    assert problems(monkeypatch, **{name: str(file)}) == {name: [said]}
+
+
+def test_a_certificate_and_its_key_are_given_together(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cert, key = client_pair(tmp_path, "payment")
+    cert_name, key_name = "ORDER_SERVICE_CLIENT_CERT_FILE", "ORDER_SERVICE_CLIENT_KEY_FILE"
+    monkeypatch.setenv(cert_name, str(cert))
+    assert problems(monkeypatch) == {key_name: [f"is missing beside {cert_name}"]}
+    monkeypatch.setenv(cert_name, "")
+    assert problems(monkeypatch, **{key_name: str(key)}) == {cert_name: [f"is missing beside {key_name}"]}
+
+
+def test_a_key_that_is_not_its_certificates_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cert, key = client_pair(tmp_path, "payment")
+    monkeypatch.setenv("USER_SERVICE_CLIENT_CERT_FILE", str(cert))
+
+    def refused(content: bytes) -> str:
+        file = tmp_path / "bad.key"
+        file.write_bytes(content)
+        said = problems(monkeypatch, USER_SERVICE_CLIENT_KEY_FILE=str(file))
+        assert list(said) == ["USER_SERVICE_CLIENT_KEY_FILE"]
+        return said["USER_SERVICE_CLIENT_KEY_FILE"][0]
+
+    for another in (CLIENTS.issue_cert("x"), CLIENTS.issue_cert("x", key_type=KeyType.RSA)):
+        assert "does not belong to the first certificate in payment.pem" in refused(
+            another.private_key_pem.bytes()
+        )
+    sound = key.read_bytes()
+    locked = serialization.load_pem_private_key(sound, None).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"geheim"),
+    )
+    assert refused(locked) == "is encrypted; a key without a password is needed"
+    for no_key in (b"", sound[:60], cert.read_bytes()):
+        assert refused(no_key) == "holds no private key (PEM)"
+
+
+def test_a_certificate_and_its_key_may_be_one_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "both.pem"
+    file.write_bytes(CLIENTS.issue_cert("payment.example").private_key_and_cert_chain_pem.bytes())
+    for part in ("CERT", "KEY"):
+        monkeypatch.setenv(f"ORDER_SERVICE_CLIENT_{part}_FILE", str(file))
+    assert read_settings().order.client_key_file == file
 
 
 def test_what_the_test_run_has_in_its_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
