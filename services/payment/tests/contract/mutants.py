@@ -49,6 +49,12 @@ MUTANTS = {
     "no Accept": Mutant("downstream", ', "Accept": "application/json"}', "}"),
     "no Authorization": Mutant("downstream", "if neighbour.token:", "if False:"),
     "no Bearer": Mutant("downstream", 'f"Bearer {neighbour.token}"', "neighbour.token"),
+    "TLS is not verified": Mutant(
+        "downstream", "send(call, stream=True,", "send(call, stream=True, verify=False,"
+    ),
+    "our certificate is not shown": Mutant(
+        "downstream", "    if neighbour.client_cert_file:", "    if False:"
+    ),
     "reading another field": Mutant("downstream", 'read_field = "status"', 'read_field = "payment_status"'),
     "reading another path": Mutant(
         "downstream", 'read_path = "/orders/{order_id}"', 'read_path = "/order/{order_id}"'

@@ -6,12 +6,18 @@ of which must break a promise.
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from ssl import CERT_REQUIRED
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from trustme import CA
+
 from consumer import new_pact
+from https import Files, SecureOrder
 from interaction import Interaction
 from neighbours import ORDER, TRACE, USER, Told, interactions_with, is_told
 from payment.downstream import NeighbourClient
@@ -141,6 +147,29 @@ def takes_a_refused_token_for_an_outage(clients: Clients) -> None:
                     assert TOKEN not in said
 
 
+def trusts_only_whom_it_was_told_to(clients: Clients) -> None:
+    """Over https: a certificate of a CA that it knows, for the very host; and it shows its own if asked."""
+    with TemporaryDirectory() as folder, ExitStack() as end:
+        files = Files(Path(folder))
+        ours = files.issue("payment", name="ours.pem", common_name="payment")
+        stranger = {"ca_file": files.trust(CA(), "stranger.pem")}
+        for certificate, trusted, is_served in (
+            (files.issue("localhost"), {"ca_file": files.ca_file}, True),
+            (files.issue("localhost"), stranger, False),
+            (files.issue("order", name="other.pem"), {"ca_file": files.ca_file}, False),
+        ):
+            order = SecureOrder(certificate)
+            end.callback(order.server_close)
+            end.callback(order.shutdown)
+            order.context.load_verify_locations(files.ca_file)
+            order.context.verify_mode = CERT_REQUIRED
+            shows = {"client_cert_file": ours, "client_key_file": ours}
+            settings = Neighbour(url=order.url, path=ORDER.put_path, token=None, **trusted, **shows)
+            client = clients.order(settings, connect_timeout_s=2, read_timeout_s=5)
+            assert is_told(client, 1, Status.PAID) == is_served
+            assert bool(order.told) == is_served
+
+
 PROMISES: Mapping[str, Callable[[Clients], None]] = {
     each.__name__.replace("_", " "): each
     for each in (
@@ -148,6 +177,7 @@ PROMISES: Mapping[str, Callable[[Clients], None]] = {
         keys_tell_news_apart,
         takes_a_404_for_unknown_only_where_the_route_is_known,
         takes_a_refused_token_for_an_outage,
+        trusts_only_whom_it_was_told_to,
         keeps_the_contracts,
         does_its_work_with_every_answer_that_serves,
     )
