@@ -1,7 +1,7 @@
 """Stands between Pact's verifier and the service, since the verifier takes no CA of ours.
 
-It adds what a request needs to get there (see `Access`), and passes on what comes, byte for byte; but not where
-a redirect leads to, since the verifier would follow it, and Payment follows none.
+It adds what a request needs to get there (see `Access`), and passes on what comes, byte for byte; but not
+where a redirect leads to, since the verifier would follow it, and Payment follows none.
 """
 
 import contextlib

@@ -28,7 +28,9 @@ def create_app(count: int, payment_path: str = PAYMENT_PATH) -> Flask:
 
     @app.get("/users/<int:user_id>")
     def get_user(user_id: int) -> Response:
-        return stub.get(user_id, unknown={"message": "User not found"})  # the real one's words, here only
+        return stub.get(
+            user_id, unknown={"message": "Pengguna tidak ditemukan"}
+        )  # in this member here, as the real one
 
     @app.put(payment_path)
     def put_user_payment(id: int) -> Response:  # noqa: A002 - the name in PAYMENT_PATH

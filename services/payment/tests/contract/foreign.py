@@ -63,7 +63,7 @@ def user_service(database: sqlite3.Connection, path: str) -> Flask:
     """Return a User service: it looks at the status first, then for the user."""
     app = Flask("user")
     database.execute(
-        "CREATE TABLE users (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT, phone TEXT, status TEXT)"
+        "CREATE TABLE users (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT, phone TEXT UNIQUE, status TEXT)"
     )
     database.execute("INSERT INTO sqlite_sequence VALUES ('users', 815)")
 
@@ -85,7 +85,7 @@ def user_service(database: sqlite3.Connection, path: str) -> Flask:
     @app.get("/users/<int:user_id>")
     def read(user_id: int) -> Answer:
         shown = show(user_id)
-        return (jsonify(message="User not found"), 404) if shown[1] == 404 else shown
+        return (jsonify(message="Pengguna tidak ditemukan"), 404) if shown[1] == 404 else shown
 
     @app.put(path)
     def tell(user_id: int) -> Answer:
