@@ -64,14 +64,16 @@ def refuse_foreign_file(connection: sqlite3.Connection, file: Path) -> None:
 
 
 def why_read_only(file: Path) -> str | None:
-    """Return why nothing can be written to the file, None if something can."""
+    """Return why nothing can be written to the file, None if something can; not where it lies."""
     if not file.exists():
-        return f"{file} is gone"
-    for each in (file.parent, file, Path(f"{file}-wal"), Path(f"{file}-shm")):
+        return f"{file.name} is gone"
+    beside = [file.with_name(file.name + suffix) for suffix in ("-wal", "-shm")]
+    for each in (file.parent, file, *beside):
+        name = f"the folder of {file.name}" if each == file.parent else each.name
         if each.exists() and not os.access(
             each, os.W_OK, effective_ids=os.access in os.supports_effective_ids
         ):
             if os.statvfs(each).f_flag & os.ST_RDONLY:
-                return f"{each} is on a file system that can only be read"
-            return f"this user may not write to {each}"
+                return f"{name} is on a file system that can only be read"
+            return f"this user may not write to {name}"
     return None

@@ -85,12 +85,12 @@ def test_a_file_that_may_not_be_written(
     assert service.stop() == 0
     (folder / "payment.db").chmod(0o400)
     service.start()
-    reason = f"this user may not write to {folder}/payment.db"
+    reason = "this user may not write to payment.db"
     assert_can_only_be_read(service, reason, "attempt to write a readonly database")
     assert service.stop() == 0
     (folder / "payment.db").chmod(0o600)
     service.start()
-    assert f"{folder}/payment.db-" in service.http.get("/readyz").json()["error"], "SQLite made them alike"
+    assert "may not write to payment.db-" in service.http.get("/readyz").json()["error"], "SQLite made them alike"
     assert service.stop() == 0
     for each in folder.iterdir():
         each.chmod(0o600)
@@ -113,11 +113,11 @@ def test_a_folder_that_may_not_be_written_and_a_file_that_is_gone(
     folder.chmod(0o500)
     try:
         said = service.http.get("/readyz").json()["error"]
-        assert said == f"the database can only be read: this user may not write to {folder}"
+        assert said == "the database can only be read: this user may not write to the folder of payment.db"
     finally:
         folder.chmod(0o700)
     assert service.http.get("/readyz").status_code == 200
     (folder / "payment.db").rename(folder / "elsewhere.db")
     ready = service.http.get("/readyz")
     assert ready.status_code == 503
-    assert f"{folder}/payment.db is gone" in ready.json()["error"]
+    assert "payment.db is gone" in ready.json()["error"]
