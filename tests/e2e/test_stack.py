@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from described import ROOT, check
-from payment.idempotency import fingerprint
+from payment.ledger.idempotency import fingerprint
 from processes import wait_for
 
 PROJECT = "payment-e2e"

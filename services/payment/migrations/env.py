@@ -3,9 +3,9 @@
 from alembic import context
 from sqlalchemy import Connection
 
-from payment.database import open_database
-from payment.settings import read_settings
-from payment.tables import metadata
+from payment.core.settings import read_settings
+from payment.storage.database import open_database
+from payment.storage.tables import metadata
 
 
 def migrate(connection: Connection) -> None:

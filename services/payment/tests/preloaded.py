@@ -21,8 +21,8 @@ with warnings.catch_warnings():
     import werkzeug.serving  # noqa: F401
     from connexion.spec import OpenAPISpecification
 
-    import payment.reconcile
-    import payment.server  # noqa: F401
+    import payment.serve
+    import payment.telling.reconcile  # noqa: F401
 
 Specification: Any = OpenAPISpecification  # Connexion ships no types
 _validate = Specification._validate_spec

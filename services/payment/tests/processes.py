@@ -20,13 +20,12 @@ from sqlalchemy import RowMapping, make_url
 
 from described import ROOT, check
 from forked import Forked, run
-from payment import outbox
-from payment.booking import PaymentRequest
-from payment.database import Database, open_database
-from payment.idempotency import Key
-from payment.lifecycle import Method
-from payment.notifications import State
-from payment.payments import book
+from payment.core.states import Method, State
+from payment.ledger import outbox
+from payment.ledger.booking import PaymentRequest
+from payment.ledger.idempotency import Key
+from payment.ledger.ledger import book
+from payment.storage.database import Database, open_database
 
 START_WITHIN_S = 30.0
 Fact = TypeVar("Fact")

@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, Any
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
-from payment import outbox, pruning
-from payment.database import Database, OldSchemaError, open_current, open_database
-from payment.logs import configure_logs, get_logger
-from payment.notifications import Service, State
-from payment.ownership import ForeignDatabase
-from payment.reports import daily_report, day_begins_us, day_of
-from payment.schemas import DailyReportAnswer, NotificationAnswer, read_date
-from payment.settings import Settings, SettingsError, read_settings
-from payment.tables import WHOLE_NUMBER_MAX
+from payment.core.logs import configure_logs, get_logger
+from payment.core.neighbours import Service
+from payment.core.settings import Settings, SettingsError, read_settings
+from payment.core.states import State
+from payment.core.units import WHOLE_NUMBER_MAX, read_date
+from payment.ledger import outbox, pruning
+from payment.ledger.answers import DailyReportAnswer, NotificationAnswer
+from payment.ledger.reports import daily_report, day_begins_us, day_of
+from payment.storage.database import Database, OldSchemaError, open_current, open_database
+from payment.storage.ownership import ForeignDatabase
 
 if TYPE_CHECKING:
-    from payment.reconcile import Finding
+    from payment.telling.reconcile import Finding
 
 EXIT_BAD_SETTING = 2
 HOUR_US = 3_600_000_000
@@ -84,8 +85,8 @@ def serve(settings: Settings, *, no_worker: bool) -> None:
     with warnings.catch_warnings():
         # Connexion loads Starlette's test client, which has an opinion on its HTTP library
         warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
-        from payment.server import CannotListen, PortInUse  # noqa: PLC0415  # takes 0.4 s to load
-        from payment.server import serve as serve_api  # noqa: PLC0415
+        from payment.serve import serve as serve_api  # noqa: PLC0415  # takes 0.4 s to load
+        from payment.web.server import CannotListen, PortInUse  # noqa: PLC0415  # the same
 
     try:
         serve_api(settings, with_worker=not no_worker)
@@ -101,7 +102,7 @@ def serve(settings: Settings, *, no_worker: bool) -> None:
 @click.pass_obj
 def worker(settings: Settings) -> None:
     """Beri tahu Order dan User / tell Order and User."""
-    from payment.worker import Worker  # noqa: PLC0415  # loads `requests`
+    from payment.telling.worker import Worker  # noqa: PLC0415  # loads `requests`
 
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # in all threads to come too, so one waits below
@@ -220,8 +221,13 @@ def reconcile_command(
 
     Exit code 0: all agree, or wait to be told. 1: something differs, is unknown there, or could not be asked.
     """
-    from payment.downstream import order_client, user_client  # noqa: PLC0415  # loads `requests`
-    from payment.reconcile import DISAGREEMENTS, Verdict, find_span, reconcile  # noqa: PLC0415  # same
+    from payment.telling.downstream import order_client, user_client  # noqa: PLC0415  # loads `requests`
+    from payment.telling.reconcile import (  # noqa: PLC0415  # same
+        DISAGREEMENTS,
+        Verdict,
+        find_span,
+        reconcile,
+    )
 
     clients = {Service.ORDER: order_client(settings), Service.USER: user_client(settings)}
     asked = {each: clients[each] for each in Service if service in (None, each)}

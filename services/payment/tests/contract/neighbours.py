@@ -12,10 +12,9 @@ from typing import Any
 from pact import match
 
 from interaction import Interaction
-from payment.downstream import NeighbourClient, OrderClient, UserClient
-from payment.lifecycle import Status
-from payment.outbox import Outcome
-from payment.settings import Neighbour
+from payment.core.settings import Neighbour
+from payment.core.states import Outcome, Status
+from payment.telling.downstream import NeighbourClient, OrderClient, UserClient
 
 ID = 1
 UNKNOWN_ID = 999_999_999

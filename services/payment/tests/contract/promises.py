@@ -20,11 +20,11 @@ from consumer import new_pact
 from https import Files, SecureOrder
 from interaction import Interaction
 from neighbours import ORDER, TRACE, USER, Told, interactions_with, is_told
-from payment.downstream import NeighbourClient
-from payment.lifecycle import Status
-from payment.notifications import Service
-from payment.outbox import Claim
-from payment.settings import Neighbour
+from payment.core.neighbours import Service
+from payment.core.settings import Neighbour
+from payment.core.states import Status
+from payment.ledger.outbox import Claim
+from payment.telling.downstream import NeighbourClient
 from variants import DOES_ITS_WORK, FIRST_ID, VARIANTS, serve_variants
 
 TOKEN = "rahasia-4711"

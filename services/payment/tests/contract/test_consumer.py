@@ -12,8 +12,8 @@ import consumer
 from consumer import CONTRACTS, check_sound
 from described import ROOT
 from interaction import Interaction
-from payment.delivery import send
-from payment.downstream import OrderClient, UserClient
+from payment.telling.delivery import send
+from payment.telling.downstream import OrderClient, UserClient
 from promises import PROMISES, Clients, exercise
 
 EVERY = [

@@ -16,8 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from neighbours import Told, is_read, is_read_as_unknown, is_told, is_unknown
-from payment.downstream import NeighbourClient
-from payment.lifecycle import Status
+from payment.core.states import Status
+from payment.telling.downstream import NeighbourClient
 
 FIRST_ID = 1_000
 """The order or user of the first variant; each has its own."""

@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import Table, delete, func, make_url, select, text
 
-from payment import outbox
-from payment.booking import Outcome, PaymentRequest, RefundRequest, Settling
-from payment.database import Database, open_database
-from payment.idempotency import Answer, Key
-from payment.lifecycle import Method, Status, bill_status
-from payment.notifications import Service, State, user_status
-from payment.outbox import Settlement
-from payment.payments import book, find_expired
-from payment.tables import (
+from payment.core.neighbours import Service
+from payment.core.states import Method, State, Status, bill_status, user_status
+from payment.ledger import outbox
+from payment.ledger.booking import Outcome, PaymentRequest, RefundRequest, Settling
+from payment.ledger.idempotency import Answer, Key
+from payment.ledger.ledger import book, find_expired
+from payment.ledger.outbox import Settlement
+from payment.storage.database import Database, open_database
+from payment.storage.tables import (
     bills,
     idempotency_keys,
     known_routes,
@@ -269,7 +269,7 @@ class Life(RuleBasedStateMachine):
                     probing=False,
                 )
                 heard |= {claim.target_id: claim.status for claim in claims}
-                settled = [Settlement(claim, State.DELIVERED, outbox.Outcome.DELIVERED) for claim in claims]
+                settled = [Settlement(claim, State.DELIVERED, Outcome.DELIVERED) for claim in claims]
                 outbox.settle(connection, service, "worker", settled, self.now_us)
         orders = {payment.order_id for payment in self.model.payments.values()}
         users = {payment.user_id for payment in self.model.payments.values()}

@@ -13,12 +13,12 @@ import pytest
 from sqlalchemy import make_url, text
 
 from conftest import ALSO_POOLED
-from payment.booking import PaymentRequest, decide
-from payment.database import open_database
-from payment.errors import Unexpected
-from payment.idempotency import Answer
-from payment.lifecycle import Method
-from payment.payments import Ledger
+from payment.core.errors import Unexpected
+from payment.core.states import Method
+from payment.ledger.booking import PaymentRequest, decide
+from payment.ledger.idempotency import Answer
+from payment.ledger.ledger import Ledger
+from payment.storage.database import open_database
 from processes import Service, wait_for
 
 pytestmark = ALSO_POOLED
@@ -183,7 +183,7 @@ def test_a_request_at_which_the_rules_fail_fails_alone(
             raise KeyError(13)
         return decide(requests, *others)
 
-    monkeypatch.setattr("payment.payments.decide", defective)
+    monkeypatch.setattr("payment.ledger.ledger.decide", defective)
 
     async def pay_all() -> list[Answer | BaseException]:
         database = open_database(make_url(database_url))

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import func, make_url, select
 
-from payment.database import open_current
-from payment.lifecycle import Status
-from payment.reports import sums_between
-from payment.tables import WHOLE_NUMBER_MAX, bills, payments, refunds
+from payment.core.states import Status
+from payment.core.units import WHOLE_NUMBER_MAX
+from payment.ledger.reports import sums_between
+from payment.storage.database import open_current
+from payment.storage.tables import bills, payments, refunds
 from processes import Service
 
 Start = Callable[..., Service]

@@ -19,18 +19,12 @@ from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from conftest import ALSO_POOLED, POOLED
-from payment import outbox
-from payment.database import (
-    LONG_POOL_SIZE,
-    MIGRATIONS,
-    SCHEMA_REVISION,
-    Database,
-    open_database,
-)
-from payment.notifications import Service as Lane
-from payment.notifications import State
-from payment.outbox import Outcome, Settlement
-from payment.postgres_session import ROUND_TRIP_TIMEOUT_S
+from payment.core.neighbours import Service as Lane
+from payment.core.states import Outcome, State
+from payment.ledger import outbox
+from payment.ledger.outbox import Settlement
+from payment.storage.database import LONG_POOL_SIZE, MIGRATIONS, SCHEMA_REVISION, Database, open_database
+from payment.storage.postgres_session import ROUND_TRIP_TIMEOUT_S
 from postgres import PostgresServer, create_database, drop_database
 from processes import Process, Service, Stub, Waiting, http_client, wait_for
 
@@ -238,7 +232,7 @@ def test_a_migration_may_take_longer_than_any_request(
     folder = shutil.copytree(MIGRATIONS, tmp_path / "migrations")
     slow = SLOW.format(newest=SCHEMA_REVISION, seconds=ROUND_TRIP_TIMEOUT_S + 0.5)
     (folder / "versions" / "9999_slow.py").write_text(slow)
-    monkeypatch.setattr("payment.database.MIGRATIONS", folder)
+    monkeypatch.setattr("payment.storage.database.MIGRATIONS", folder)
     name = f"slow_{uuid4().hex}"
     database = open_database(create_database(postgres, name))
     assert database.migrate() is True

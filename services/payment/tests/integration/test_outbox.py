@@ -7,17 +7,18 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url, select
 
-from payment import outbox
-from payment.booking import PaymentRequest, Settling
-from payment.database import Database, open_database
-from payment.delivery import judge
-from payment.downstream import Heard
-from payment.lifecycle import Method, Status
-from payment.notifications import Notification, Service, State
-from payment.outbox import Claim, Outcome
-from payment.payments import book
-from payment.retry_policy import RetryPolicy
-from payment.tables import notifications
+from payment.core.neighbours import Service
+from payment.core.retry_policy import RetryPolicy
+from payment.core.states import Method, Outcome, State, Status
+from payment.ledger import outbox
+from payment.ledger.audience import Notification
+from payment.ledger.booking import PaymentRequest, Settling
+from payment.ledger.ledger import book
+from payment.ledger.outbox import Claim
+from payment.storage.database import Database, open_database
+from payment.storage.tables import notifications
+from payment.telling.delivery import judge
+from payment.telling.downstream import Heard
 
 SECOND_US = 1_000_000
 BEGIN_US = 1_700_000_000_000_000
@@ -127,7 +128,7 @@ def test_a_huge_backlog_of_one_target_is_merged_a_part_at_a_time(
     lanes: Lanes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each part costs one PUT; nothing is left and nothing told twice at a time."""
-    monkeypatch.setattr("payment.outbox.MERGE_MAX", 100)
+    monkeypatch.setattr("payment.ledger.outbox.MERGE_MAX", 100)
     lanes.pay()
     with lanes.database.write() as connection:
         outbox.enqueue(connection, [Notification(Service.ORDER, 1, 1, None)] * 249, BEGIN_US)

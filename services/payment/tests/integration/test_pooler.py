@@ -13,7 +13,14 @@ import pytest
 from sqlalchemy import URL, Connection, make_url, text
 
 from conftest import POOLED
-from payment.database import SCHEMA_REVISION, Migrating, Postgres, lock_and_read, open_database, read_ahead
+from payment.storage.database import (
+    SCHEMA_REVISION,
+    Migrating,
+    Postgres,
+    lock_and_read,
+    open_database,
+    read_ahead,
+)
 from pgbouncer import PgBouncer
 from postgres import create_database, drop_database
 from processes import Service, Stub, wait_for
@@ -192,7 +199,7 @@ def test_of_migrations_at_once_each_succeeds_and_no_lock_stays(empty: URL) -> No
 def test_a_migration_waits_for_another_for_a_while_and_says_whose_it_is(
     empty: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("payment.database.MIGRATION_WAIT_S", 0.3)
+    monkeypatch.setattr("payment.storage.database.MIGRATION_WAIT_S", 0.3)
     holder, database = open_database(empty), open_database(empty)
     with holder.migrating():
         with pytest.raises(

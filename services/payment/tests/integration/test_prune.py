@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import func, make_url, select, update
 
-from payment.database import open_current
-from payment.tables import bills, idempotency_keys, leases, notifications, payments, refunds
+from payment.storage.database import open_current
+from payment.storage.tables import bills, idempotency_keys, leases, notifications, payments, refunds
 from processes import Service, Stub, wait_for
 
 Start = Callable[..., Service]

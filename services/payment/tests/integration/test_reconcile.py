@@ -17,8 +17,8 @@ import httpx
 import pytest
 from sqlalchemy import make_url, update
 
-from payment.database import open_current
-from payment.tables import notifications, payments
+from payment.storage.database import open_current
+from payment.storage.tables import notifications, payments
 from processes import Service, Stub, http_client, wait_for
 from promises import serve_answer
 

@@ -12,10 +12,9 @@ import pytest
 from trustme import CA
 
 from https import Files, Rude, SecureOrder, home_made
-from payment.downstream import Heard, OrderClient
-from payment.lifecycle import Status
-from payment.outbox import Outcome
-from payment.settings import Neighbour
+from payment.core.settings import Neighbour
+from payment.core.states import Outcome, Status
+from payment.telling.downstream import Heard, OrderClient
 from processes import Service, wait_for
 
 Start = Callable[..., Service]

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url, select, update
 
-from payment import outbox
-from payment.database import open_database
-from payment.lifecycle import Status
-from payment.notifications import Notification
-from payment.notifications import Service as Neighbour
-from payment.tables import bills, notifications, payments
+from payment.core.neighbours import Service as Neighbour
+from payment.core.states import Status
+from payment.ledger import outbox
+from payment.ledger.audience import Notification
+from payment.storage.database import open_database
+from payment.storage.tables import bills, notifications, payments
 from processes import Service, Stub, wait_for
 
 Start = Callable[..., Service]

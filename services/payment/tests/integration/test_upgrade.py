@@ -15,8 +15,8 @@ from sqlalchemy import Connection, inspect, make_url, text
 from sqlalchemy.exc import IntegrityError
 
 from conftest import BOTH
-from payment.database import MIGRATIONS, SCHEMA_REVISION, Database, open_database
-from payment.tables import metadata
+from payment.storage.database import MIGRATIONS, SCHEMA_REVISION, Database, open_database
+from payment.storage.tables import metadata
 from postgres import create_database, drop_database
 from processes import Service, Stub, wait_for
 

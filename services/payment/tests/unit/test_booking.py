@@ -11,7 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment.booking import (
+from payment.core.errors import (
+    BillExceeded,
+    BillSettled,
+    BillTotalDiffers,
+    KeyReused,
+    MoveNotAllowed,
+    OrderTotalTooSmall,
+    PaymentError,
+    PaymentNotFound,
+    RefundedDiffers,
+    RefundTooLarge,
+)
+from payment.core.neighbours import Service
+from payment.core.states import MOVES, Method, Status
+from payment.core.units import WHOLE_NUMBER_MAX
+from payment.ledger.answers import PaymentAnswer, RefundAnswer
+from payment.ledger.audience import Notification
+from payment.ledger.booking import (
     Bill,
     Books,
     Outcome,
@@ -26,23 +43,7 @@ from payment.booking import (
     decide,
     receipt,
 )
-from payment.errors import (
-    BillExceeded,
-    BillSettled,
-    BillTotalDiffers,
-    KeyReused,
-    MoveNotAllowed,
-    OrderTotalTooSmall,
-    PaymentError,
-    PaymentNotFound,
-    RefundedDiffers,
-    RefundTooLarge,
-)
-from payment.idempotency import Answer, KeptAnswer, Key, fingerprint
-from payment.lifecycle import MOVES, Method, Status
-from payment.notifications import Notification, Service
-from payment.schemas import PaymentAnswer, RefundAnswer
-from payment.tables import WHOLE_NUMBER_MAX
+from payment.ledger.idempotency import Answer, KeptAnswer, Key, fingerprint
 
 NOW_US = 1_700_000_000_000_000
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

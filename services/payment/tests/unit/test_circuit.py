@@ -5,8 +5,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from payment.circuit import Circuit, CircuitState
-from payment.retry_policy import SECOND_US
+from payment.core.units import SECOND_US
+from payment.telling.circuit import Circuit, CircuitState
 
 NOW_US = 1_700_000_000 * SECOND_US
 

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment.delivery import child_of, judge
-from payment.downstream import Heard
-from payment.lifecycle import Status
-from payment.notifications import Service, State
-from payment.outbox import Claim, Outcome, Settlement
-from payment.retry_policy import SECOND_US, RetryPolicy
+from payment.core.neighbours import Service
+from payment.core.retry_policy import RetryPolicy
+from payment.core.states import Outcome, State, Status
+from payment.core.units import SECOND_US
+from payment.ledger.outbox import Claim, Settlement
+from payment.telling.delivery import child_of, judge
+from payment.telling.downstream import Heard
 
 NOW_US = 1_700_000_000 * SECOND_US
 HOUR_US = 3600 * SECOND_US

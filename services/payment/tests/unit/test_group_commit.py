@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment.errors import Unavailable
-from payment.group_commit import GroupCommit
+from payment.core.errors import Unavailable
+from payment.ledger.group_commit import GroupCommit
 
 Result = TypeVar("Result")
 HANGS_S = 5.0

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment.errors import KeyInvalid, KeyReused
-from payment.idempotency import Answer, KeptAnswer, Key, fingerprint, judge, read_key
-from payment.schemas import NewPayment
-from payment.tables import WHOLE_NUMBER_MAX
+from payment.core.errors import KeyInvalid, KeyReused
+from payment.core.units import WHOLE_NUMBER_MAX
+from payment.ledger.idempotency import Answer, KeptAnswer, Key, fingerprint, judge, read_key
+from payment.web.schemas import NewPayment
 
 VISIBLE = "".join(chr(code) for code in range(0x21, 0x7F))
 ANSWER = Answer(201, "/payments/1", '{"message":"Pembayaran diproses","payment_id":1}')

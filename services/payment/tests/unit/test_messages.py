@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import payment
-from payment import errors, schemas
-from payment.errors import FieldInvalid, PaymentError
-from payment.messages import ENGLISH, INDONESIAN, choose_language, translate, words_of
+from payment.core import errors
+from payment.core.errors import FieldInvalid, PaymentError
+from payment.web import schemas
+from payment.web.messages import ENGLISH, INDONESIAN, choose_language, translate, words_of
 
 SOURCES = Path(payment.__file__).parent
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment.lifecycle import Method
-from payment.reports import DailyReport, Takings, day_begins_us, day_of
+from payment.core.states import Method
+from payment.ledger.reports import DailyReport, Takings, day_begins_us, day_of
 
 DAY = timedelta(days=1)
 HOUR_US = 3_600_000_000

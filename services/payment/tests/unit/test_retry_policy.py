@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment.retry_policy import SECOND_US, RetryPolicy
+from payment.core.retry_policy import RetryPolicy
+from payment.core.units import SECOND_US
 
 DAY_US = 24 * 3600 * SECOND_US
 NOW_US = 1_700_000_000 * SECOND_US

@@ -21,26 +21,16 @@ from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 
 from described import description, resolve
-from payment.errors import BodyNotObject, FieldInvalid, FieldsRequired, JsonInvalid, PaymentError
-from payment.lifecycle import Method, Status
-from payment.messages import ENGLISH, INDONESIAN, words_of
-from payment.schemas import (
-    BodySchema,
-    Choice,
-    NewPayment,
-    NewRefund,
-    NotificationAnswer,
-    PaymentAnswer,
-    Settlement,
-    Text,
-    Timestamp,
-    WholeNumber,
-)
-from payment.tables import WHOLE_NUMBER_MAX
+from payment.core.errors import BodyNotObject, FieldInvalid, FieldsRequired, JsonInvalid, PaymentError
+from payment.core.states import Method, Status
+from payment.core.units import WHOLE_NUMBER_MAX
+from payment.ledger.answers import NotificationAnswer, PaymentAnswer, Timestamp
+from payment.web.messages import ENGLISH, INDONESIAN, words_of
+from payment.web.schemas import BodySchema, Choice, NewPayment, NewRefund, Settlement, Text, WholeNumber
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Connexion and what it loads warn of one another while they load
-    from payment.operations import parse_json
+    from payment.web.operations import parse_json
 
 NUMBERS = ("order_id", "user_id", "amount")
 KNOWN = {*NUMBERS, "method", "status", "order_total", "reason", "expected_refunded"}

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import serialization
 from sqlalchemy.engine import make_url
 from trustme import CA, KeyType
 
-from payment import settings as module
-from payment.retry_policy import RetryPolicy
-from payment.settings import Neighbour, Settings, SettingsError, read_settings
+from payment.core import settings as module
+from payment.core.retry_policy import RetryPolicy
+from payment.core.settings import Neighbour, Settings, SettingsError, read_settings
 
 Values = list[Any]  # texts, or texts with a name (pytest.param)
 

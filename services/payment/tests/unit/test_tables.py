@@ -1,4 +1,4 @@
-"""The database itself: migrations make what `payment.tables` says, and it refuses what must not be.
+"""The database itself: migrations make what `payment.storage.tables` says, and it refuses what must not be.
 
 On real SQLite files, migrated as production does it.
 """
@@ -19,8 +19,8 @@ from sqlalchemy import CheckConstraint, Connection, Table, inspect, text, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError
 
-from payment.database import MIGRATIONS, SCHEMA_REVISION, Database, open_database
-from payment.tables import bills, idempotency_keys, leases, metadata, notifications, payments, refunds
+from payment.storage.database import MIGRATIONS, SCHEMA_REVISION, Database, open_database
+from payment.storage.tables import bills, idempotency_keys, leases, metadata, notifications, payments, refunds
 
 NOW_US = 1_700_000_000_000_000
 
@@ -183,7 +183,7 @@ def test_the_service_may_lie_in_a_folder_with_a_percent_sign(
 ) -> None:
     """Alembic's configuration would take %(here)s and the like for its own."""
     folder = shutil.copytree(MIGRATIONS, tmp_path / "100%(here)s")
-    monkeypatch.setattr("payment.database.MIGRATIONS", folder)
+    monkeypatch.setattr("payment.storage.database.MIGRATIONS", folder)
     database = fresh(folder / "payment.db")
     assert database.migrate() is True
     database.close()

@@ -1,0 +1,1 @@
+"""The `payment` program, a command a file. It may import everything."""

@@ -1,0 +1,1 @@
+"""What all else rests on: states, neighbours, errors, settings, units. It imports nothing of ours."""

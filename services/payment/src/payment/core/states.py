@@ -1,0 +1,79 @@
+"""The states of a payment, and what state a bill is in. Pure."""
+
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """The state of a payment. Order and User understand all but `refunded`."""
+
+    PENDING = "pending"
+    PAID = "paid"
+    FAILED = "failed"
+    REFUNDED = "refunded"
+
+
+MOVES: dict[Status, tuple[Status, ...]] = {
+    Status.PENDING: (Status.PAID, Status.FAILED),
+    Status.PAID: (Status.REFUNDED,),
+    Status.FAILED: (),
+    Status.REFUNDED: (),
+}
+"""What may become of a payment in each state."""
+
+
+class Method(StrEnum):
+    """How the guest paid."""
+
+    CASH = "cash"
+    CARD = "card"
+    QRIS = "qris"
+    TRANSFER = "transfer"
+    EWALLET = "ewallet"
+
+
+class State(StrEnum):
+    """What became of a notification."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    SUPERSEDED = "superseded"
+    DEAD = "dead"
+
+
+class Outcome(StrEnum):
+    """How an attempt to tell a neighbour ended."""
+
+    DELIVERED = "delivered"
+    OUTAGE = "outage"  # down, too slow, or asked for patience: says something of the whole service
+    NO_ROUTE = "no-route"  # it does not have our path: a wrong setting, treated as an outage
+    DENIED = "denied"  # it does not take our token: a wrong setting too
+    UNKNOWN = "unknown"  # it does not know this order or user (yet)
+    REJECTED = "rejected"  # it will never take this
+
+
+OUTAGES = (Outcome.OUTAGE, Outcome.NO_ROUTE, Outcome.DENIED)
+
+
+def bill_status(total: int, paid: int, pending: int) -> Status:
+    """Say what the Order service should hear of a bill.
+
+    Args:
+        total: what the order costs, whole rupiah.
+        paid: what has been paid towards it, whole rupiah.
+        pending: what payments that still wait hold of it, whole rupiah.
+
+    Returns:
+        `paid` once the bill is settled, `pending` while part of it is paid or waits, else `failed`
+        (design: "Who hears what").
+    """
+    if paid >= total:
+        return Status.PAID
+    if paid > 0 or pending > 0:
+        return Status.PENDING
+    return Status.FAILED
+
+
+def user_status(newest_payment: str) -> Status:
+    """Say what User should hear, given the status of that guest's newest payment; it knows no `refunded`."""
+    status = Status(newest_payment)
+    return Status.FAILED if status is Status.REFUNDED else status

@@ -1,0 +1,100 @@
+"""What is shown of payments, bills and notifications, as JSON."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import Schema, fields
+
+from payment.core.units import rfc_3339
+
+
+class Timestamp(fields.Field[int]):
+    """Microseconds since the epoch, written as RFC 3339 UTC."""
+
+    def _serialize(self, value: int | None, *_: Any, **__: Any) -> str | None:
+        return None if value is None else rfc_3339(value)
+
+
+class Answer(Schema):
+    """The JSON object that shows something."""
+
+    def text(self, item: Any) -> str:
+        """Return it as JSON text."""
+        return json.dumps(self.dump(item), ensure_ascii=False, separators=(",", ":"))
+
+
+class PaymentAnswer(Answer):
+    """A payment as GET shows it."""
+
+    id = fields.Integer()
+    order_id = fields.Integer()
+    user_id = fields.Integer()
+    amount = fields.Integer()
+    status = fields.String()
+    method = fields.String()
+    amount_refunded = fields.Integer()
+    created_at = Timestamp(attribute="created_us")
+    updated_at = Timestamp(attribute="updated_us")
+
+
+class RefundAnswer(Answer):
+    """A refund."""
+
+    id = fields.Integer()
+    payment_id = fields.Integer()
+    amount = fields.Integer()
+    reason = fields.String()
+    created_at = Timestamp(attribute="created_us")
+
+
+class BillAnswer(Answer):
+    """What an order costs, and what is left to pay."""
+
+    order_id = fields.Integer()
+    total = fields.Integer()
+    paid = fields.Integer(attribute="net_paid")
+    pending = fields.Integer()
+    remaining = fields.Integer()
+    settled = fields.Boolean(attribute="is_settled")
+
+
+class NotificationAnswer(Answer):
+    """A notification as operators see it."""
+
+    id = fields.Integer()
+    service = fields.String()
+    target_id = fields.Integer()
+    payment_id = fields.Integer()
+    state = fields.String()
+    told = fields.String()
+    attempts = fields.Integer()
+    next_attempt_at = fields.Method("_next_attempt_at")
+    last_error = fields.String()
+    created_at = Timestamp(attribute="created_us")
+    settled_at = Timestamp(attribute="settled_us")
+
+    def _next_attempt_at(self, row: Mapping[str, Any]) -> str | None:
+        return None if row["settled_us"] is not None else rfc_3339(row["next_attempt_us"])
+
+
+class TakingsAnswer(Answer):
+    """What came in and went out by one method."""
+
+    method = fields.String()
+    payments = fields.Integer()
+    gross = fields.Integer()
+    refunds = fields.Integer()
+    net = fields.Integer()
+
+
+class DailyReportAnswer(Answer):
+    """The closing of a day."""
+
+    date = fields.Date()
+    time_zone = fields.String()
+    methods = fields.List(fields.Nested(TakingsAnswer))
+    payments = fields.Integer()
+    gross = fields.Integer()
+    refunds = fields.Integer()
+    net = fields.Integer()

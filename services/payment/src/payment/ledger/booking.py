@@ -1,0 +1,359 @@
+"""The rules of booking, as one pure function: what the batch read, the requests, now -> outcomes and rows.
+
+Requests that wait together are decided together, in the order in which they came, each seeing what those
+before it changed. Nothing here touches a database: `payments` reads and writes, Hypothesis tests this.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from payment.core.errors import (
+    BillExceeded,
+    BillSettled,
+    BillTotalDiffers,
+    MoveNotAllowed,
+    OrderTotalTooSmall,
+    PaymentError,
+    PaymentNotFound,
+    RefundedDiffers,
+    RefundTooLarge,
+)
+from payment.core.states import MOVES, Method, Status
+from payment.ledger.audience import Notification, news_of_payment
+from payment.ledger.idempotency import Answer, KeptAnswer, Key, judge
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentRequest:
+    """A validated POST /payments. Amounts are whole rupiah.
+
+    Attributes:
+        status: `paid`, or `pending` for one that is settled later.
+        order_total: what the order costs; None if this payment is all of it.
+    """
+
+    order_id: int
+    user_id: int
+    amount: int
+    method: Method
+    status: Status = Status.PAID
+    order_total: int | None = None
+    key: Key | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """A validated PATCH /payments/{payment_id}: it was paid, or it failed."""
+
+    payment_id: int
+    status: Status
+    key: Key | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundRequest:
+    """A validated POST /payments/{payment_id}/refunds.
+
+    Attributes:
+        amount: whole rupiah; None for all that is left.
+        expected_refunded: what the caller believes was given back so far; None if it does not say.
+    """
+
+    payment_id: int
+    amount: int | None = None
+    reason: str | None = None
+    expected_refunded: int | None = None
+    key: Key | None = None
+    traceparent: str | None = None
+
+
+Request = PaymentRequest | Settling | RefundRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What an order costs and what was paid towards it, whole rupiah.
+
+    Attributes:
+        paid: the amounts of the payments that are paid.
+        pending: the amounts of those that still wait.
+        refunded: what was given back of those that are paid (docs/decisions/0008).
+    """
+
+    order_id: int
+    total: int
+    paid: int
+    pending: int
+    refunded: int = 0
+
+    @property
+    def is_settled(self) -> bool:
+        """Say whether nothing is left to pay."""
+        return self.paid >= self.total
+
+    @property
+    def stands(self) -> bool:
+        """Say whether anything is paid or pending; if not, the next payment may state another total."""
+        return self.paid > 0 or self.pending > 0
+
+    @property
+    def remaining(self) -> int:
+        """Return what may still be paid."""
+        return self.total - self.paid - self.pending
+
+    @property
+    def net_paid(self) -> int:
+        """Return what was paid and not given back."""
+        return self.paid - self.refunded
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """One payment as it is stored; times in microseconds since the epoch."""
+
+    id: int
+    order_id: int
+    user_id: int
+    amount: int
+    status: Status
+    method: Method
+    created_us: int
+    updated_us: int
+    amount_refunded: int = 0
+    settled_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """Money given back of a payment, of which `refunded_before` had been given back already."""
+
+    id: int
+    payment_id: int
+    amount: int
+    reason: str | None
+    created_us: int
+    refunded_before: int
+
+
+@dataclass(slots=True)
+class Books:
+    """What a batch read: all that its requests name, as far as it exists.
+
+    Attributes:
+        kept: the keys that were used before.
+        newest: ids of those payments that are their guest's newest.
+    """
+
+    kept: dict[tuple[str, str, str], KeptAnswer] = field(default_factory=dict)
+    bills: dict[int, Bill] = field(default_factory=dict)
+    payments: dict[int, Payment] = field(default_factory=dict)
+    newest: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Writes:
+    """The rows that a batch adds, in the order of its requests, and those that it changes."""
+
+    bills: list[Bill] = field(default_factory=list)
+    payments: list[Payment] = field(default_factory=list)
+    refunds: list[Refund] = field(default_factory=list)
+    keys: list[tuple[Key, Answer]] = field(default_factory=list)
+    notifications: list[Notification] = field(default_factory=list)
+    changed_bills: list[Bill] = field(default_factory=list)
+    changed_payments: list[Payment] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """How a payment and a refund are shown to callers, as JSON text."""
+
+    payment: Callable[[Payment], str]
+    refund: Callable[[Refund], str]
+
+
+Outcome = Answer | PaymentError
+
+
+def receipt(payment_id: int) -> Answer:
+    """Return what the payer's system is told of a booked payment."""
+    body = {"message": "Pembayaran diproses", "payment_id": payment_id}
+    text = json.dumps(body, separators=(",", ":"))
+    return Answer(status=201, location=f"/payments/{payment_id}", body=text)
+
+
+def decide(
+    requests: Sequence[Request],
+    books: Books,
+    show: Show,
+    payment_ids: Iterator[int],
+    refund_ids: Iterator[int],
+    now_us: int,
+) -> tuple[list[Outcome], Writes]:
+    """Decide a batch of requests.
+
+    Args:
+        requests: the batch, in the order in which it is to be judged.
+        books: what of it exists; not changed.
+        show: how answers look that show a payment or a refund.
+        payment_ids: fresh ids; one is taken for each payment that is booked.
+        refund_ids: the same for refunds.
+        now_us: the time, microseconds since the epoch.
+
+    Returns:
+        An outcome for each request, in their order, and the rows that make the outcomes true.
+    """
+    batch = _Batch(books, show, payment_ids, refund_ids, now_us)
+    outcomes = [batch.outcome(request) for request in requests]
+    return outcomes, batch.writes()
+
+
+class _Batch:
+    """The books as the requests of a batch change them."""
+
+    def __init__(
+        self,
+        books: Books,
+        show: Show,
+        payment_ids: Iterator[int],
+        refund_ids: Iterator[int],
+        now_us: int,
+    ) -> None:
+        self._before = books
+        self._kept = dict(books.kept)
+        self._bills = dict(books.bills)
+        self._payments = dict(books.payments)
+        self._show = show
+        self._payment_ids = payment_ids
+        self._refund_ids = refund_ids
+        self._now_us = now_us
+        self._written = Writes()
+
+    def outcome(self, request: Request) -> Outcome:
+        """Answer or refuse a request."""
+        key = request.key
+        try:
+            if key and (earlier := self._kept.get(key.identity)):
+                return judge(earlier, key)
+            if isinstance(request, PaymentRequest):
+                answer = self._pay(request)
+            elif isinstance(request, Settling):
+                answer = self._settle(request)
+            else:
+                answer = self._refund(request)
+        except PaymentError as refusal:
+            return refusal
+        if key:
+            self._kept[key.identity] = KeptAnswer(key.fingerprint, answer)
+            self._written.keys.append((key, answer))
+        return answer
+
+    def writes(self) -> Writes:
+        """Return the rows that make the outcomes true."""
+        before, written = self._before, self._written
+        for order_id, bill in self._bills.items():
+            if order_id not in before.bills:
+                written.bills.append(bill)
+            elif bill != before.bills[order_id]:
+                written.changed_bills.append(bill)
+        written.changed_payments += [
+            payment for payment in self._payments.values() if payment != before.payments[payment.id]
+        ]
+        return written
+
+    def _pay(self, request: PaymentRequest) -> Answer:
+        total = request.amount if request.order_total is None else request.order_total
+        if request.amount > total:
+            raise OrderTotalTooSmall(field="order_total", amount=request.amount)
+        bill = self._bills.get(request.order_id)
+        if bill is None or not bill.stands:
+            bill = Bill(request.order_id, total=total, paid=0, pending=0)
+        if bill.is_settled:
+            raise BillSettled(order_id=bill.order_id)
+        if bill.total != total:
+            raise BillTotalDiffers(order_id=bill.order_id, total=bill.total, given=total)
+        if request.amount > bill.remaining:
+            raise BillExceeded(order_id=bill.order_id, left=bill.remaining)
+        if request.status is Status.PENDING:
+            bill = replace(bill, pending=bill.pending + request.amount)
+        else:
+            bill = replace(bill, paid=bill.paid + request.amount)
+        payment = Payment(
+            id=next(self._payment_ids),
+            order_id=request.order_id,
+            user_id=request.user_id,
+            amount=request.amount,
+            status=request.status,
+            method=request.method,
+            created_us=self._now_us,
+            updated_us=self._now_us,
+        )
+        self._bills[bill.order_id] = bill
+        self._written.payments.append(payment)
+        self._tell(payment, request.traceparent, is_newest=True)
+        return receipt(payment.id)
+
+    def _settle(self, request: Settling) -> Answer:
+        payment = self._find(request.payment_id)
+        if payment.status is not request.status:
+            self._check_move(payment, request.status)
+            bill = self._bills[payment.order_id]
+            paid = bill.paid + (payment.amount if request.status is Status.PAID else 0)
+            self._bills[bill.order_id] = replace(bill, paid=paid, pending=bill.pending - payment.amount)
+            payment = replace(
+                payment, status=request.status, updated_us=self._now_us, settled_us=self._now_us
+            )
+            self._change(payment, request.traceparent)
+        return Answer(status=200, location="", body=self._show.payment(payment))
+
+    def _refund(self, request: RefundRequest) -> Answer:
+        payment = self._find(request.payment_id)
+        before, expected = payment.amount_refunded, request.expected_refunded
+        if expected is not None and expected != before:
+            raise RefundedDiffers(payment_id=payment.id, refunded=before, expected=expected)
+        self._check_move(payment, Status.REFUNDED)
+        left = payment.amount - before
+        amount = left if request.amount is None else request.amount
+        if amount > left:
+            raise RefundTooLarge(payment_id=payment.id, left=left)
+        refund = Refund(
+            id=next(self._refund_ids),
+            payment_id=payment.id,
+            amount=amount,
+            reason=request.reason,
+            created_us=self._now_us,
+            refunded_before=before,
+        )
+        self._written.refunds.append(refund)
+        bill = self._bills[payment.order_id]
+        payment = replace(payment, amount_refunded=before + amount, updated_us=self._now_us)
+        if amount < left:
+            self._payments[payment.id] = payment
+            self._bills[bill.order_id] = replace(bill, refunded=bill.refunded + amount)
+        else:  # all of it is given back: it no longer counts towards the bill
+            bill = replace(bill, paid=bill.paid - payment.amount, refunded=bill.refunded - before)
+            self._bills[bill.order_id] = bill
+            self._change(replace(payment, status=Status.REFUNDED), request.traceparent)
+        location = f"/payments/{payment.id}/refunds/{refund.id}"
+        return Answer(status=201, location=location, body=self._show.refund(refund))
+
+    def _find(self, payment_id: int) -> Payment:
+        payment = self._payments.get(payment_id)
+        if payment is None:
+            raise PaymentNotFound
+        return payment
+
+    def _check_move(self, payment: Payment, wanted: Status) -> None:
+        if wanted not in MOVES[payment.status]:
+            raise MoveNotAllowed(status=payment.status.value, wanted=wanted.value)
+
+    def _change(self, payment: Payment, traceparent: str | None) -> None:
+        self._payments[payment.id] = payment
+        self._tell(payment, traceparent, is_newest=payment.id in self._before.newest)
+
+    def _tell(self, payment: Payment, traceparent: str | None, *, is_newest: bool) -> None:
+        self._written.notifications.extend(
+            news_of_payment(payment.id, payment.order_id, payment.user_id, traceparent, is_newest=is_newest)
+        )

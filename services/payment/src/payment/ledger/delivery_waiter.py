@@ -1,0 +1,72 @@
+"""Waiting until both neighbours were told of a payment (RFC 7240, `wait`): one look for all who wait."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+
+from payment.core.errors import Unavailable
+
+LOOK_EVERY_S = 0.03
+
+
+class Waiting:
+    """Those who wait until the neighbours were told.
+
+    Args:
+        look: returns those of the payments whose order and guest were told.
+        waiting_max: the most who wait; one more is not kept waiting, so that an outage of a neighbour, which
+            lets all of them wait in full, leaves room for other requests.
+    """
+
+    def __init__(
+        self, look: Callable[[Collection[int]], Awaitable[Collection[int]]], *, waiting_max: int
+    ) -> None:
+        self._look = look
+        self._waiting_max = waiting_max
+        self._waiting: dict[int, set[asyncio.Future[bool]]] = {}
+        self._looking: asyncio.Task[None] | None = None
+        self._has_ended = False
+
+    async def wait(self, payment_id: int, within_s: float) -> bool:
+        """Return True once both were told of the payment, False if that takes longer or the server ends.
+
+        False at once if too many wait already.
+        """
+        if self._has_ended or sum(map(len, self._waiting.values())) >= self._waiting_max:
+            return False
+        told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(payment_id, set()).add(told)
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look_for_all())
+        try:
+            async with asyncio.timeout(within_s):
+                return await told
+        except TimeoutError:
+            return False
+        finally:
+            others = self._waiting.get(payment_id, set())
+            others.discard(told)
+            if not others:
+                self._waiting.pop(payment_id, None)
+
+    def end(self) -> None:
+        """Let nobody wait any longer."""
+        self._has_ended = True
+        for payment_id in list(self._waiting):
+            self._answer(payment_id, was_told=False)
+
+    async def _look_for_all(self) -> None:
+        try:
+            while self._waiting:
+                try:
+                    for payment_id in await self._look(list(self._waiting)):
+                        self._answer(payment_id, was_told=True)
+                except Unavailable:
+                    pass  # the database is away: the next look may see it again
+                await asyncio.sleep(LOOK_EVERY_S)
+        finally:
+            self._looking = None
+
+    def _answer(self, payment_id: int, *, was_told: bool) -> None:
+        for told in self._waiting.get(payment_id, ()):
+            if not told.done():
+                told.set_result(was_told)

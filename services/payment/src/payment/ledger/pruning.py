@@ -1,0 +1,138 @@
+"""What is deleted once it is old: idempotency keys, settled notifications, forgotten leases. Nothing else is.
+
+In batches, each a short transaction of its own with as long a pause after it, so that no payment waits for
+more than one of them. A prune that is stopped in the middle has done what it has done.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import chain
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    delete,
+    exists,
+    func,
+    literal_column,
+    not_,
+    select,
+)
+
+from payment.core.states import State
+from payment.storage.database import Database
+from payment.storage.tables import idempotency_keys, leases, notifications
+
+BATCH = 1000
+HOUR_US = 3_600_000_000
+LEASES_KEPT_US = 24 * HOUR_US
+"""A lease that ran out shows that its holder may have died while it told; after a day that is over."""
+
+
+Transaction = Callable[[], AbstractContextManager[Connection]]
+Act = Callable[..., int]
+"""Deletes the rows of a table that all conditions hold for, or counts them; returns how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a batch deleted, or would delete, and how much of its table is done (0 to 1)."""
+
+    table: str
+    rows: int
+    done: float
+
+
+def prune(
+    database: Database, *, keys_before_us: int, notifications_before_us: int, now_us: int, dry_run: bool
+) -> Iterator[Pruned]:
+    """Delete what is old, batch by batch.
+
+    Args:
+        database: where it is.
+        keys_before_us: keys that were used before this, microseconds since the epoch. A request with such a
+            key is a new one from then on.
+        notifications_before_us: those that were delivered or superseded before this; a waiting or a dead one
+            never.
+        now_us: the time.
+        dry_run: only count.
+    """
+    transaction, act = (database.read, _count) if dry_run else (database.write, _delete)
+    batches = chain(
+        _keys(transaction, act, keys_before_us),
+        _notifications(transaction, act, notifications_before_us),
+        _leases(transaction, act, now_us - LEASES_KEPT_US),
+    )
+    began_s = time.monotonic()
+    for pruned in batches:
+        took_s = time.monotonic() - began_s
+        yield pruned
+        if not dry_run:
+            time.sleep(took_s)
+        began_s = time.monotonic()
+
+
+def _delete(connection: Connection, table: Table, *conditions: ColumnElement[bool]) -> int:
+    return connection.execute(delete(table).where(*conditions)).rowcount
+
+
+def _count(connection: Connection, table: Table, *conditions: ColumnElement[bool]) -> int:
+    number: int = connection.execute(select(func.count()).select_from(table).where(*conditions)).scalar_one()
+    return number
+
+
+def _keys(transaction: Transaction, act: Act, before_us: int) -> Iterator[Pruned]:
+    used_us = idempotency_keys.c.created_us
+    with transaction() as connection:
+        first_us = connection.execute(select(func.min(used_us))).scalar()
+    if first_us is None:
+        return
+    after_us: int = first_us
+    while after_us < before_us:
+        with transaction() as connection:
+            within = select(used_us).where(used_us >= after_us, used_us < before_us).order_by(used_us)
+            end_us = connection.execute(within.offset(BATCH).limit(1)).scalar()
+            end_us = before_us if end_us is None else max(end_us, after_us + 1)
+            rows = act(connection, idempotency_keys, used_us >= after_us, used_us < end_us)
+        yield Pruned("idempotency_keys", rows, (end_us - first_us) / (before_us - first_us))
+        after_us = end_us
+
+
+def _notifications(transaction: Transaction, act: Act, before_us: int) -> Iterator[Pruned]:
+    row = notifications.c
+    with transaction() as connection:
+        first_id = connection.execute(select(func.min(row.id))).scalar()
+        last_id = connection.execute(select(func.max(row.id))).scalar()
+    after_id = 0
+    while first_id is not None:
+        with transaction() as connection:
+            batch = select(row.id, row.created_us).where(row.id > after_id).order_by(row.id).limit(BATCH)
+            of = batch.subquery().c
+            upto_id, oldest_us = connection.execute(select(func.max(of.id), func.min(of.created_us))).one()
+            if upto_id is None or oldest_us >= before_us:  # nothing is settled before it is made
+                return
+            rows = act(
+                connection,
+                notifications,
+                row.id > after_id,
+                row.id <= upto_id,
+                row.state.in_([State.DELIVERED, State.SUPERSEDED]),
+                row.settled_us < before_us,
+            )
+        yield Pruned("notifications", rows, min(1.0, (upto_id - first_id + 1) / (last_id - first_id + 1)))
+        after_id = upto_id
+
+
+def _leases(transaction: Transaction, act: Act, before_us: int) -> Iterator[Pruned]:
+    """Delete leases that nobody will take over, because nothing waits for their targets."""
+    is_waiting = exists().where(
+        notifications.c.service == leases.c.service,
+        notifications.c.target_id == leases.c.target_id,
+        literal_column("notifications.state") == literal_column("'waiting'"),  # the index's own words
+    )
+    with transaction() as connection:
+        rows = act(connection, leases, leases.c.until_us < before_us, not_(is_waiting))
+    yield Pruned("leases", rows, 1.0)

@@ -1,0 +1,82 @@
+"""The process that serves the API, with its worker beside it if it has one: composed here, ended in order."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import uvicorn
+
+from payment.core.logs import get_logger
+from payment.core.settings import Settings
+from payment.ledger.ledger import Ledger
+from payment.storage.database import open_current
+from payment.telling.worker import Worker
+from payment.web.app import create_app
+from payment.web.protocol import Protocol
+from payment.web.server import Server, bind
+
+FINISH_REQUESTS_S = 5
+
+_log = get_logger()
+
+
+def serve(settings: Settings, *, with_worker: bool) -> None:
+    """Serve the API until SIGTERM or Ctrl-C.
+
+    Args:
+        settings: everything.
+        with_worker: whether this process also tells Order and User.
+
+    Raises:
+        CannotListen: the address cannot be had.
+    """
+    listener = bind(settings.host, settings.port, reuse_port=settings.reuse_port)
+    database = open_current(settings.database_url, settings.database_listen_url)
+    worker = Worker(database, settings) if with_worker else None
+    ledger = Ledger(
+        database,
+        batch_max=settings.batch_max,
+        queue_max=settings.requests_max,
+        booked=worker.wake if worker else lambda: None,
+        time_zone=settings.time_zone,
+    )
+    host, port = listener.getsockname()[:2]
+
+    @asynccontextmanager
+    async def running() -> AsyncIterator[None]:
+        if worker:
+            worker.start()
+        yield
+        await ledger.close()
+        if worker:
+            await asyncio.to_thread(worker.stop)
+        await database.aclose()
+        _log.info("stopped")
+
+    config = uvicorn.Config(
+        create_app(settings, ledger, running),
+        loop="uvloop",
+        http=partial(  # type: ignore[arg-type]  # any factory of protocols will do
+            Protocol,
+            headers_max_bytes=settings.headers_max_bytes,
+            timeout_s=settings.request_timeout_s,
+        ),
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=FINISH_REQUESTS_S,
+    )
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    server = Server(
+        config,
+        listener=listener,
+        listening=partial(_log.info, "listening", url=url, worker=with_worker),
+        ending=worker.begin_stop if worker else lambda: None,
+        too_late=ledger.end,
+    )
+    gc.freeze()  # what a start has made stays; no collection need look at it again
+    server.run(sockets=[listener])

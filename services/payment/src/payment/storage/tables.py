@@ -1,0 +1,213 @@
+"""All tables, their constraints and their indexes. The invariants live here, not only in Python.
+
+Times are whole microseconds since the epoch (UTC), amounts whole rupiah.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+
+from payment.core.neighbours import Service
+from payment.core.states import Method, State, Status
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+_id = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER counts up by itself in SQLite
+
+
+def _one_of(column: str, values: type[Status | Method | Service | State]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+# One bill per order: the primary key says so. The check `not_overpaid` is what "charged once" rests on:
+# whatever the code does, paid and pending together never pass the total. `paid` is what stands of payments
+# that are paid, `refunded` what was given back of these: only a whole refund reopens the bill
+# (docs/decisions/0008).
+bills = Table(
+    "bills",
+    metadata,
+    Column("order_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("total", BigInteger, nullable=False),
+    Column("paid", BigInteger, nullable=False),
+    Column("pending", BigInteger, nullable=False),
+    Column("refunded", BigInteger, nullable=False, server_default=text("0")),
+    CheckConstraint("total >= 1 AND paid >= 0 AND pending >= 0", name="not_negative"),
+    CheckConstraint("paid + pending <= total", name="not_overpaid"),
+    CheckConstraint("refunded >= 0 AND refunded <= paid", name="not_overrefunded"),
+)
+
+# A payment is never deleted and its amount never changes.
+payments = Table(
+    "payments",
+    metadata,
+    Column("id", _id, primary_key=True),
+    Column("order_id", BigInteger, ForeignKey("bills.order_id"), nullable=False),
+    Column("user_id", BigInteger, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("amount_refunded", BigInteger, nullable=False, server_default=text("0")),
+    Column("status", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("updated_us", BigInteger, nullable=False),
+    Column("settled_us", BigInteger),  # when one that waited was settled; null for one paid at once
+    CheckConstraint("amount >= 1", name="amount"),
+    CheckConstraint("amount_refunded >= 0 AND amount_refunded <= amount", name="not_overrefunded"),
+    CheckConstraint("(status = 'refunded') = (amount_refunded = amount)", name="refunded"),
+    CheckConstraint("amount_refunded = 0 OR status IN ('paid', 'refunded')", name="only_paid_is_refunded"),
+    _one_of("status", Status),
+    _one_of("method", Method),
+    Index("order", "order_id"),
+    Index("user_newest", "user_id", "id"),  # "the newest payment of this guest" is one look-up
+    Index("created", "created_us", "id"),  # lists (docs/decisions/0010), and a day's report
+    Index("user", "user_id", "created_us", "id"),
+    Index("method", "method", "created_us", "id"),
+    # most payments are paid at once: what follows costs them nothing
+    Index(
+        "not_paid",
+        "status",
+        "created_us",
+        "id",
+        sqlite_where=text("status <> 'paid'"),
+        postgresql_where=text("status <> 'paid'"),
+    ),
+    Index(
+        "settled",
+        "settled_us",
+        sqlite_where=text("settled_us IS NOT NULL"),
+        postgresql_where=text("settled_us IS NOT NULL"),
+    ),
+)
+
+# Money given back. A refund is never changed nor deleted; what a payment's refunds add up to is kept on it.
+# Each says what was given back before it, and no two may say the same: whatever the code does, two refunds
+# that knew nothing of each other cannot both be there.
+refunds = Table(
+    "refunds",
+    metadata,
+    Column("id", _id, primary_key=True),
+    Column("payment_id", _id, ForeignKey("payments.id"), nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("refunded_before", BigInteger, nullable=False),
+    Column("reason", Text),
+    Column("created_us", BigInteger, nullable=False),
+    CheckConstraint("amount >= 1", name="amount"),
+    CheckConstraint("refunded_before >= 0", name="refunded_before"),
+    Index("one_after_another", "payment_id", "refunded_before", unique=True),
+    Index("created", "created_us"),  # a day's refunds are in that day's report
+)
+
+# A key is there exactly if its payment is: both are written in one transaction.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("caller", Text, primary_key=True),
+    Column("operation", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("location", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Index("created", "created_us"),
+)
+
+# "Tell this service about its order or user." Only ever inserted by a payment, so that a guest who is on
+# every payment (a walk-in id) is no hot row.
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", _id, primary_key=True),
+    Column("service", Text, nullable=False),
+    Column("target_id", BigInteger, nullable=False),
+    Column("payment_id", _id, ForeignKey("payments.id"), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("told", Text),  # what the service was told: pending, paid or failed
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("next_attempt_us", BigInteger, nullable=False),
+    Column("last_outcome", Text),  # of the last failed attempt, see downstream.Outcome
+    Column("last_error", Text),
+    # before this the service does not want to hear of it (Retry-After), even if it is back
+    Column("not_before_us", BigInteger),
+    # an attempt had no answer and may be applied late: what is delivered before this is told once more then
+    Column("resend_us", BigInteger),
+    # True if this row only tells the newest state once more after an attempt without an answer
+    Column("is_repeat", Boolean(create_constraint=False), nullable=False, server_default=text("false")),
+    Column("traceparent", Text),
+    Column("created_us", BigInteger, nullable=False),
+    Column("due_since_us", BigInteger, nullable=False),  # when the retry policy's patience began
+    Column("unknown_since_us", BigInteger),  # since when the service says it does not know the id
+    Column("settled_us", BigInteger),
+    # how often the end of an outage made it due before its own backoff
+    Column("hurried", BigInteger, nullable=False, server_default=text("0")),
+    Column("superseded_by", BigInteger),  # the notification that told in its place
+    _one_of("service", Service),
+    _one_of("state", State),
+    CheckConstraint("(state = 'waiting') = (settled_us IS NULL)", name="settled"),
+    Index(
+        "due",
+        "service",
+        "next_attempt_us",
+        "id",
+        sqlite_where=text("state = 'waiting'"),
+        postgresql_where=text("state = 'waiting'"),
+    ),
+    Index(
+        "waiting",
+        "service",
+        "target_id",
+        "id",
+        sqlite_where=text("state = 'waiting'"),
+        postgresql_where=text("state = 'waiting'"),
+    ),
+    Index("payment", "payment_id"),
+    Index(  # lists of what is not delivered
+        "not_delivered",
+        "state",
+        "service",
+        "id",
+        sqlite_where=text("state <> 'delivered'"),
+        postgresql_where=text("state <> 'delivered'"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+# Who is telling this target right now. One row per (service, target) makes one PUT at a time across all
+# workers; a row that outlived `until_us` was left by a worker that died.
+leases = Table(
+    "leases",
+    metadata,
+    Column("service", Text, primary_key=True),
+    Column("target_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("owner", Text, nullable=False),
+    Column("until_us", BigInteger, nullable=False),
+    # True if it was taken over from a worker whose PUT may still arrive
+    Column("taken_over", Boolean(create_constraint=False), nullable=False),
+)
+
+# Which routes of the neighbours have been seen to exist: only there is a 404 about the order or user,
+# elsewhere the path is wrong (docs/decisions/0011).
+known_routes = Table(
+    "known_routes",
+    metadata,
+    Column("route", Text, primary_key=True),  # method, URL and path
+    Column("since_us", BigInteger, nullable=False),
+)

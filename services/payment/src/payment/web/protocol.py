@@ -1,0 +1,218 @@
+"""HTTP/1 by uvicorn, with our limits on a request's head, and refusals in our shape."""
+
+from asyncio import AbstractEventLoop, TimerHandle, Transport
+from typing import Any
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from payment.core.errors import BodyTooSlow, HeadersTooLarge, HttpInvalid, PaymentError
+from payment.web.problems import reply_to
+
+LAST_REQUEST_S = 1.0
+"""How long an ending server waits for the next request on a connection that is open."""
+
+HOP_BY_HOP = (b"connection", b"upgrade", b"http2-settings")
+
+
+class State(ServerState):
+    """uvicorn's, and whether the end has begun."""
+
+    is_ending = False
+
+
+class Corked:
+    """A transport that sends what is written in one turn of the event loop at once: head and body."""
+
+    def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._unsent: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send this soon."""
+        if not self._unsent:
+            self._loop.call_soon(self._send)
+        self._unsent.append(data)
+
+    def close(self) -> None:
+        """Send what was written, then close."""
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        if self._unsent and not self._transport.is_closing():  # the caller may have gone in this very turn
+            self._transport.write(b"".join(self._unsent))
+        self._unsent = []
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP with our limits, whose refusals have our shape too.
+
+    Args:
+        headers_max_bytes: the largest request line and headers together.
+        timeout_s: the longest time that they may take to arrive.
+    """
+
+    def __init__(self, *args: Any, headers_max_bytes: int, timeout_s: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._headers_max_bytes = headers_max_bytes
+        self._timeout_s = timeout_s
+        self._head_bytes = 0
+        self._is_in_head = True
+        self._head_timer: TimerHandle | None = None
+        self._is_ending = False
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        """Expect a request."""
+        super().connection_made(Corked(transport, self.loop))  # type: ignore[arg-type]
+        self._expect_head()
+        if isinstance(self.server_state, State) and self.server_state.is_ending:
+            self.shutdown()  # it was in the queue
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Expect nothing more."""
+        self._head_arrived()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; refuse a head that grows too large or, by the timer, takes too long."""
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._decline(upgrade, data)
+        except HttpParserError:
+            self._refuse(HttpInvalid())
+        if self.transport.is_closing():
+            return
+        if self._is_in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > self._headers_max_bytes:
+                self._refuse(HeadersTooLarge(limit=self._headers_max_bytes))
+            if self._head_timer is None:
+                self._expect_head()
+
+    def _decline(self, upgrade: HttpParserUpgrade, data: bytes) -> None:
+        """Read a request that offers another protocol as if it did not (RFC 9110, 7.8).
+
+        Every Java HttpClient offers h2c; the parser takes what follows such a head for the other protocol.
+        """
+        if self.parser.get_method() == b"CONNECT":
+            self._refuse(HttpInvalid())
+            return
+        kept = [header for header in self.headers if header[0] not in HOP_BY_HOP]
+        if any(name == b"connection" and b"close" in value.lower() for name, value in self.headers):
+            kept.append((b"connection", b"close"))
+        version = self.parser.get_http_version().encode()
+        head = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+        head += [b"%s: %s" % header for header in kept]
+        self.parser = HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        rest: int = upgrade.args[0]
+        self.data_received(b"\r\n".join([*head, b"", data[rest:]]))
+
+    def on_message_begin(self) -> None:
+        """Note that a head has begun."""
+        super().on_message_begin()
+        # only a request ends the wait for one: not empty lines, nor the body of what has its answer
+        self._unset_keepalive_if_required()
+        self._is_in_head = True
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        """Note that the head is there."""
+        if self.parser.should_upgrade():
+            return
+        self._is_in_head = False
+        if self._head_timer is not None:
+            self._head_arrived()
+        if sum(len(name) + len(value) for name, value in self.headers) > self._headers_max_bytes:
+            self._refuse(HeadersTooLarge(limit=self._headers_max_bytes))
+            return
+        if not self.url.startswith(b"/"):
+            self._take_host_of_target()
+        self._unset_keepalive_if_required()  # the answer before it may have come in the middle of this head
+        super().on_headers_complete()
+        if self.parser.get_http_version() < "1.1":
+            answer_without_chunks(self.cycle)
+        if self._is_ending:
+            self.cycle.keep_alive = False
+
+    def _take_host_of_target(self) -> None:
+        """Let the host of `GET http://host/path` go before the header's (RFC 9112, 3.2.2)."""
+        target = parse_url(self.url)
+        if target.host:
+            host = b"[%s]" % target.host if b":" in target.host else target.host
+            port = b":%d" % target.port if target.port else b""
+            kept = [header for header in self.headers if header[0] != b"host"]
+            self.headers[:] = [*kept, (b"host", host + port)]  # the very list that the application gets
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        if not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Note that a request is whole."""
+        if self.parser.should_upgrade() or self.transport.is_closing():
+            return
+        super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """Let a caller that is between two requests send one more, whose answer says that it is the last.
+
+        uvicorn closes such a connection at once, just as the next request may be on its way.
+        """
+        self._is_ending = True
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.keep_alive = False
+        else:
+            self.loop.call_later(LAST_REQUEST_S, self._end_if_idle)
+
+    def _end_if_idle(self) -> None:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            self.transport.close()
+
+    def _expect_head(self) -> None:
+        refusal = BodyTooSlow(timeout_s=self._timeout_s)
+        self._head_timer = self.loop.call_later(self._timeout_s, self._refuse, refusal)
+
+    def _head_arrived(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse(self, error: PaymentError) -> None:
+        if self.transport.is_closing():
+            return
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn's type forgets the None before a request
+        if cycle is not None and not cycle.response_complete:
+            if cycle.response_started or not cycle.more_body or self.pipeline:
+                self.transport.close()  # an answer to an earlier request is on its way: say nothing into it
+                return
+            cycle.disconnected = True  # it is this request's own body that is refused
+        reply = reply_to(error)
+        headers = [header for header in reply.head() if header[0] != b"connection"]
+        headers.append((b"connection", b"close"))
+        lines = [b"%s: %s\r\n" % header for header in headers]
+        self.transport.write(b"".join([STATUS_LINE[reply.status], *lines, b"\r\n", reply.body]))
+        self.transport.close()
+
+
+def answer_without_chunks(cycle: RequestResponseCycle) -> None:
+    """Have an answer of unknown length end with the connection: HTTP/1.0 knows no chunks (RFC 9112, 6.1)."""
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":  # each part is as long as uvicorn expects
+            cycle.expected_content_length = len(message.get("body", b""))
+        await RequestResponseCycle.send(cycle, message)
+
+    cycle.keep_alive = False
+    cycle.chunked_encoding = False
+    cycle.send = send  # type: ignore[method-assign]  # uvicorn makes the cycle, and no other kind

@@ -1,0 +1,178 @@
+"""Marshmallow schemas: what a body may be, how an answer looks.
+
+`openapi/payment.yaml` names the schema of each request body (`x-marshmallow`); a Hypothesis test holds the
+two against each other from both sides.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields
+
+from payment.core.errors import BodyNotObject, FieldInvalid, FieldRequired, FieldsRequired, PaymentError
+from payment.core.states import Method, Status
+from payment.core.units import WHOLE_NUMBER_MAX
+
+MUST_BE_WHOLE = "must be a whole number from {minimum} to {maximum}"
+MUST_BE_ONE_OF = "must be one of: {choices}"
+MUST_BE_ONCE = "must be given once"
+MUST_BE_TIME = "must be a time with its zone, for example 2026-01-31T12:34:56Z"
+MUST_BE_DATE = "must be a date, for example 2026-01-31"
+MUST_BE_TEXT = (
+    "must be 1 to {max_chars} characters, not blanks alone, without control or direction characters"
+)
+_REQUIRED = "required"
+
+
+class WholeNumber(fields.Field[int]):
+    """An integer to 2**53 - 1. JSON's 20000.0 is the integer 20000; true and "1" are none.
+
+    Args:
+        minimum: the least that it may be.
+    """
+
+    rule = MUST_BE_WHOLE
+
+    def __init__(self, *, minimum: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._minimum = minimum
+        self.facts = {"minimum": minimum, "maximum": WHOLE_NUMBER_MAX}
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
+        is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+        if (
+            not is_number or not self._minimum <= value <= WHOLE_NUMBER_MAX or value != int(value)
+        ):  # NaN fails the 2nd
+            raise ValidationError(self.rule)
+        return int(value)
+
+
+class Choice(fields.Field[str]):
+    """One of a few words.
+
+    Args:
+        words: all of them.
+    """
+
+    rule = MUST_BE_ONE_OF
+
+    def __init__(self, words: Iterable[StrEnum], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.choices = [word.value for word in words]
+        self.facts = {"choices": ", ".join(self.choices)}
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        if not isinstance(value, str) or value not in self.choices:
+            raise ValidationError(self.rule)
+        return value
+
+
+class Text(fields.Field[str]):
+    """A line of text for people: they see all that it says, in the order in which it is stored.
+
+    Attributes:
+        pattern: what OpenAPI says of it (ECMA-262). It has no controls, ends of lines, or any of Unicode's
+            Bidi_Control. Something in it can be seen, which White_Space and Default_Ignorable_Code_Point
+            cannot; beside it those are welcome, as emoji and many scripts need them.
+    """
+
+    rule = MUST_BE_TEXT
+    max_chars = 200
+    _unwanted = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb"
+    _unseen = (
+        r" \xa0\xad\u034f\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200d\u202f\u205f-\u2065"
+        r"\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
+    )
+    pattern = f"^[^{_unwanted}]*[^{_unwanted}{_unseen}][^{_unwanted}]*$"
+    _pattern = re.compile(pattern)
+    _half = re.compile(r"[\ud800-\udfff]")  # of a surrogate pair: no database can store it
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.facts = {"max_chars": self.max_chars}
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        is_text = isinstance(value, str) and 1 <= len(value) <= self.max_chars
+        if not is_text or not self._pattern.fullmatch(value) or self._half.search(value):
+            raise ValidationError(self.rule)
+        return str(value)
+
+
+class BodySchema(Schema):
+    """A request body. Unknown fields are ignored: a tolerant reader."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    def read(self, body: Any) -> Mapping[str, Any]:
+        """Return the validated fields of a parsed body; None is no body.
+
+        Raises:
+            FieldsRequired: of POST /payments a required field is missing or null, or there is no body.
+            FieldRequired: the same of another body.
+            BodyNotObject: it is not a JSON object.
+            FieldInvalid: names the first field, in the schema's order, that is wrong.
+        """
+        if body is None:
+            body = {}
+        if not isinstance(body, dict):
+            raise BodyNotObject
+        try:
+            fields_read: Mapping[str, Any] = self.load(body)
+        except ValidationError as error:
+            raise self._refusal(error.messages_dict) from None
+        return fields_read
+
+    def _refusal(self, messages: Mapping[str, list[str]]) -> PaymentError:
+        missing = [name for name in self.fields if _REQUIRED in messages.get(name, ())]
+        if missing:
+            return self.refuse_missing(missing[0])
+        name = next(name for name in self.fields if name in messages)
+        field = self.fields[name]
+        assert isinstance(field, WholeNumber | Choice | Text)
+        return FieldInvalid(field=name, rule=field.rule, **field.facts)
+
+    def refuse_missing(self, name: str) -> PaymentError:
+        """Return the refusal of a body without this required field."""
+        return FieldRequired(field=name)
+
+
+_MISSING = {"required": _REQUIRED, "null": _REQUIRED}
+
+
+def _required() -> WholeNumber:
+    return WholeNumber(required=True, error_messages=_MISSING)
+
+
+class NewPayment(BodySchema):
+    """The body of POST /payments."""
+
+    order_id = _required()
+    user_id = _required()
+    amount = _required()
+    method = Choice(Method, load_default=Method.CASH.value)
+    # no default: a key kept before these fields were known stays good for the same body
+    status = Choice((Status.PAID, Status.PENDING))
+    order_total = WholeNumber()
+
+    def refuse_missing(self, name: str) -> PaymentError:
+        """Name all three, in the words that callers have always been told."""
+        del name
+        return FieldsRequired()
+
+
+class Settlement(BodySchema):
+    """The body of PATCH /payments/{payment_id}."""
+
+    status = Choice((Status.PAID, Status.FAILED), required=True, error_messages=_MISSING)
+
+
+class NewRefund(BodySchema):
+    """The body of POST /payments/{payment_id}/refunds; no body is an empty one."""
+
+    amount = WholeNumber()
+    reason = Text()
+    expected_refunded = WholeNumber(minimum=0)
