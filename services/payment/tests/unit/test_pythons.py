@@ -35,7 +35,7 @@ def test_lint_and_types_are_those_of_the_oldest() -> None:
     assert tool("ruff")["target-version"] == "py" + PYTHONS[0].replace(".", "")
 
 
-@pytest.mark.parametrize("file", ["README.md", "README.id.md", "CONTRIBUTING.md", "docs/contracts.md"])
+@pytest.mark.parametrize("file", ["README.md", "README.id.md", "CONTRIBUTING.md"])
 def test_documents_name_them(file: str) -> None:
     named = re.findall(r"Python (3\.\d+(?:, 3\.\d+)*) (?:or|atau) (3\.\d+)", (ROOT / file).read_text())
     assert [[*most.split(", "), last] for most, last in named] == [PYTHONS]
@@ -45,8 +45,9 @@ def test_documents_name_them(file: str) -> None:
 def repository(tmp_path: Path) -> Path:
     """As much of a checkout as `make install` looks at."""
     (tmp_path / "Makefile").write_text(MAKEFILE)
-    for name in ("requirements/dev.txt", "services/payment/pyproject.toml"):
-        (tmp_path / name).parent.mkdir(parents=True)
+    rule = MAKEFILE.partition("$(VENV)/.installed:")[2].partition("\n\t@")[0]
+    for name in re.findall(r"[\w/]+\.(?:txt|toml)", rule):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     return tmp_path
 
