@@ -13,11 +13,12 @@ from typing import NamedTuple
 from pact.error import PactError
 from urllib3.exceptions import InsecureRequestWarning
 
-import payment
+from payment import telling
 from promises import PROMISES, Clients
 
 NOTICES = (AssertionError, PactError, AttributeError, KeyError, TypeError, ValueError)
-SOURCES = ("answers", "downstream", "delivery")
+ANSWERS = "neighbour_answers"
+SOURCES = (ANSWERS, "downstream", "delivery")
 """The modules that a mutant may be made of, those that others import first."""
 
 
@@ -77,40 +78,44 @@ MUTANTS = {
     "one key for every state": Mutant("delivery", "-{claim.status}", "-paid"),
     "one key for two databases": Mutant("delivery", "-{claim.created_us}-", "-1-"),
     "a key for each attempt": Mutant("delivery", "-{claim.status}", "-{claim.status}-{claim.attempts}"),
-    "201 is not delivered": Mutant("answers", "if 200 <= status < 300:", "if status == 200:"),
+    "201 is not delivered": Mutant(ANSWERS, "if 200 <= status < 300:", "if status == 200:"),
     "204 is not delivered": Mutant(
-        "answers", "if 200 <= status < 300:", "if status in (200, 201, 202, 203, 205):"
+        ANSWERS, "if 200 <= status < 300:", "if status in (200, 201, 202, 203, 205):"
     ),
     "404 is delivered": Mutant(
-        "answers", "if 200 <= status < 300:", "if 200 <= status < 300 or status == 404:"
+        ANSWERS, "if 200 <= status < 300:", "if 200 <= status < 300 or status == 404:"
     ),
     "400 is delivered": Mutant(
-        "answers", "if 200 <= status < 300:", "if 200 <= status < 300 or status == 400:"
+        ANSWERS, "if 200 <= status < 300:", "if 200 <= status < 300 or status == 400:"
     ),
-    "a redirect is delivered": Mutant("answers", "if 200 <= status < 300:", "if 200 <= status < 400:"),
-    "404 is refused": Mutant("answers", "if status == HTTPStatus.NOT_FOUND:", "if status == 999:"),
+    "a redirect is delivered": Mutant(ANSWERS, "if 200 <= status < 300:", "if 200 <= status < 400:"),
+    "404 is refused": Mutant(ANSWERS, "if status == HTTPStatus.NOT_FOUND:", "if status == 999:"),
     "a missing route is an unknown id": Mutant(
-        "answers", "Outcome.UNKNOWN if is_own_word and is_route_known", "Outcome.UNKNOWN if is_route_known"
+        ANSWERS,
+        "Outcome.UNKNOWN if is_own_word and is_route_known",
+        "Outcome.UNKNOWN if is_route_known",
     ),
     "an unknown id on a route that nobody knows": Mutant(
-        "answers", "Outcome.UNKNOWN if is_own_word and is_route_known", "Outcome.UNKNOWN if is_own_word"
+        ANSWERS,
+        "Outcome.UNKNOWN if is_own_word and is_route_known",
+        "Outcome.UNKNOWN if is_own_word",
     ),
-    "a refused token is a refusal": Mutant("answers", "if status in DENIED:", "if False:"),
+    "a refused token is a refusal": Mutant(ANSWERS, "if status in DENIED:", "if False:"),
     "a demand for a token shows the route": Mutant(
-        "answers",
+        ANSWERS,
         "return outcome in (Outcome.DELIVERED,",
         "return outcome in (Outcome.DENIED, Outcome.DELIVERED,",
     ),
     "an outage shows the route": Mutant(
-        "answers",
+        ANSWERS,
         "return outcome in (Outcome.DELIVERED,",
         "return outcome in (Outcome.OUTAGE, Outcome.DELIVERED,",
     ),
-    "a redirect shows the route": Mutant("answers", " and not is_redirect", ""),
-    "any type is JSON": Mutant("answers", "if not _JSON.fullmatch(content_type.strip()):", "if False:"),
-    "only application/json is JSON": Mutant("answers", "([^;\\s]+\\+)?json", "json"),
+    "a redirect shows the route": Mutant(ANSWERS, " and not is_redirect", ""),
+    "any type is JSON": Mutant(ANSWERS, "if not _JSON.fullmatch(content_type.strip()):", "if False:"),
+    "only application/json is JSON": Mutant(ANSWERS, "([^;\\s]+\\+)?json", "json"),
     "a list is an answer of its own": Mutant(
-        "answers",
+        ANSWERS,
         "return said if isinstance(said, dict) else None",
         "return said if isinstance(said, dict | list) else None",
     ),
@@ -119,11 +124,11 @@ MUTANTS = {
 
 def load(mutant: Mutant | None) -> Clients:
     """Return the clients as the mutant makes them; the production ones for None."""
-    names = [f"payment.{name}" for name in SOURCES]
+    names = [f"payment.telling.{name}" for name in SOURCES]
     kept = {name: import_module(name) for name in names}
     try:
         for name, source in zip(names, SOURCES, strict=True):
-            file = Path(payment.__file__).with_name(f"{source}.py")
+            file = Path(telling.__file__).with_name(f"{source}.py")
             text = file.read_text()
             if mutant is not None and mutant.module == source:
                 assert mutant.original in text, f"{source} has changed: {mutant.original}"
@@ -131,7 +136,7 @@ def load(mutant: Mutant | None) -> Clients:
             module = ModuleType(name)
             sys.modules[name] = module
             exec(compile(text, str(file), "exec"), module.__dict__)
-        made = {name: sys.modules[f"payment.{name}"] for name in SOURCES}
+        made = {name: sys.modules[f"payment.telling.{name}"] for name in SOURCES}
     finally:
         sys.modules.update(kept)
     return Clients(made["downstream"].OrderClient, made["downstream"].UserClient, made["delivery"].send)

@@ -20,6 +20,7 @@ from sqlalchemy import Table, delete, func, make_url, select, text
 
 from payment.core.neighbours import Service
 from payment.core.states import Method, State, Status, bill_status, user_status
+from payment.core.states import Outcome as Told
 from payment.ledger import outbox
 from payment.ledger.booking import Outcome, PaymentRequest, RefundRequest, Settling
 from payment.ledger.idempotency import Answer, Key
@@ -269,7 +270,7 @@ class Life(RuleBasedStateMachine):
                     probing=False,
                 )
                 heard |= {claim.target_id: claim.status for claim in claims}
-                settled = [Settlement(claim, State.DELIVERED, Outcome.DELIVERED) for claim in claims]
+                settled = [Settlement(claim, State.DELIVERED, Told.DELIVERED) for claim in claims]
                 outbox.settle(connection, service, "worker", settled, self.now_us)
         orders = {payment.order_id for payment in self.model.payments.values()}
         users = {payment.user_id for payment in self.model.payments.values()}

@@ -39,12 +39,12 @@ def rules_in_code() -> set[str]:
     A rule is a literal (`rule=…` in a call, `"rule": …` in a dict), or a public constant of `schemas`.
     """
     rules: set[str] = set()
-    for statement in ast.parse((SOURCES / "schemas.py").read_text()).body:
+    for statement in ast.parse((SOURCES / "web" / "schemas.py").read_text()).body:
         if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant):
             names = [target.id for target in statement.targets if isinstance(target, ast.Name)]
             if isinstance(statement.value.value, str) and not names[0].startswith("_"):
                 rules.add(statement.value.value)
-    for source in sorted(SOURCES.glob("*.py")):
+    for source in sorted(SOURCES.rglob("*.py")):
         for node in ast.walk(ast.parse(source.read_text())):
             values: list[ast.expr] = []
             if isinstance(node, ast.Dict):
@@ -57,7 +57,7 @@ def rules_in_code() -> set[str]:
 
 
 def translations() -> dict[str, str]:
-    with (SOURCES / "locale" / "id.po").open("rb") as file:
+    with (SOURCES / "web" / "locale" / "id.po").open("rb") as file:
         catalog = read_po(file, locale="id", abort_invalid=True)
     return {str(message.id): str(message.string) for message in catalog if message.id}
 
@@ -96,7 +96,7 @@ def test_no_translation_is_left_over() -> None:
 
 def test_no_message_is_marked_as_a_guess() -> None:
     """A fuzzy entry is gettext's own guess."""
-    assert "fuzzy" not in (SOURCES / "locale" / "id.po").read_text()
+    assert "fuzzy" not in (SOURCES / "web" / "locale" / "id.po").read_text()
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)

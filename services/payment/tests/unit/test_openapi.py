@@ -1,6 +1,5 @@
 """openapi/*.yaml, the truth: it names functions that exist, answers that happen, examples that are valid."""
 
-import importlib
 import inspect
 import re
 import warnings
@@ -102,8 +101,7 @@ EXAMPLES = [found for name in DOCUMENTS for found in examples(resolved(name), na
 
 @pytest.mark.parametrize("name", operations("payment"))
 def test_every_operation_is_a_coroutine_function_that_takes_a_request(name: str) -> None:
-    module, _, function = name.rpartition(".")
-    handler = getattr(importlib.import_module(module), function)
+    handler = find_operation(name)
     assert inspect.iscoroutinefunction(handler)
     assert list(inspect.signature(handler).parameters) == ["request"]
 

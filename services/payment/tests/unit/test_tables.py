@@ -193,7 +193,7 @@ MIGRATE = """
 import sys
 import alembic.command
 from sqlalchemy.engine import make_url
-from payment.database import open_database
+from payment.storage.database import open_database
 for url in map(str.strip, sys.stdin):
     try:
         database = open_database(make_url(url))
