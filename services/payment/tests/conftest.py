@@ -13,10 +13,17 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import URL, make_url
 
 from payment.database import open_database
+from pgbouncer import PgBouncer
 from postgres import PostgresServer, create_database, drop_database
 from processes import Service, Stub
 
 BOTH = ("sqlite", "postgresql")
+POOLED = ("transaction", "session")
+"""PostgreSQL behind a PgBouncer that pools in this mode."""
+
+ALSO_POOLED = pytest.mark.parametrize("database_url", [*BOTH, POOLED[0]], indirect=True)
+"""For tests of what transactions of several processes do to each other."""
+
 GIVEN = "TEST_DATABASE_URL"
 
 
@@ -91,6 +98,21 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture(scope="session")
+def poolers(postgres: URL) -> Iterator[Callable[[str], PgBouncer]]:
+    """A function that returns the PgBouncer of a mode; it skips the test where there is none."""
+    with ExitStack() as running:
+        made: dict[str, PgBouncer] = {}
+
+        def pooler(mode: str) -> PgBouncer:
+            if mode not in made:
+                made[mode] = PgBouncer(postgres, mode)
+                running.callback(made[mode].remove)
+            return made[mode]
+
+        yield pooler
+
+
 @contextmanager
 def fresh_database(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """Give the URL of a fresh database of this kind, its schema current."""
@@ -101,7 +123,10 @@ def fresh_database(kind: str, folder: Path, request: pytest.FixtureRequest) -> I
     server: URL = request.getfixturevalue("postgres")
     template: str = request.getfixturevalue("migrated")
     name = f"payment_{uuid4().hex}"
-    yield create_database(server, name, template).render_as_string(hide_password=False)
+    url = create_database(server, name, template)
+    if kind in POOLED:
+        url = request.getfixturevalue("poolers")(kind).in_front_of(url)
+    yield url.render_as_string(hide_password=False)
     drop_database(server, name)
 
 
@@ -110,6 +135,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     """The URL of a fresh database; the test runs once on each kind."""
     with fresh_database(request.param, tmp_path, request) as url:
         yield url
+
+
+@pytest.fixture
+def direct(database_url: str, postgres: URL) -> str:
+    """The URL of the same PostgreSQL database past its pooler."""
+    url = postgres.set(database=make_url(database_url).database)
+    return url.render_as_string(hide_password=False)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ A process that has done so (multiprocessing's fork server, one a test process) i
 program, in a tenth of the time. `test_process.py` starts the service as people do.
 """
 
+import ctypes
 import functools
 import os
 import runpy
@@ -34,6 +35,7 @@ class Forked:
         arguments: those of its command line.
         env: its whole environment.
         cwd: where it runs.
+        powerless: root may do no more than others: what is not to be written is not.
 
     Attributes:
         stdout: what it says; on standard error too, unless that is kept apart.
@@ -48,12 +50,14 @@ class Forked:
         env: Mapping[str, str],
         cwd: Path | None,
         keeps_apart: bool = False,
+        powerless: bool = False,
     ) -> None:
         _start_fork_server()
         pipes = [_context.Pipe(duplex=False) for _ in range(1 + keeps_apart)]
         writers = [writer for _, writer in pipes]
         self._process = _context.Process(
-            target=_run, args=(program, list(arguments), dict(env), str(cwd or Path.cwd()), writers)
+            target=_run,
+            args=(program, list(arguments), dict(env), str(cwd or Path.cwd()), writers, powerless),
         )
         self._process.start()
         opened: list[TextIO] = []
@@ -127,13 +131,28 @@ def _start_fork_server() -> None:
         forkserver.ensure_running()
 
 
+def _give_up_powers() -> None:
+    """Give up root's capabilities (capabilities(7)); somebody else has none."""
+    if os.geteuid() == 0:
+        version_3 = (ctypes.c_uint32 * 2)(0x20080522, 0)
+        none = (ctypes.c_uint32 * 6)()
+        assert ctypes.CDLL(None).capset(version_3, none) == 0
+
+
 def _run(
-    program: str | Path, arguments: list[str], env: dict[str, str], cwd: str, writers: list[Connection]
+    program: str | Path,
+    arguments: list[str],
+    env: dict[str, str],
+    cwd: str,
+    writers: list[Connection],
+    powerless: bool,  # noqa: FBT001  # multiprocessing passes it on
 ) -> None:
     assert PRELOADED in sys.modules, "the fork server keeps silent if it cannot import it"
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
+    if powerless:
+        _give_up_powers()
     for stream, writer in ((sys.stdout, writers[0]), (sys.stderr, writers[-1])):
         stream.flush()
         os.dup2(writer.fileno(), stream.fileno())

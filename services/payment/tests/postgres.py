@@ -38,9 +38,7 @@ class PostgresServer:
             shutil.chown(self.folder, self._user)
         self._bin = _binaries()
         self.data = self.folder / "data"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         if standby_of is None:
             # no fsync at the tests' pace; a killed process loses nothing that the kernel has
             self._run("initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "--no-sync", "-EUTF8")
@@ -105,6 +103,14 @@ class PostgresServer:
     def url(self) -> URL:
         """Return the URL of its `postgres` database."""
         return make_url(f"postgresql://postgres@127.0.0.1:{self.port}/postgres")
+
+
+def free_port() -> int:
+    """Return a port of loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def create_database(server: URL, name: str, template: str = "template1") -> URL:

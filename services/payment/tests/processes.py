@@ -58,6 +58,7 @@ class Process:
         command: what to run; a Python program as (package or file, arguments) is forked, see `forked`.
         environment: what it gets beside the PATH and the like.
         cwd: where it runs.
+        powerless: see `Forked`.
     """
 
     def __init__(
@@ -65,6 +66,8 @@ class Process:
         command: list[str] | tuple[str | Path, Sequence[str]],
         environment: dict[str, str],
         cwd: Path | None = None,
+        *,
+        powerless: bool = False,
     ) -> None:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         env = inherited | environment
@@ -72,7 +75,7 @@ class Process:
         self._fresh: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.popen: subprocess.Popen[str] | Forked
         if isinstance(command, tuple):
-            self.popen = Forked(*command, env=env, cwd=cwd)
+            self.popen = Forked(*command, env=env, cwd=cwd, powerless=powerless)
         else:
             self.popen = subprocess.Popen(
                 command, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -125,8 +128,11 @@ def _headers(headers: Mapping[str, str]) -> dict[str, str]:
 class Service:
     """Our service as a process, with an HTTP client for it."""
 
-    def __init__(self, environment: dict[str, str], *arguments: str, cwd: Path | None = None) -> None:
+    def __init__(
+        self, environment: dict[str, str], *arguments: str, cwd: Path | None = None, powerless: bool = False
+    ) -> None:
         self.environment = environment
+        self._powerless = powerless
         self.arguments = arguments or ("serve",)
         self._cwd = cwd
         self.process: Process
@@ -138,7 +144,10 @@ class Service:
     def start(self) -> None:
         """Start it (again); returns when it listens."""
         self.process = Process(
-            ("payment", self.arguments), {"LOG_FORMAT": "json", "PORT": "0"} | self.environment, self._cwd
+            ("payment", self.arguments),
+            {"LOG_FORMAT": "json", "PORT": "0"} | self.environment,
+            self._cwd,
+            powerless=self._powerless,
         )
         if self.arguments[0] == "serve":
             self.url = json.loads(self.process.line_with('"listening"'))["url"]

@@ -32,14 +32,12 @@ def upgrade() -> None:
             build(*index, concurrently=False)
         return
     with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")  # nobody waits behind it
         valid = op.get_bind().execute(sa.text(VALID)).scalars().all()
         for index in INDEXES:
             name, table, *_ = index
             if name not in valid:
                 op.drop_index(op.f(name), table, if_exists=True, postgresql_concurrently=True)
                 build(*index, concurrently=True)
-        op.execute("RESET lock_timeout")
 
 
 def build(name: str, table: str, columns: list[str], where: str | None, *, concurrently: bool) -> None:

@@ -18,6 +18,7 @@ from payment import outbox, pruning
 from payment.database import Database, OldSchemaError, open_current, open_database
 from payment.logs import configure_logs, get_logger
 from payment.notifications import Service, State
+from payment.ownership import ForeignDatabase
 from payment.reports import daily_report, day_begins_us, day_of
 from payment.schemas import DailyReportAnswer, NotificationAnswer, read_date
 from payment.settings import Settings, SettingsError, read_settings
@@ -49,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, the process's own unless given; the entry point of the `payment` program."""
     try:
         cli(arguments)
+    except ForeignDatabase as error:
+        click.echo(f"Basis data milik program lain / another program's database: {error}", err=True)
+        sys.exit(1)
     except SQLAlchemyError as error:
         said = str(error).partition("\n")[0]
         click.echo(f"Basis data tidak dapat dipakai / the database cannot be used: {said}", err=True)
@@ -300,7 +304,7 @@ def prune(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
 
 
 def _opened(settings: Settings) -> Database:
-    return _closed_at_the_end(open_current(settings.database_url))
+    return _closed_at_the_end(open_current(settings.database_url, settings.database_listen_url))
 
 
 def _closed_at_the_end(database: Database) -> Database:

@@ -13,14 +13,12 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import waiting
-from psycopg.abc import PQGen
 from psycopg.rows import namedtuple_row
 from sqlalchemy import (
     ARRAY,
@@ -52,6 +50,9 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import await_only
 
 from payment.logs import facts_of, get_logger
+from payment.ownership import OUR_TABLES, is_revision, refuse_foreign
+from payment.postgres_session import CONNECT_ARGUMENTS, AsyncSession, NoAnswer, Session, alone, begin
+from payment.sqlite_file import file_of, make_private, refuse_foreign_file, why_read_only
 
 Result = TypeVar("Result")
 
@@ -59,15 +60,9 @@ MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 SCHEMA_REVISION = "0004"
 """The newest migration. A test holds it against `migrations/`, so that a start need not load Alembic."""
 
-CONNECT_TIMEOUT_S = 2
-STATEMENT_TIMEOUT_MS = 5_000
-LOCK_TIMEOUT_MS = 3_000
 SQLITE_BUSY_TIMEOUT_S = 4.0
 SQLITE_QUEUE_TIMEOUT_S = 2.0
-ROUND_TRIP_TIMEOUT_S = 7.0
-"""The longest wait for PostgreSQL's answer: its own time-outs bound neither a server that has frozen nor a
-COMMIT that waits for the synchronous standby."""
-
+SQLITE_WAL_TIMEOUT_S = 5.0
 POOL_SIZE = 12
 BOOKING_POOL_SIZE = 2
 """A batch, and a NOTIFY."""
@@ -81,6 +76,9 @@ ANNOUNCE_PAUSE_S = 0.05
 
 MIGRATION_TRIES = 5
 MIGRATION_PAUSE_S = 0.2
+MIGRATION_WAIT_S = 600.0
+"""The longest that a migration waits for another one."""
+
 _MIGRATION_LOCK = -1  # what is booked has positive numbers
 _log = get_logger()
 
@@ -96,12 +94,12 @@ class StandbyAway(SQLAlchemyError):
     """A commit still waits for the synchronous standby, so another one would wait behind it."""
 
 
+class Migrating(SQLAlchemyError):
+    """Another process migrates, and takes long."""
+
+
 class NotBegun(SQLAlchemyError):
     """The connection was gone before anything was written: it can be tried again on another."""
-
-
-class NoAnswer(psycopg.OperationalError):
-    """PostgreSQL did not answer in time, and the connection was closed; nobody knows what it did."""
 
 
 class Database(ABC):
@@ -152,6 +150,18 @@ class Database(ABC):
         """Call `heard` whenever another process has booked something, until `stop`; returns at once."""
 
     @abstractmethod
+    def why_read_only(self, connection: Connection) -> str | None:
+        """Return why nothing can be written, None if something can."""
+
+    @abstractmethod
+    def refuse_foreign(self) -> None:
+        """Refuse a database that belongs to another program.
+
+        Raises:
+            ForeignDatabase: it does.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Close every connection that `write` and `read` opened."""
 
@@ -169,7 +179,12 @@ class Database(ABC):
 
         Returns:
             True if there was something to do.
+
+        Raises:
+            ForeignDatabase: it belongs to another program.
+            Migrating: another process migrates, and takes long.
         """
+        self.refuse_foreign()
         if is_current(self.schema_revision()):
             return False
         from alembic import command  # noqa: PLC0415  # 150 ms that a start seldom needs
@@ -196,7 +211,8 @@ class Sqlite(Database):
 
     def __init__(self, url: URL) -> None:
         super().__init__(url)
-        self._engine = _sqlite_engine(url)
+        self._file = file_of(url)
+        self._engine = _sqlite_engine(url, self._file)
         # Writers of this process queue here, where waiting ends at once, and not in SQLite's busy
         # handler, which sleeps up to 100 ms between looks.
         self._writing = threading.Lock()
@@ -255,6 +271,14 @@ class Sqlite(Database):
     def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
         """Do nothing: SQLite does not tell other processes; they look now and then."""
 
+    def why_read_only(self, connection: Connection) -> str | None:
+        """See `Database.why_read_only`."""
+        del connection
+        return why_read_only(self._file)
+
+    def refuse_foreign(self) -> None:
+        """Do nothing: the first connection has looked, before it wrote anything."""
+
     def close(self) -> None:
         """See `Database.close`."""
         self._writer.shutdown()
@@ -272,11 +296,12 @@ class Postgres(Database):
 
     migrates_itself = False
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, listen_url: URL | None = None) -> None:
         super().__init__(url)
         self._engine = _postgres_engine(url)
+        self._listening = _postgres_engine(listen_url) if listen_url else None
         # each has connections of its own: reports and lists may take all of theirs for seconds
-        self._booking = _async_engine(url, BOOKING_POOL_SIZE)
+        self._booking = _async_engine(url, BOOKING_POOL_SIZE, begins=False)
         self._short = _async_engine(url, SHORT_POOL_SIZE)
         self._long = _async_engine(url, LONG_POOL_SIZE)
         self._is_suspect = False  # a write had no answer: its commit may still wait for the standby
@@ -306,20 +331,43 @@ class Postgres(Database):
 
         A statement may take its time, as an index of a large table takes minutes. What waits for a lock on a
         table may not: everybody else would wait behind it.
+
+        Raises:
+            Migrating: another process migrates, and takes long.
         """
-        with self._engine.connect() as connection:
-            driver: Any = connection.connection.driver_connection
-            driver.answer_within_s = None
-            connection.execute(text("SET statement_timeout = 0"))
-            # not by waiting in the database: an index that is built CONCURRENTLY would wait for us
-            while not connection.execute(select(func.pg_try_advisory_lock(_MIGRATION_LOCK))).scalar_one():
+        with self._alone_migrating(), self._engine.connect() as connection:
+            session = _session(connection)
+            session.answer_within_s = None
+            if not session.is_pooled:  # for what runs outside of a transaction, and keeps nobody waiting
+                connection.execute(text("SET statement_timeout = 0"))
+                connection.execute(text("SET lock_timeout = 0"))
                 connection.commit()
-                time.sleep(MIGRATION_PAUSE_S)
-            connection.commit()
             try:
-                yield connection
+                yield connection.execution_options(takes_its_time=True)
             finally:
-                connection.invalidate()  # it does not go back to the pool, and its lock ends with it
+                connection.invalidate()  # it does not go back to the pool
+
+    @contextmanager
+    def _alone_migrating(self) -> Iterator[None]:
+        """Hold the lock of migrations, in a transaction of its own: a pooler's session would outlive us.
+
+        The transaction holds no snapshot, so an index that is built CONCURRENTLY does not wait for it, as it
+        would if we waited for the lock in the database.
+        """
+        deadline_s = time.monotonic() + MIGRATION_WAIT_S
+        said = ""
+        with self._engine.connect() as connection:
+            while not connection.execute(_LOCK_MIGRATIONS).scalar_one():
+                holder = connection.execute(_HOLDER_OF_MIGRATIONS).scalar() or "one that has just ended"
+                connection.rollback()
+                if time.monotonic() > deadline_s:
+                    raise Migrating(f"another migration takes more than {MIGRATION_WAIT_S:g} s: {holder}")
+                if holder != said:
+                    _log.warning("another migration runs", holder=holder)
+                    said = holder
+                time.sleep(MIGRATION_PAUSE_S)
+            connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+            yield
 
     async def run_write(self, work: Callable[[Connection], Result]) -> Result:
         """See `Database.run_write`.
@@ -399,44 +447,66 @@ class Postgres(Database):
             self._has_news = False
             try:
                 async with self._booking.connect() as connection:
-                    await connection.execute(text(f"NOTIFY {CHANNEL}"))
+                    await connection.run_sync(_notify)
             except SQLAlchemyError as error:
                 _log.debug("not announced", **facts_of(error))
             await asyncio.sleep(ANNOUNCE_PAUSE_S)  # one for all that is booked meanwhile
 
     def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
-        """See `Database.listen`: LISTEN on a connection of its own, made again when it breaks."""
+        """See `Database.listen`: LISTEN on a connection of its own, made again when it breaks.
+
+        Behind a pooler that needs an address of its own; without one, workers look now and then.
+        """
         thread = threading.Thread(target=self._listen, args=(heard, stop), name="listener", daemon=True)
         thread.start()
 
     def _listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
         while not stop.is_set():
             try:
-                with self._engine.connect() as connection:
-                    driver: Any = connection.connection.driver_connection
+                with (self._listening or self._engine).connect() as connection:
+                    session = _session(connection)
+                    if session.is_pooled and self._listening is None:
+                        _log.info("not listening through a pooler, see DATABASE_LISTEN_URL")
+                        return
                     connection.detach()  # it waits for ever, so it is none of the pool's
                     try:
-                        self._hear(driver, heard, stop)
+                        self._hear(session, heard, stop)
                     except psycopg.Error as error:
-                        driver.close()
+                        session.close()
                         connection.invalidate(error)  # there is nothing to roll back
                         raise
             except (SQLAlchemyError, psycopg.Error) as error:
                 _log.warning("not listening", **facts_of(error))
                 stop.wait(LISTEN_PAUSE_S)
 
-    def _hear(self, driver: Any, heard: Callable[[], None], stop: threading.Event) -> None:
-        driver.autocommit = True
-        driver.execute(f"LISTEN {CHANNEL}")
+    def _hear(self, session: Session, heard: Callable[[], None], stop: threading.Event) -> None:
+        session.autocommit = True
+        session.execute(f"LISTEN {CHANNEL}".encode())
         heard()  # what was booked while nobody listened
         while not stop.is_set():
-            for _ in driver.notifies(timeout=1.0, stop_after=1):
+            for _ in session.notifies(timeout=1.0, stop_after=1):
                 heard()
-            driver.execute("SELECT 1")  # a frozen server is silent too, and would be for ever
+            session.execute("SELECT 1")  # a frozen server is silent too, and would be for ever
+
+    def why_read_only(self, connection: Connection) -> str | None:
+        """See `Database.why_read_only`."""
+        row = connection.execute(_READ_ONLY).one()
+        if row.is_standby:
+            return "it is a standby"
+        return "default_transaction_read_only is on" if row.is_read_only else None
+
+    def refuse_foreign(self) -> None:
+        """See `Database.refuse_foreign`; others' tables may stand beside ours, but not have our names."""
+        revision = self.schema_revision()
+        with self.read() as connection:
+            tables = connection.execute(_THERE, {"names": sorted(OUR_TABLES)}).scalars().all()
+        refuse_foreign(f"the database {self.url.database}", tables, revision)
 
     def close(self) -> None:
         """See `Database.close`."""
         self._engine.dispose()
+        if self._listening is not None:
+            self._listening.dispose()
 
     async def aclose(self) -> None:
         """See `Database.aclose`."""
@@ -447,23 +517,32 @@ class Postgres(Database):
             await engine.dispose()
 
 
-def open_database(url: URL) -> Database:
-    """Return the database that the URL names; nothing is connected yet."""
-    return Sqlite(url) if url.get_backend_name() == "sqlite" else Postgres(url)
+def open_database(url: URL, listen_url: URL | None = None) -> Database:
+    """Return the database that the URL names; nothing is connected yet.
+
+    Args:
+        url: names it.
+        listen_url: leads to the same PostgreSQL past its pooler.
+    """
+    return Sqlite(url) if url.get_backend_name() == "sqlite" else Postgres(url, listen_url)
 
 
-def open_current(url: URL) -> Database:
-    """Return the database that the URL names, its schema current, or newer: see `is_current`.
+def open_current(url: URL, listen_url: URL | None = None) -> Database:
+    """Return the database that `open_database` does, its schema current, or newer: see `is_current`.
 
     Raises:
         OldSchemaError: it is older, and this database does not migrate itself.
+        ForeignDatabase: it belongs to another program.
     """
-    database = open_database(url)
-    if database.migrates_itself:
-        database.migrate()
-    elif not is_current(revision := database.schema_revision()):
-        database.close()
-        raise OldSchemaError(revision)
+    database = open_database(url, listen_url)
+    with ExitStack() as failed:
+        failed.callback(database.close)
+        if database.migrates_itself:
+            database.migrate()
+        database.refuse_foreign()
+        if not is_current(revision := database.schema_revision()):
+            raise OldSchemaError(revision)
+        failed.pop_all()
     return database
 
 
@@ -509,8 +588,8 @@ def write_all(connection: Connection, *, new: Rows | None = None, changed: Rows 
         statements.append((_insert_from_json(shape), {table.name: rows for table, rows in new.items()}))
     for table, rows in changed.items():
         statements.append((_update_from_json(table, tuple(rows[0])), {table.name: rows}))
-    driver = connection.connection.driver_connection
-    if not isinstance(driver, psycopg.AsyncConnection):
+    session = connection.connection.driver_connection
+    if not isinstance(session, AsyncSession):
         for statement, values in statements:
             connection.execute(statement, values)
     elif statements:
@@ -519,7 +598,7 @@ def write_all(connection: Connection, *, new: Rows | None = None, changed: Rows 
             for statement, values in statements
         ]
         with _translated(connection, *spelled[0]):
-            await_only(_execute_and_commit(driver, spelled))
+            await_only(_execute_and_commit(session, spelled))
 
 
 def _rows_of_json(table: Table, names: tuple[str, ...]) -> TableValuedAlias:
@@ -583,18 +662,23 @@ def lock_and_read(connection: Connection, numbers: Collection[int], *queries: Qu
     if not _is_postgres(connection):
         return [connection.execute(*query).all() for query in queries]
     locked = (_LOCKS, {"numbers": sorted(numbers)}), *queries
-    driver = connection.connection.driver_connection
-    if not isinstance(driver, psycopg.AsyncConnection):
+    session = connection.connection.driver_connection
+    if not isinstance(session, AsyncSession):
         return [connection.execute(*query).all() for query in locked][1:]
     spelled = [_spelled(connection.dialect, *query) for query in locked]
     with _nothing_written(), _translated(connection, *spelled[0]):
-        return await_only(_begin_and_fetch(driver, spelled))[1:]
+        return await_only(_begin_and_fetch(session, spelled))[1:]
 
 
 def read_ahead(connection: Connection, *query: Any) -> Sequence[Any]:
     """Return the rows of a query about what never changes, before the transaction of a batch begins."""
+    session = connection.connection.driver_connection
     with _nothing_written():
-        return connection.execute(*query).all()
+        if not (isinstance(session, AsyncSession) and session.is_pooled):
+            return connection.execute(*query).all()
+        spelled = _spelled(connection.dialect, *query)
+        with _translated(connection, *spelled):
+            return await_only(_begin_and_fetch(session, [spelled], "COMMIT"))[0]
 
 
 @contextmanager
@@ -656,21 +740,25 @@ def _compiled(query: Select[Any] | Insert | Update, dialect: Dialect) -> SQLComp
 
 
 async def _begin_and_fetch(
-    driver: psycopg.AsyncConnection[Any], queries: Iterable[tuple[str, Mapping[str, Any]]]
+    session: AsyncSession, queries: Iterable[tuple[str, Mapping[str, Any]]], *then: str
 ) -> list[Sequence[Any]]:
-    cursor = psycopg.AsyncClientCursor(driver, row_factory=namedtuple_row)
+    cursor = psycopg.AsyncClientCursor(session, row_factory=namedtuple_row)
+    before = begin(session)
     texts = [cursor.mogrify(text.encode(), values) for text, values in queries]
-    await cursor.execute("; ".join(["BEGIN", *texts]).encode())
+    await cursor.execute("; ".join([*before, *texts, *then]).encode())
+    for _ in before[1:]:
+        cursor.nextset()
     rows: list[Sequence[Any]] = []
-    while cursor.nextset():
+    for _ in texts:
+        cursor.nextset()
         rows.append(await cursor.fetchall())
     return rows
 
 
 async def _execute_and_commit(
-    driver: psycopg.AsyncConnection[Any], statements: Iterable[tuple[str, Mapping[str, Any]]]
+    session: AsyncSession, statements: Iterable[tuple[str, Mapping[str, Any]]]
 ) -> None:
-    cursor = psycopg.AsyncClientCursor(driver)
+    cursor = psycopg.AsyncClientCursor(session)
     texts = [cursor.mogrify(text.encode(), values) for text, values in statements]
     await cursor.execute("; ".join([*texts, "COMMIT"]).encode())
 
@@ -726,7 +814,7 @@ def is_current(revision: str | None) -> bool:
 
     A newer version migrates while this one runs, and may have to restart, beside it (docs/operations.md).
     """
-    return revision is not None and revision >= SCHEMA_REVISION
+    return revision is not None and is_revision(revision) and revision >= SCHEMA_REVISION
 
 
 def _is_postgres(connection: Connection) -> bool:
@@ -737,21 +825,20 @@ def _is_postgres(connection: Connection) -> bool:
 
 _POOL: dict[str, Any] = {"pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": POOL_TIMEOUT_S}
 
-# Every wait has an end: a server that is gone or stuck must cost seconds, not requests that hang.
-_POSTGRES_ARGUMENTS: dict[str, Any] = {
-    "connect_timeout": CONNECT_TIMEOUT_S,
-    "application_name": "payment",
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 2,
-    "tcp_user_timeout": 5_000,
-    "options": (
-        f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} "
-        "-c idle_in_transaction_session_timeout=10000"
-    ),
-}
 
-
+_READ_ONLY = text(
+    "SELECT pg_is_in_recovery() AS is_standby,"
+    " current_setting('transaction_read_only') = 'on' AS is_read_only"
+)
+_THERE = text("SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regclass(name) IS NOT NULL")
+_LOCK_MIGRATIONS = select(func.pg_try_advisory_xact_lock(_MIGRATION_LOCK))
+_HOLDER_OF_MIGRATIONS = text("""
+    SELECT format('process %s (%s) of %s, since %s', pid, application_name,
+        coalesce(host(client_addr), 'a socket'), date_trunc('second', xact_start))
+    FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND granted AND datname = current_database()
+        AND CAST(classid AS bigint) << 32 | CAST(objid AS bigint) = -1 AND objsubid = 1 LIMIT 1
+""")
 _HUNG_COMMIT = text(
     "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'SyncRep' "
     "AND query_start < clock_timestamp() - interval '1 second' LIMIT 1"
@@ -762,85 +849,86 @@ def _psycopg(url: URL) -> URL:
     return url.set(drivername="postgresql+psycopg")
 
 
-# A wait that ends early closes the socket and sends nothing. psycopg would ask the server to cancel, and then
-# a COMMIT that waits for the standby "has already committed locally": visible, but lost in a failover.
-_INTERRUPTED = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
-
-
-class _Connection(psycopg.Connection[Any]):
-    """A connection whose every round trip has an end."""
-
-    answer_within_s: float | None = ROUND_TRIP_TIMEOUT_S
-
-    def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
-        """Wait for the server's answer, at most `timeout` seconds.
-
-        Raises:
-            NoAnswer: there was none within `answer_within_s`; the connection is closed.
-        """
-        if timeout is not None:
-            return super().wait(gen, interval, timeout)
-        try:
-            return waiting.wait(gen, self.pgconn.socket, interval, self.answer_within_s)
-        except psycopg.errors._WaitTimeout:  # noqa: SLF001  # documented for `wait`
-            self.pgconn.finish()
-            raise NoAnswer(f"no answer within {self.answer_within_s:g} s") from None
-        except _INTERRUPTED:
-            self.pgconn.finish()
-            raise
-
-
-class _AsyncConnection(psycopg.AsyncConnection[Any]):
-    """The same on the event loop."""
-
-    async def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:  # noqa: ASYNC109  # psycopg's signature
-        """See `_Connection.wait`."""
-        if timeout is not None:
-            return await super().wait(gen, interval, timeout)
-        try:
-            return await waiting.wait_async(gen, self.pgconn.socket, interval, ROUND_TRIP_TIMEOUT_S)
-        except psycopg.errors._WaitTimeout:  # noqa: SLF001  # documented for `wait`
-            self.pgconn.finish()
-            raise NoAnswer(f"no answer within {ROUND_TRIP_TIMEOUT_S:g} s") from None
-        except _INTERRUPTED:
-            self.pgconn.finish()
-            raise
+def _session(connection: Connection) -> Session:
+    session = connection.connection.driver_connection
+    assert isinstance(session, Session)
+    return session
 
 
 def _postgres_engine(url: URL) -> Engine:
-    engine = create_engine(_psycopg(url), pool_pre_ping=True, connect_args=_POSTGRES_ARGUMENTS, **_POOL)
+    engine = create_engine(_psycopg(url), pool_pre_ping=True, connect_args=CONNECT_ARGUMENTS, **_POOL)
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: Any, _record: Any, arguments: Any, parameters: Any) -> Any:
-        return _Connection.connect(*arguments, **parameters)
+        return Session.open(*arguments, **parameters)
 
+    event.listen(engine, "begin", _begin)
     return engine
 
 
-def _async_engine(url: URL, pool_size: int) -> AsyncEngine:
+def _async_engine(url: URL, pool_size: int, *, begins: bool = True) -> AsyncEngine:
     """Return an engine of the event loop; through a thread the same costs twice as much.
 
-    It says no BEGIN of its own, which would be a round trip for each read and each batch.
+    It says no BEGIN of its own, which would be a round trip for each read and each batch; behind a pooler a
+    read needs one.
+
+    Args:
+        url: names the database.
+        pool_size: the most connections.
+        begins: what uses it does not say BEGIN itself.
     """
-    return create_async_engine(
+    engine = create_async_engine(
         _psycopg(url),
-        connect_args={"async_creator_fn": _AsyncConnection.connect, **_POSTGRES_ARGUMENTS},
+        connect_args={"async_creator_fn": AsyncSession.open, **CONNECT_ARGUMENTS},
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=False,  # a batch that failed is rolled back by the pool
         **_POOL | {"pool_size": pool_size},
     )
+    if begins:
+        event.listen(engine.sync_engine, "begin", _begin)
+    return engine
 
 
-def _sqlite_engine(url: URL) -> Engine:
+def _begin(connection: Connection) -> None:
+    """Begin a transaction that has to say what it needs; elsewhere psycopg does, or nobody need."""
+    session: Any = connection.connection.driver_connection
+    options = connection.get_execution_options()
+    takes_its_time: bool = options.get("takes_its_time", False)
+    if (session.is_pooled or takes_its_time) and options.get("isolation_level") != "AUTOCOMMIT":
+        if isinstance(session, Session):
+            session.autocommit = True  # psycopg says nothing; one of the event loop never does
+        connection.exec_driver_sql("; ".join(begin(session, takes_its_time=takes_its_time)))
+
+
+def _notify(connection: Connection) -> None:
+    session: Any = connection.connection.driver_connection
+    connection.exec_driver_sql(alone(session, f"NOTIFY {CHANNEL}"))
+
+
+def _sqlite_engine(url: URL, file: Path) -> Engine:
     engine = create_engine(
         url,
         connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S, "check_same_thread": False},
         **_POOL,
     )
+    is_ours = False
+
+    @event.listens_for(engine, "do_connect")
+    def make(_dialect: Any, _record: Any, _arguments: Any, _parameters: Any) -> None:
+        if url.query.get("mode", "rwc") == "rwc":
+            make_private(file)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
+        nonlocal is_ours
         connection.isolation_level = None  # we say BEGIN ourselves, below
+        if not is_ours:
+            try:
+                refuse_foreign_file(connection, file)
+            except BaseException:
+                connection.close()
+                raise
+            is_ours = True
         cursor = connection.cursor()
         _use_wal(cursor)
         cursor.execute("PRAGMA synchronous=FULL")  # a commit is on the disk before 201 is sent
@@ -859,7 +947,7 @@ def _sqlite_engine(url: URL) -> Engine:
 
 def _use_wal(cursor: Any) -> None:
     """Switch the file to a write-ahead log, once; the busy handler does not wait for that, so we do."""
-    deadline_s = time.monotonic() + STATEMENT_TIMEOUT_MS / 1000
+    deadline_s = time.monotonic() + SQLITE_WAL_TIMEOUT_S
     while cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         try:
             cursor.execute("PRAGMA journal_mode=WAL")

@@ -13,12 +13,18 @@ async def live(request: Request) -> Reply:
 
 
 async def ready(request: Request) -> Reply:
-    """GET /readyz: the database answers and its schema is current, or newer; else 503 and what is wrong."""
+    """GET /readyz: payments can be booked; else 503 and what is wrong.
+
+    The database answers, can be written, and its schema is current, or newer.
+    """
     try:
-        revision = await request.ledger.schema_revision()
+        revision, why_read_only = await request.ledger.condition()
     except Unavailable:
         return Reply.of_json(503, {"status": "unavailable", "error": "the database does not answer"})
     if not is_current(revision):
         wrong = f"the schema is at {revision}, not at {SCHEMA_REVISION}; run: payment migrate"
+        return Reply.of_json(503, {"status": "unavailable", "error": wrong})
+    if why_read_only:
+        wrong = f"the database can only be read: {why_read_only}"
         return Reply.of_json(503, {"status": "unavailable", "error": wrong})
     return Reply.of_json(200, {"status": "ok"})

@@ -463,13 +463,18 @@ class Ledger:
         which = day or day_of(time.time_ns() // 1000, zone)
         return await self._read(lambda connection: daily_report(connection, which, zone))
 
-    async def schema_revision(self) -> str | None:
-        """Return the migration that the database is at.
+    async def condition(self) -> tuple[str | None, str | None]:
+        """Return the migration that the database is at, and why it can only be read, if it can.
 
         Raises:
             Unavailable: the database does not answer.
         """
-        return await self._read(schema_revision, is_short=True)
+
+        def look(connection: Connection) -> tuple[str | None, str | None]:
+            why = self._database.why_read_only(connection)  # first: a missing table ends the transaction
+            return schema_revision(connection), why
+
+        return await self._read(look, is_short=True)
 
     def end(self) -> None:
         """Tell all who still wait, and all who come, that it is too late."""

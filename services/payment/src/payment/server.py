@@ -360,7 +360,7 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
         CannotListen: the address cannot be had.
     """
     listener = bind(settings.host, settings.port, reuse_port=settings.reuse_port)
-    database = open_current(settings.database_url)
+    database = open_current(settings.database_url, settings.database_listen_url)
     worker = Worker(database, settings) if with_worker else None
     ledger = Ledger(
         database,

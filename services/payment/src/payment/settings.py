@@ -22,6 +22,9 @@ from payment.certificates import holds_certificates, key_trouble
 from payment.retry_policy import RetryPolicy
 
 DRIVERS = ("sqlite", "postgresql", "postgresql+psycopg")
+OTHER_NAMES = {"postgres": "postgresql"}
+"""Schemes that mean the same: what most hosting services hand out."""
+
 YEAR_S = 366 * 24 * 3600.0
 DAY_S = 24 * 3600.0
 ANY_HOST = "*"
@@ -64,6 +67,7 @@ class Settings:
     auth: str
     allowed_hosts: tuple[str, ...]
     database_url: URL
+    database_listen_url: URL | None
     order: Neighbour
     user: Neighbour
     connect_timeout_s: float
@@ -128,9 +132,21 @@ def _is_token(token: str | None) -> None:
         raise ValidationError("must be visible ASCII characters")
 
 
+def _database_url(url: str) -> URL:
+    parsed = make_url(url)
+    return parsed.set(drivername=OTHER_NAMES.get(parsed.drivername, parsed.drivername))
+
+
+def _is_listen_url(url: str | None) -> None:
+    if url:
+        _is_database(url)
+        if _database_url(url).get_backend_name() != "postgresql":
+            raise ValidationError("is where PostgreSQL is without its pooler; SQLite has none")
+
+
 def _is_database(url: str) -> None:
     try:
-        parsed = make_url(url)
+        parsed = _database_url(url)
     except (ArgumentError, ValueError):
         raise ValidationError("is not a database URL, for example sqlite:///payment.db") from None
     if parsed.drivername not in DRIVERS:
@@ -141,6 +157,8 @@ def _is_database(url: str) -> None:
         file = parsed.database or ":memory:"
         if ":memory:" in file or "mode=memory" in url:
             raise ValidationError("names no file: a payment must survive the process")
+        if parsed.query.get("mode") == "ro" or "immutable" in parsed.query:
+            raise ValidationError("names a file that may only be read: a payment must be written")
 
 
 def _is_time_zone(name: str) -> None:
@@ -291,6 +309,7 @@ def read_settings() -> Settings:
     }
     time_zone = env.str("TIMEZONE", "Asia/Jakarta", validate=_is_time_zone)
     database_url = env.str("DATABASE_URL", "sqlite:///payment.db", validate=_is_database)
+    listen_url = env.str("DATABASE_LISTEN_URL", None, validate=_is_listen_url)
     problems: dict[str, Any] = {
         **env.unreadable,
         **_pair_problems("ORDER", values["order"]),
@@ -314,7 +333,8 @@ def read_settings() -> Settings:
             | {
                 "retry": RetryPolicy(**values["retry"]),
                 "time_zone": ZoneInfo(time_zone),
-                "database_url": make_url(database_url),
+                "database_url": _database_url(database_url),
+                "database_listen_url": _database_url(listen_url) if listen_url else None,
             }
         )
     )

@@ -420,7 +420,7 @@ def test_whatever_comes_in_whatever_order_the_books_are_right(
     )
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("database_url", ["postgresql", "transaction"], indirect=True)
 def test_nothing_of_a_batch_is_seen_before_all_of_it_is(database: Database, loop: asyncio.Runner) -> None:
     """Given back and paid anew in one batch: the bill ends as it began, the payment does not."""
 

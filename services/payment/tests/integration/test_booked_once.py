@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import make_url, text
 
+from conftest import ALSO_POOLED
 from payment.booking import PaymentRequest, decide
 from payment.database import open_database
 from payment.errors import Unexpected
@@ -19,6 +20,8 @@ from payment.idempotency import Answer
 from payment.lifecycle import Method
 from payment.payments import Ledger
 from processes import Service, wait_for
+
+pytestmark = ALSO_POOLED
 
 Result = TypeVar("Result")
 CLICKS = 12

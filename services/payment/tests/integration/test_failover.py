@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from payment.database import open_database
+from pgbouncer import PgBouncer
 from postgres import PostgresServer, create_database
 from processes import Service, Stub, http_client, wait_for
 
@@ -99,12 +100,22 @@ def standby(primary: PostgresServer, end: ExitStack) -> PostgresServer:
 
 @pytest.fixture
 def service(
-    primary: PostgresServer, standby: PostgresServer, order: Stub, user: Stub, end: ExitStack, tmp_path: Path
+    request: pytest.FixtureRequest,
+    primary: PostgresServer,
+    standby: PostgresServer,
+    order: Stub,
+    user: Stub,
+    end: ExitStack,
+    tmp_path: Path,
 ) -> Service:
-    """Our service with its worker, over both."""
-    create_database(primary.url, "payment")
+    """Our service with its worker, over both, or over the primary behind a PgBouncer."""
+    direct = create_database(primary.url, "payment")
     hosts = "&".join(f"host=127.0.0.1:{server.port}" for server in (primary, standby))
     url = f"postgresql://postgres@/payment?{hosts}&target_session_attrs=read-write"
+    if getattr(request, "param", "direct") == "pooled":
+        pooler = PgBouncer(primary.url, "transaction")
+        end.callback(pooler.remove)
+        url = pooler.in_front_of(direct).render_as_string(hide_password=False)
     database = open_database(make_url(url))
     database.migrate()
     database.close()
@@ -197,6 +208,7 @@ def in_doubt(primary: PostgresServer) -> bool:
     return "canceling wait for synchronous replication" in (primary.folder / "log").read_text()
 
 
+@pytest.mark.parametrize("service", ["direct", "pooled"], indirect=True)
 def test_while_the_standby_is_away_nothing_is_acknowledged_and_nobody_hangs(
     primary: PostgresServer, standby: PostgresServer, service: Service, order: Stub
 ) -> None:

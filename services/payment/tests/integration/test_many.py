@@ -18,11 +18,11 @@ import pytest
 from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from conftest import ALSO_POOLED, POOLED
 from payment import outbox
 from payment.database import (
     LONG_POOL_SIZE,
     MIGRATIONS,
-    ROUND_TRIP_TIMEOUT_S,
     SCHEMA_REVISION,
     Database,
     open_database,
@@ -30,6 +30,7 @@ from payment.database import (
 from payment.notifications import Service as Lane
 from payment.notifications import State
 from payment.outbox import Outcome, Settlement
+from payment.postgres_session import ROUND_TRIP_TIMEOUT_S
 from postgres import PostgresServer, create_database, drop_database
 from processes import Process, Service, Stub, Waiting, http_client, wait_for
 
@@ -139,6 +140,7 @@ def test_a_start_that_fails_beside_others_on_the_port_costs_their_callers_nothin
     assert load.slowest_s < 5
 
 
+@ALSO_POOLED
 def test_two_workers_share_a_lane(start: Start, order: Stub) -> None:
     service = start("serve", "--no-worker")
     order.fault(slow_ms=20)
@@ -200,6 +202,7 @@ WAITING_FOR_LOCKS = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 )
 ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+ON_POSTGRESQL_ALSO_POOLED = pytest.mark.parametrize("database_url", ["postgresql", POOLED[0]], indirect=True)
 
 
 @ON_POSTGRESQL
@@ -354,7 +357,7 @@ def test_a_worker_hears_of_a_payment_of_another_process_at_once(start: Start, or
     wait_for(lambda: order.states().get(1) == "paid", 2)
 
 
-@ON_POSTGRESQL
+@ON_POSTGRESQL_ALSO_POOLED
 def test_workers_of_one_lane_do_not_wait_for_each_other_in_a_circle(start: Start, database_url: str) -> None:
     """Claims, settlements and ends of outages of four workers at once, with payments that come meanwhile."""
     service = start("serve", "--no-worker")
@@ -412,7 +415,7 @@ def test_workers_of_one_lane_do_not_wait_for_each_other_in_a_circle(start: Start
     assert set(load.answers) == {201}
 
 
-@ON_POSTGRESQL
+@ON_POSTGRESQL_ALSO_POOLED
 def test_a_worker_that_the_database_ends_for_a_deadlock_tries_its_turn_again(
     start: Start, order: Stub, database_url: str
 ) -> None:

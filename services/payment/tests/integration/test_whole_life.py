@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from conftest import ALSO_POOLED
 from processes import Service, Stub, wait_for
 
 Start = Callable[..., Service]
@@ -629,6 +630,7 @@ def codes(answers: Sequence[httpx.Response]) -> Counter[int]:
     return Counter(answer.status_code for answer in answers)
 
 
+@ALSO_POOLED
 @pytest.mark.parametrize("status", ["paid", "pending"])
 def test_of_eight_guests_on_a_bill_of_four_parts_four_pay(
     processes: list[Service], rounds: range, status: str
@@ -644,6 +646,7 @@ def test_of_eight_guests_on_a_bill_of_four_parts_four_pay(
         assert bill_of(processes[0], order) == (100_000, paid, pending, 0, status == "paid")
 
 
+@ALSO_POOLED
 def test_of_eight_refunds_of_thirty_on_a_hundred_three_succeed(
     processes: list[Service], rounds: range
 ) -> None:
@@ -667,6 +670,7 @@ def test_of_eight_refunds_of_thirty_on_a_hundred_three_succeed(
     ],
     ids=["by what was expected", "whole", "by key"],
 )
+@ALSO_POOLED
 def test_of_eight_clicks_on_a_refund_one_gives_back(
     processes: list[Service],
     rounds: range,
@@ -684,6 +688,7 @@ def test_of_eight_clicks_on_a_refund_one_gives_back(
         assert len(processes[0].http.get(f"/payments/{payment_id}/refunds").json()["refunds"]) == 1
 
 
+@ALSO_POOLED
 def test_when_paid_and_failed_race_exactly_one_wins(processes: list[Service], rounds: range) -> None:
     for order in rounds:
         payment_id = booked(processes[0].pay(order, fields=PENDING))
@@ -699,6 +704,7 @@ def test_when_paid_and_failed_race_exactly_one_wins(processes: list[Service], ro
         assert bill_of(processes[1], order) == (20_000, paid, 0, 20_000 - paid, winner == "paid")
 
 
+@ALSO_POOLED
 def test_a_bill_that_is_refunded_and_paid_at_once_adds_up(processes: list[Service], rounds: range) -> None:
     """Who pays while another is given the money back gets 201 or 409, and the bill says which."""
     for order in rounds:

@@ -75,6 +75,7 @@ def test_without_any_setting_the_service_is_this() -> None:
         auth="none",
         allowed_hosts=(),
         database_url=make_url("sqlite:///payment.db"),
+        database_listen_url=None,
         order=Neighbour("http://localhost:5003", "/orders/{order_id}/payment", token=None),
         user=Neighbour("http://localhost:5001", "/users/{user_id}/payment-service", token=None),
         connect_timeout_s=2.0,
@@ -120,6 +121,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         "AUTH": "none",
         "ALLOWED_HOSTS": "kasir.example, [::2],",
         "DATABASE_URL": "sqlite:////data/other.db",
+        "DATABASE_LISTEN_URL": "postgresql://payment:geheim@db/payment",
         "ORDER_SERVICE_URL": "https://order.example:8443/api/",
         "ORDER_PAYMENT_PATH": "/o/{order_id}",
         "ORDER_SERVICE_TOKEN": "order's",
@@ -169,6 +171,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         auth="none",
         allowed_hosts=("kasir.example", "[::2]"),
         database_url=make_url("sqlite:////data/other.db"),
+        database_listen_url=make_url("postgresql://payment:geheim@db/payment"),
         order=Neighbour("https://order.example:8443/api", "/o/{order_id}", "order's", order_ca, *order),
         user=Neighbour("http://[::1]:81", "/users/{user_id}/payment-status", "user's", user_ca, *user),
         connect_timeout_s=0.1,
@@ -253,6 +256,13 @@ BAD: dict[str, Values] = {
         pytest.param("sqlite+aiosqlite:///payment.db", id="a driver that is not installed"),
         pytest.param("sqlite://host/payment.db", id="a host that SQLite does not have"),
         pytest.param("postgresql://payment:geheim@db:port/payment", id="a port that is no number"),
+        pytest.param("sqlite:///file:payment.db?mode=ro&uri=true", id="a file that may only be read"),
+        pytest.param("sqlite:///file:payment.db?immutable=1&uri=true", id="a file that never changes"),
+    ],
+    "DATABASE_LISTEN_URL": [
+        "db:5432",
+        "sqlite:///payment.db",
+        "mysql://payment:geheim@db/payment",
     ],
     "ORDER_SERVICE_URL": NO_URL,
     "USER_SERVICE_URL": NO_URL,
@@ -334,6 +344,16 @@ def test_a_bad_value_is_refused_with_the_name_of_its_setting_and_no_other(
     assert said[name][0]
 
 
+@pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_LISTEN_URL"])
+def test_the_address_that_hosting_services_hand_out_is_postgresql(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "postgres://u:geheim@db:5433/p?sslmode=require")
+    settings = read_settings()
+    url = settings.database_url if name == "DATABASE_URL" else settings.database_listen_url
+    assert url == make_url("postgresql://u:geheim@db:5433/p?sslmode=require")
+
+
 @pytest.mark.parametrize("value", ["postgresql+x://u:geheim@db:port/p", "mysql://u:geheim@db/p", "geheim"])
 def test_what_is_said_of_a_bad_database_url_does_not_show_its_password(
     monkeypatch: pytest.MonkeyPatch, value: str
@@ -403,6 +423,11 @@ def test_no_token_and_no_password_stands_in_the_printed_settings(monkeypatch: py
     secret_url = make_url("postgresql://payment:geheim3@db/payment")
     for printed in (repr, str, "{}".format, "%s".__mod__):
         assert "geheim" not in printed(replace(settings, database_url=secret_url))
+
+
+def test_an_empty_address_to_listen_at_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_LISTEN_URL", "")
+    assert read_settings().database_listen_url is None
 
 
 @pytest.mark.parametrize("name", ["ORDER_SERVICE_TOKEN", "USER_SERVICE_TOKEN"])

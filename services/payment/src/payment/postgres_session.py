@@ -1,0 +1,157 @@
+"""Sessions of PostgreSQL: each round trip has an end, each transaction our time-outs and our isolation.
+
+On a direct connection the session is told both once. A pooler (PgBouncer and its like) lends sessions, for a
+transaction each or for longer, and others get them after us: behind one each transaction says for itself what
+it needs, and nothing is prepared (docs/decisions/0012).
+"""
+
+import asyncio
+from typing import Any, Self, TypeVar
+
+import psycopg
+from psycopg import waiting
+from psycopg.abc import PQGen
+
+Result = TypeVar("Result")
+
+CONNECT_TIMEOUT_S = 2
+STATEMENT_TIMEOUT_MS = 5_000
+LOCK_TIMEOUT_MS = 3_000
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
+ROUND_TRIP_TIMEOUT_S = 7.0
+"""The longest wait for PostgreSQL's answer: its own time-outs bound neither a server that has frozen nor a
+COMMIT that waits for the synchronous standby."""
+
+# Every wait has an end: a server that is gone or stuck must cost seconds, not requests that hang.
+CONNECT_ARGUMENTS: dict[str, Any] = {
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    "application_name": "payment",
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 5_000,
+}
+
+_LIMITS = {
+    "statement_timeout": STATEMENT_TIMEOUT_MS,
+    "lock_timeout": LOCK_TIMEOUT_MS,
+    "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_TIMEOUT_MS,
+}
+_SESSION = _LIMITS | {"default_transaction_isolation": "read committed"}
+_BEGIN = ("BEGIN",)
+_BEGIN_WITH_ALL = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED",
+    *(f"SET LOCAL {name} = {value}" for name, value in _LIMITS.items()),
+)
+_AS_LONG_AS_IT_TAKES = "SET LOCAL statement_timeout = 0"
+
+# A wait that ends early closes the socket and sends nothing. psycopg would ask the server to cancel, and then
+# a COMMIT that waits for the standby "has already committed locally": visible, but lost in a failover.
+_INTERRUPTED = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
+
+
+class NoAnswer(psycopg.OperationalError):
+    """PostgreSQL did not answer in time, and the connection was closed; nobody knows what it did."""
+
+
+class Session(psycopg.Connection[Any]):
+    """A connection whose every round trip has an end.
+
+    Attributes:
+        is_pooled: a pooler is between us and PostgreSQL.
+        answer_within_s: how long a round trip may take; None for as long as it takes.
+    """
+
+    is_pooled = False
+    answer_within_s: float | None = ROUND_TRIP_TIMEOUT_S
+
+    @classmethod
+    def open(cls, *arguments: Any, **parameters: Any) -> Self:
+        """Connect, and tell the session its time-outs and isolation if it is ours alone."""
+        session = cls.connect(*arguments, autocommit=True, **parameters)
+        try:
+            row = session.execute(_tell_session(session.info.backend_pid)).fetchone()
+            session.autocommit = False
+        except BaseException:
+            session.close()
+            raise
+        if row is None:
+            session.is_pooled = True
+            session.prepare_threshold = None  # the next transaction may be in another session
+        return session
+
+    def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
+        """Wait for the server's answer, at most `timeout` seconds.
+
+        Raises:
+            NoAnswer: there was none within `answer_within_s`; the connection is closed.
+        """
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return waiting.wait(gen, self.pgconn.socket, interval, self.answer_within_s)
+        except psycopg.errors._WaitTimeout:  # noqa: SLF001  # documented for `wait`
+            self.pgconn.finish()
+            raise NoAnswer(f"no answer within {self.answer_within_s:g} s") from None
+        except _INTERRUPTED:
+            self.pgconn.finish()
+            raise
+
+
+class AsyncSession(psycopg.AsyncConnection[Any]):
+    """The same on the event loop."""
+
+    is_pooled = False
+
+    @classmethod
+    async def open(cls, *arguments: Any, **parameters: Any) -> Self:
+        """See `Session.open`."""
+        session = await cls.connect(*arguments, autocommit=True, **parameters)
+        try:
+            row = await (await session.execute(_tell_session(session.info.backend_pid))).fetchone()
+        except BaseException:
+            await session.close()
+            raise
+        if row is None:
+            session.is_pooled = True
+            session.prepare_threshold = None
+        return session
+
+    async def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:  # noqa: ASYNC109  # psycopg's signature
+        """See `Session.wait`."""
+        if timeout is not None:
+            return await super().wait(gen, interval, timeout)
+        try:
+            return await waiting.wait_async(gen, self.pgconn.socket, interval, ROUND_TRIP_TIMEOUT_S)
+        except psycopg.errors._WaitTimeout:  # noqa: SLF001  # documented for `wait`
+            self.pgconn.finish()
+            raise NoAnswer(f"no answer within {ROUND_TRIP_TIMEOUT_S:g} s") from None
+        except _INTERRUPTED:
+            self.pgconn.finish()
+            raise
+
+
+def begin(session: Session | AsyncSession, *, takes_its_time: bool = False) -> tuple[str, ...]:
+    """Return the statements that begin a transaction of ours, to be sent as one text.
+
+    Args:
+        session: where.
+        takes_its_time: its statements take as long as they take, once they have their locks.
+    """
+    if takes_its_time:
+        return (*_BEGIN_WITH_ALL, _AS_LONG_AS_IT_TAKES)
+    return _BEGIN_WITH_ALL if session.is_pooled else _BEGIN
+
+
+def alone(session: Session | AsyncSession, statement: str) -> str:
+    """Return a text that does this statement and nothing else, within our time-outs."""
+    return "; ".join([*_BEGIN_WITH_ALL, statement, "COMMIT"]) if session.is_pooled else statement
+
+
+def _tell_session(backend_pid: int) -> bytes:
+    """Return a query that sets up the session and returns a row, if this process serves it.
+
+    A pooler answers a new client itself, with a process id of its own making, before it has any session.
+    """
+    settings = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in _SESSION.items())
+    return f"SELECT {settings} WHERE pg_backend_pid() = {backend_pid}".encode()
