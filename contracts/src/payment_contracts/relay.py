@@ -1,7 +1,6 @@
 """Stands between Pact's verifier and the service, since the verifier takes no CA of ours.
 
-It adds what a request needs to get there (see `Access`), and passes on what comes, byte for byte; but not
-where a redirect leads to, since the verifier would follow it, and Payment follows none.
+It adds what a request needs to get there (see `Access`), and passes on what comes, byte for byte.
 """
 
 import contextlib
@@ -46,9 +45,8 @@ def relay(access: Access, failed: list[str]) -> Iterator[str]:
                                 break
                     has_body = answer.status_code >= HTTPStatus.OK and answer.status_code not in WITHOUT_BODY
                     self.send_response_only(answer.status_code, answer.reason)
-                    kept_back = OF_A_CONNECTION | ({"location"} if answer.is_redirect else set())
                     for name, value in answer.raw.headers.items():
-                        if name.lower() not in kept_back:
+                        if name.lower() not in OF_A_CONNECTION:
                             self.send_header(name, value)
             except InvalidRunError as error:
                 failed.append(str(error))

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from conftest import POOLED
-from payment.storage.database import open_database
+from payment.database import open_database
 from postgres import PostgresServer, create_database
 from processes import Service, wait_for
 
@@ -90,9 +90,8 @@ def test_a_file_that_may_not_be_written(
     assert service.stop() == 0
     (folder / "payment.db").chmod(0o600)
     service.start()
-    assert "may not write to payment.db-" in service.http.get("/readyz").json()["error"], (
-        "SQLite made them alike"
-    )
+    said = service.http.get("/readyz").json()["error"]
+    assert "may not write to payment.db-" in said, "SQLite made them alike"
     assert service.stop() == 0
     for each in folder.iterdir():
         each.chmod(0o600)
