@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, create_engine, make_url, text
 
 from bench.servers import ROOT
-from payment.storage.database import open_database
+from payment.storage.opening import open_database
 
 sys.path.append(str(ROOT / "services" / "payment" / "tests"))
 from postgres import PostgresServer, create_database

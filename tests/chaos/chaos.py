@@ -27,7 +27,7 @@ import pytest
 from guests import GUESTS, Agent, Guest, Ledger, total_of
 from sqlalchemy import make_url, text
 
-from payment.storage.database import open_database
+from payment.storage.opening import open_database
 from postgres import PostgresServer, create_database
 from processes import Service, Stub, wait_for
 

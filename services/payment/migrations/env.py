@@ -4,7 +4,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 from payment.core.settings import read_settings
-from payment.storage.database import open_database
+from payment.storage.opening import open_database
 from payment.storage.tables import metadata
 
 

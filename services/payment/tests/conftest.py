@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import URL, make_url
 
-from payment.storage.database import open_database
+from payment.storage.opening import open_database
 from pgbouncer import PgBouncer
 from postgres import PostgresServer, create_database, drop_database
 from processes import Service, Stub

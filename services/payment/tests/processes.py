@@ -25,7 +25,8 @@ from payment.ledger import outbox
 from payment.ledger.booking import PaymentRequest
 from payment.ledger.idempotency import Key
 from payment.ledger.ledger import book
-from payment.storage.database import Database, open_database
+from payment.storage.base import Database
+from payment.storage.opening import open_database
 
 START_WITHIN_S = 30.0
 Fact = TypeVar("Fact")
@@ -201,8 +202,8 @@ class Service:
             for order_id in order_ids
         ]
         for first in range(0, len(requests), 100):
-            with self._opened().write() as connection:
-                book(connection, requests[first : first + 100], time.time_ns() // 1000)
+            with self._opened().batch() as transaction:
+                book(transaction, requests[first : first + 100], time.time_ns() // 1000)
 
     def settle(self, payment_id: int, status: str, **headers: str) -> httpx.Response:
         """PATCH /payments/{payment_id}."""

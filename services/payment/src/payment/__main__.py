@@ -22,7 +22,9 @@ from payment.core.units import WHOLE_NUMBER_MAX, read_date
 from payment.ledger import outbox, pruning
 from payment.ledger.answers import DailyReportAnswer, NotificationAnswer
 from payment.ledger.reports import daily_report, day_begins_us, day_of
-from payment.storage.database import Database, OldSchemaError, open_current, open_database
+from payment.storage.base import Database
+from payment.storage.migrate import OldSchemaError
+from payment.storage.opening import open_current, open_database
 from payment.storage.ownership import ForeignDatabase
 
 if TYPE_CHECKING:

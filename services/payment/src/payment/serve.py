@@ -11,7 +11,7 @@ import uvicorn
 from payment.core.logs import get_logger
 from payment.core.settings import Settings
 from payment.ledger.ledger import Ledger
-from payment.storage.database import open_current
+from payment.storage.opening import open_current
 from payment.telling.worker import Worker
 from payment.web.app import create_app
 from payment.web.protocol import Protocol

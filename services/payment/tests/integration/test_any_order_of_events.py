@@ -26,7 +26,9 @@ from payment.ledger.booking import Outcome, PaymentRequest, RefundRequest, Settl
 from payment.ledger.idempotency import Answer, Key
 from payment.ledger.ledger import book, find_expired
 from payment.ledger.outbox import Settlement
-from payment.storage.database import Database, open_database
+from payment.storage.base import Database
+from payment.storage.batch import ThreadBatch
+from payment.storage.opening import open_database
 from payment.storage.tables import (
     bills,
     idempotency_keys,
@@ -181,6 +183,17 @@ class Model:
             payment.status = Status.REFUNDED
 
 
+class InVain(Exception):
+    """Everything was written, and it could not be committed."""
+
+
+class FailsAtCommit(ThreadBatch):
+    """A batch that fails when it has written everything."""
+
+    def _commit(self) -> None:
+        raise InVain
+
+
 class Life(RuleBasedStateMachine):
     """One restaurant, three orders, two guests."""
 
@@ -224,9 +237,9 @@ class Life(RuleBasedStateMachine):
     @rule(batch=st.lists(drawn, min_size=1, max_size=5))
     def ask_in_vain(self, batch: Sequence[tuple[AnyRequest, str | None]]) -> None:
         """Let a batch fail after everything was written: the invariants find it if a row stays."""
-        with self.database.write() as connection:
-            book(connection, [self._real(request, key) for request, key in batch], self.now_us)
-            connection.rollback()
+        requests = [self._real(request, key) for request, key in batch]
+        with pytest.raises(InVain), self.database.write() as connection:
+            book(FailsAtCommit(connection), requests, self.now_us)
 
     @rule(seconds=st.integers(0, 6), limit=st.integers(1, 3))
     def let_expire(self, seconds: int, limit: int) -> None:
@@ -244,7 +257,8 @@ class Life(RuleBasedStateMachine):
         while True:
             with self.database.write() as connection:
                 found = find_expired(connection, self.now_us - EXPIRES_US, limit=limit)
-                book(connection, [Settling(number, Status.FAILED) for number in found], self.now_us)
+            with self.database.batch() as transaction:
+                book(transaction, [Settling(number, Status.FAILED) for number in found], self.now_us)
             assert len(found) <= limit
             done += len(found)
             if len(found) < limit:

@@ -18,7 +18,7 @@ from payment.core.states import Method
 from payment.ledger.booking import PaymentRequest, decide
 from payment.ledger.idempotency import Answer
 from payment.ledger.ledger import Ledger
-from payment.storage.database import open_database
+from payment.storage.opening import open_database
 from processes import Service, wait_for
 
 pytestmark = ALSO_POOLED

@@ -10,7 +10,7 @@ from functools import partial
 import httpx
 from sqlalchemy import make_url, text
 
-from payment.storage.database import open_database
+from payment.storage.opening import open_database
 from processes import Service, Stub, http_client, wait_for
 
 KILLS = 30

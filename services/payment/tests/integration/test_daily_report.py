@@ -13,7 +13,7 @@ from sqlalchemy import func, make_url, select
 from payment.core.states import Status
 from payment.core.units import WHOLE_NUMBER_MAX
 from payment.ledger.reports import sums_between
-from payment.storage.database import open_current
+from payment.storage.opening import open_current
 from payment.storage.tables import bills, payments, refunds
 from processes import Service
 

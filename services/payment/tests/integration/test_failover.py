@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url, text
 
-from payment.storage.database import open_database
+from payment.storage.opening import open_database
 from pgbouncer import PgBouncer
 from postgres import PostgresServer, create_database
 from processes import Service, Stub, http_client, wait_for

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import URL, make_url
 
 from forked import run as run_program
-from payment.storage.database import open_current, open_database
+from payment.storage.opening import open_current, open_database
 from payment.storage.ownership import OUR_TABLES, ForeignDatabase
 from payment.storage.tables import metadata
 from postgres import create_database, drop_database

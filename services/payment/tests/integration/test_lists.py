@@ -15,7 +15,8 @@ from sqlalchemy import URL, Connection, make_url, text
 from conftest import fresh_database
 from payment.core.states import Method, Status
 from payment.ledger.listing import Position, Selection, as_csv, cursor_of, find_page
-from payment.storage.database import Database, open_database
+from payment.storage.base import Database
+from payment.storage.opening import open_database
 from payment.storage.tables import bills, payments
 from postgres import PostgresServer, create_database, drop_database
 from processes import Service

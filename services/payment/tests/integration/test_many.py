@@ -23,7 +23,10 @@ from payment.core.neighbours import Service as Lane
 from payment.core.states import Outcome, State
 from payment.ledger import outbox
 from payment.ledger.outbox import Settlement
-from payment.storage.database import LONG_POOL_SIZE, MIGRATIONS, SCHEMA_REVISION, Database, open_database
+from payment.storage.base import Database
+from payment.storage.migrate import MIGRATIONS, SCHEMA_REVISION
+from payment.storage.opening import open_database
+from payment.storage.postgres_engines import LONG_POOL_SIZE
 from payment.storage.postgres_session import ROUND_TRIP_TIMEOUT_S
 from postgres import PostgresServer, create_database, drop_database
 from processes import Process, Service, Stub, Waiting, http_client, wait_for
@@ -232,7 +235,7 @@ def test_a_migration_may_take_longer_than_any_request(
     folder = shutil.copytree(MIGRATIONS, tmp_path / "migrations")
     slow = SLOW.format(newest=SCHEMA_REVISION, seconds=ROUND_TRIP_TIMEOUT_S + 0.5)
     (folder / "versions" / "9999_slow.py").write_text(slow)
-    monkeypatch.setattr("payment.storage.database.MIGRATIONS", folder)
+    monkeypatch.setattr("payment.storage.migrate.MIGRATIONS", folder)
     name = f"slow_{uuid4().hex}"
     database = open_database(create_database(postgres, name))
     assert database.migrate() is True

@@ -15,7 +15,8 @@ from payment.ledger.audience import Notification
 from payment.ledger.booking import PaymentRequest, Settling
 from payment.ledger.ledger import book
 from payment.ledger.outbox import Claim
-from payment.storage.database import Database, open_database
+from payment.storage.base import Database
+from payment.storage.opening import open_database
 from payment.storage.tables import notifications
 from payment.telling.delivery import judge
 from payment.telling.downstream import Heard
@@ -36,13 +37,13 @@ class Lanes:
 
     def pay(self, status: Status = Status.PAID) -> None:
         """Book payment 1 for order 1."""
-        with self.database.write() as connection:
-            book(connection, [PaymentRequest(1, 1, 100, Method.CASH, status)], BEGIN_US)
+        with self.database.batch() as transaction:
+            book(transaction, [PaymentRequest(1, 1, 100, Method.CASH, status)], BEGIN_US)
 
     def settle_payment(self, at_s: float) -> None:
         """Let payment 1 be paid."""
-        with self.database.write() as connection:
-            book(connection, [Settling(1, Status.PAID)], _us(at_s))
+        with self.database.batch() as transaction:
+            book(transaction, [Settling(1, Status.PAID)], _us(at_s))
 
     def claim(self, owner: str, at_s: float, *, lease_s: float = 30.0) -> list[Claim]:
         """Claim what is due."""

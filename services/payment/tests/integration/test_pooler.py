@@ -13,14 +13,11 @@ import pytest
 from sqlalchemy import URL, Connection, make_url, text
 
 from conftest import POOLED
-from payment.storage.database import (
-    SCHEMA_REVISION,
-    Migrating,
-    Postgres,
-    lock_and_read,
-    open_database,
-    read_ahead,
-)
+from payment.storage.batch import BatchTransaction
+from payment.storage.errors import Migrating
+from payment.storage.migrate import SCHEMA_REVISION
+from payment.storage.opening import open_database
+from payment.storage.postgres import Postgres
 from pgbouncer import PgBouncer
 from postgres import create_database, drop_database
 from processes import Service, Stub, wait_for
@@ -90,10 +87,10 @@ def test_every_transaction_has_our_isolation_and_time_outs(database_url: str, di
         with transaction() as connection:
             assert settings(connection) == OURS
 
-    def of_batch(connection: Connection) -> list[tuple[Any, ...]]:
-        ahead = read_ahead(connection, text(SETTINGS), {})
-        rows = lock_and_read(connection, [1, 2], (text(SETTINGS), {}))  # type: ignore[arg-type]
-        return [tuple(row) for row in [*ahead, *rows[0]]]
+    def of_batch(transaction: BatchTransaction) -> list[tuple[Any, ...]]:
+        unlocked = transaction.read_unlocked((text(SETTINGS), {}))
+        rows = transaction.read([1, 2], [(text(SETTINGS), {})])
+        return [tuple(row) for row in [*unlocked, *rows[0]]]
 
     async def of_event_loop() -> None:
         assert await database.run_batch(of_batch) == [OURS] * 2
@@ -199,7 +196,7 @@ def test_of_migrations_at_once_each_succeeds_and_no_lock_stays(empty: URL) -> No
 def test_a_migration_waits_for_another_for_a_while_and_says_whose_it_is(
     empty: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("payment.storage.database.MIGRATION_WAIT_S", 0.3)
+    monkeypatch.setattr("payment.storage.postgres_migrations.MIGRATION_WAIT_S", 0.3)
     holder, database = open_database(empty), open_database(empty)
     with holder.migrating():
         with pytest.raises(

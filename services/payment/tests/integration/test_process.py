@@ -19,7 +19,7 @@ from sqlalchemy import make_url, text
 
 from described import ROOT
 from forked import run
-from payment.storage.database import open_database
+from payment.storage.opening import open_database
 from processes import Process, Service, Stub, Waiting, http_client, wait_for
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

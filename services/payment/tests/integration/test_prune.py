@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import func, make_url, select, update
 
-from payment.storage.database import open_current
+from payment.storage.opening import open_current
 from payment.storage.tables import bills, idempotency_keys, leases, notifications, payments, refunds
 from processes import Service, Stub, wait_for
 

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from sqlalchemy import make_url, update
 
-from payment.storage.database import open_current
+from payment.storage.opening import open_current
 from payment.storage.tables import notifications, payments
 from processes import Service, Stub, http_client, wait_for
 from promises import serve_answer

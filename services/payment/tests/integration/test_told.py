@@ -15,7 +15,7 @@ from payment.core.neighbours import Service as Neighbour
 from payment.core.states import Status
 from payment.ledger import outbox
 from payment.ledger.audience import Notification
-from payment.storage.database import open_database
+from payment.storage.opening import open_database
 from payment.storage.tables import bills, notifications, payments
 from processes import Service, Stub, wait_for
 

@@ -15,7 +15,9 @@ from sqlalchemy import Connection, inspect, make_url, text
 from sqlalchemy.exc import IntegrityError
 
 from conftest import BOTH
-from payment.storage.database import MIGRATIONS, SCHEMA_REVISION, Database, open_database
+from payment.storage.base import Database
+from payment.storage.migrate import MIGRATIONS, SCHEMA_REVISION
+from payment.storage.opening import open_database
 from payment.storage.tables import metadata
 from postgres import create_database, drop_database
 from processes import Service, Stub, wait_for

@@ -19,7 +19,9 @@ from sqlalchemy import CheckConstraint, Connection, Table, inspect, text, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError
 
-from payment.storage.database import MIGRATIONS, SCHEMA_REVISION, Database, open_database
+from payment.storage.base import Database
+from payment.storage.migrate import MIGRATIONS, SCHEMA_REVISION
+from payment.storage.opening import open_database
 from payment.storage.tables import bills, idempotency_keys, leases, metadata, notifications, payments, refunds
 
 NOW_US = 1_700_000_000_000_000
@@ -183,7 +185,7 @@ def test_the_service_may_lie_in_a_folder_with_a_percent_sign(
 ) -> None:
     """Alembic's configuration would take %(here)s and the like for its own."""
     folder = shutil.copytree(MIGRATIONS, tmp_path / "100%(here)s")
-    monkeypatch.setattr("payment.storage.database.MIGRATIONS", folder)
+    monkeypatch.setattr("payment.storage.migrate.MIGRATIONS", folder)
     database = fresh(folder / "payment.db")
     assert database.migrate() is True
     database.close()
@@ -193,7 +195,7 @@ MIGRATE = """
 import sys
 import alembic.command
 from sqlalchemy.engine import make_url
-from payment.storage.database import open_database
+from payment.storage.opening import open_database
 for url in map(str.strip, sys.stdin):
     try:
         database = open_database(make_url(url))

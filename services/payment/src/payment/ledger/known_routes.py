@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, select
 
-from payment.storage.database import insert
+from payment.storage.statements import insert
 from payment.storage.tables import known_routes
 
 

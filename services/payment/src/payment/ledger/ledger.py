@@ -55,17 +55,11 @@ from payment.ledger.group_commit import GroupCommit
 from payment.ledger.idempotency import Answer, KeptAnswer
 from payment.ledger.listing import Position, Selection, find_page
 from payment.ledger.reports import DailyReport, daily_report, day_of
-from payment.storage.database import (
-    Database,
-    Query,
-    can_be_repeated,
-    fresh_ids,
-    lock_and_read,
-    read_ahead,
-    schema_revision,
-    wait_for_standby,
-    write_all,
-)
+from payment.storage.base import Database
+from payment.storage.batch import BatchTransaction
+from payment.storage.errors import can_be_repeated
+from payment.storage.migrate import schema_revision
+from payment.storage.statements import Query
 from payment.storage.tables import bills, idempotency_keys, notifications, payments, refunds
 
 Result = TypeVar("Result")
@@ -92,11 +86,11 @@ class Undecided(Exception):
     """A defect in the rules."""
 
 
-def book(connection: Connection, requests: Sequence[Request], now_us: int) -> list[Outcome]:
-    """Book a batch of requests in the caller's transaction: read what it touches, decide, write all.
+def book(transaction: BatchTransaction, requests: Sequence[Request], now_us: int) -> list[Outcome]:
+    """Book a batch of requests: read what it touches, decide, write all and commit.
 
     Args:
-        connection: holds a transaction in which nobody else books (`Database.write`).
+        transaction: a fresh one (`Database.run_batch`, `Database.batch`).
         requests: the batch, in the order in which the requests came.
         now_us: the time, microseconds since the epoch.
 
@@ -109,20 +103,20 @@ def book(connection: Connection, requests: Sequence[Request], now_us: int) -> li
     named = sorted({item.payment_id for item in requests if not isinstance(item, PaymentRequest)})
     order_ids = {item.order_id for item in requests if isinstance(item, PaymentRequest)}
     if named:  # which order a payment is of never changes, so this may be read before it is locked
-        order_ids.update(row.order_id for row in read_ahead(connection, _ORDERS_OF, {"ids": named}))
+        order_ids.update(row.order_id for row in transaction.read_unlocked((_ORDERS_OF, {"ids": named})))
     keys = {item.key.identity for item in requests if item.key}
     payments_new = sum(isinstance(item, PaymentRequest) for item in requests)
     refunds_new = sum(isinstance(item, RefundRequest) for item in requests)
-    queries: dict[str, Query] = {"bills": (_BILLS, {"order_ids": sorted(order_ids)})}
+    queries = dict[str, Query](bills=(_BILLS, {"order_ids": sorted(order_ids)}))
     if keys:
         queries["kept"] = (_KEPT, {"identities": sorted(keys)})
     if named:
         queries["named"] = (_NAMED, {"ids": named})
     if payments_new:
-        queries["payment_ids"] = fresh_ids(connection, payments.c.id, payments_new)
+        queries["payment_ids"] = transaction.fresh_ids(payments.c.id, payments_new)
     if refunds_new:
-        queries["refund_ids"] = fresh_ids(connection, refunds.c.id, refunds_new)
-    found = lock_and_read(connection, order_ids | _numbers_of(keys), *queries.values())
+        queries["refund_ids"] = transaction.fresh_ids(refunds.c.id, refunds_new)
+    found = transaction.read(order_ids | _numbers_of(keys), queries.values())
     rows = dict(zip(queries, found, strict=True))
     # one that was committed since we asked which order it is of is, to this batch, not there yet
     named_rows = [row for row in rows.get("named", ()) if row.order_id in order_ids]
@@ -143,7 +137,7 @@ def book(connection: Connection, requests: Sequence[Request], now_us: int) -> li
         outcomes, writes = decide(requests, books, _SHOW, payment_ids, refund_ids, now_us)
     except Exception as error:
         raise Undecided from error
-    _write(connection, writes, now_us)
+    _write(transaction, writes, now_us)
     return outcomes
 
 
@@ -213,11 +207,8 @@ _NAMED = _PAYMENTS.add_columns(
 )
 
 
-def _write(connection: Connection, writes: Writes, now_us: int) -> None:
-    if not (writes.payments or writes.changed_bills or writes.changed_payments):
-        wait_for_standby(connection)  # a replay, or the refusal of a second payment, is only read
-    write_all(
-        connection,
+def _write(transaction: BatchTransaction, writes: Writes, now_us: int) -> None:
+    transaction.write_and_commit(
         new={
             bills: [_row(bill) for bill in writes.bills],
             payments: [_row(payment) for payment in writes.payments],
@@ -507,7 +498,7 @@ class Ledger:
         for _ in range(TRIES_MAX):
             try:
                 outcomes = await self._database.run_batch(
-                    lambda connection: book(connection, batch, now_us=time.time_ns() // 1000)
+                    lambda transaction: book(transaction, batch, now_us=time.time_ns() // 1000)
                 )
             except (IntegrityError, Undecided) as error:
                 # The database refused a row that the rules let through, or they failed. It must fail alone.

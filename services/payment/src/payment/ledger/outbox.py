@@ -40,7 +40,7 @@ from sqlalchemy.sql.dml import ReturningInsert, Update
 from payment.core.neighbours import Service
 from payment.core.states import OUTAGES, Outcome, State, Status, bill_status, user_status
 from payment.ledger.audience import Notification
-from payment.storage.database import insert, write_all
+from payment.storage.statements import insert, insert_rows, update_rows
 from payment.storage.tables import bills, leases, notifications, payments
 
 _row = notifications.c
@@ -104,7 +104,7 @@ class Settlement:
 
 def enqueue(connection: Connection, news: Iterable[Notification], now_us: int) -> None:
     """Write notifications, in the transaction of what they are about."""
-    write_all(connection, new={notifications: rows_of(news, now_us)})
+    insert_rows(connection, notifications, rows_of(news, now_us))
 
 
 def rows_of(news: Iterable[Notification], now_us: int) -> list[dict[str, Any]]:
@@ -202,7 +202,7 @@ def claim(
     left_by_the_dead = [item.id for item in claims if taken[item.target_id]]
     if left_by_the_dead:  # their PUTs may still arrive, whoever tells next
         changed = [{"id": id_, "resend_us": now_us + resend_after_us} for id_ in left_by_the_dead]
-        write_all(connection, changed={notifications: changed})
+        update_rows(connection, notifications, changed)
         claims = _read_claims(connection, service, carriers)
     release(connection, service, owner, taken.keys() - {item.target_id for item in claims})
     return claims
@@ -327,25 +327,24 @@ def _merge(
     groups = [_Group.of(of_target) for _, of_target in by_target]
     carriers = {group.newest: group for group in groups}
     carrier_of = {target_id: group.newest for (target_id, _), group in zip(by_target, groups, strict=True)}
-    write_all(
+    update_rows(
         connection,
-        changed={
-            notifications: [
-                {
-                    "id": row.id,
-                    "state": State.SUPERSEDED,
-                    "settled_us": now_us,
-                    "superseded_by": carrier_of[row.target_id],
-                }
-                for row in rows
-                if row.id not in carriers
-            ]
-        },
+        notifications,
+        [
+            {
+                "id": row.id,
+                "state": State.SUPERSEDED,
+                "settled_us": now_us,
+                "superseded_by": carrier_of[row.target_id],
+            }
+            for row in rows
+            if row.id not in carriers
+        ],
     )
     inherited = [
         {"id": group.newest, "resend_us": group.resend_us} for group in groups if group.resend_us is not None
     ]
-    write_all(connection, changed={notifications: inherited})  # a claim may be given back unsent
+    update_rows(connection, notifications, inherited)  # a claim may be given back unsent
     return carriers
 
 
@@ -416,28 +415,27 @@ def settle(
         return
     # a row that somebody else settled meanwhile, because our lease ran out, stays settled
     ours = set(connection.execute(_STILL_WAITING, {"ids": [item.claim.id for item in settlements]}).scalars())
-    write_all(
+    update_rows(
         connection,
-        changed={
-            notifications: [
-                {
-                    "id": item.claim.id,
-                    "state": item.state,
-                    "told": item.claim.status if item.state is State.DELIVERED else None,
-                    "attempts": item.claim.attempts + 1,
-                    "next_attempt_us": item.next_attempt_us,
-                    "last_outcome": item.outcome,
-                    "last_error": item.error,
-                    "not_before_us": item.not_before_us,
-                    "due_since_us": item.claim.due_since_us,
-                    "unknown_since_us": item.unknown_since_us,
-                    "resend_us": item.resend_us,
-                    "settled_us": None if item.state is State.WAITING else now_us,
-                }
-                for item in settlements
-                if item.claim.id in ours
-            ]
-        },
+        notifications,
+        [
+            {
+                "id": item.claim.id,
+                "state": item.state,
+                "told": item.claim.status if item.state is State.DELIVERED else None,
+                "attempts": item.claim.attempts + 1,
+                "next_attempt_us": item.next_attempt_us,
+                "last_outcome": item.outcome,
+                "last_error": item.error,
+                "not_before_us": item.not_before_us,
+                "due_since_us": item.claim.due_since_us,
+                "unknown_since_us": item.unknown_since_us,
+                "resend_us": item.resend_us,
+                "settled_us": None if item.state is State.WAITING else now_us,
+            }
+            for item in settlements
+            if item.claim.id in ours
+        ],
     )
     for item in settlements:
         still_waits = item.state is State.WAITING and item.claim.id in ours

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from payment.core.states import State
-from payment.storage.database import Database
+from payment.storage.base import Database
 from payment.storage.tables import idempotency_keys, leases, notifications
 
 BATCH = 1000

@@ -22,7 +22,7 @@ from payment.ledger import known_routes as routes
 from payment.ledger import outbox
 from payment.ledger.audience import Notification
 from payment.ledger.listing import Position
-from payment.storage.database import Database
+from payment.storage.base import Database
 from payment.storage.tables import bills, notifications, payments
 from payment.telling.downstream import NeighbourClient, Seen
 

@@ -27,7 +27,8 @@ from payment.ledger.booking import Settling
 from payment.ledger.idempotency import Answer
 from payment.ledger.ledger import Undecided, book, find_expired
 from payment.ledger.outbox import Claim, Settlement
-from payment.storage.database import Database, can_be_repeated
+from payment.storage.base import Database
+from payment.storage.errors import can_be_repeated
 from payment.telling.circuit import Circuit, CircuitState
 from payment.telling.delivery import judge, send
 from payment.telling.downstream import Heard, NeighbourClient, order_client, user_client
@@ -393,8 +394,8 @@ class Expirer:
 
     def _fail(self, payment_ids: Sequence[int], now_us: int) -> None:
         requests = [Settling(payment_id, Status.FAILED) for payment_id in payment_ids]
-        with self._database.write() as connection:
-            outcomes = book(connection, requests, now_us)
+        with self._database.batch() as transaction:
+            outcomes = book(transaction, requests, now_us)
         expired = sum(isinstance(outcome, Answer) for outcome in outcomes)  # not what was settled meanwhile
         self._log.info("pending payments expired", count=expired)
 

@@ -1,7 +1,7 @@
 """Whether the process lives, and whether it can book."""
 
 from payment.core.errors import Unavailable
-from payment.storage.database import SCHEMA_REVISION, is_current
+from payment.storage.migrate import SCHEMA_REVISION, is_current
 from payment.web.operations import Request
 from payment.web.problems import Reply
 

@@ -1,0 +1,43 @@
+"""What goes wrong with a database, and whether it can be tried again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from payment.storage.postgres_session import NoAnswer
+
+
+class StandbyAway(SQLAlchemyError):
+    """A commit still waits for the synchronous standby, so another one would wait behind it."""
+
+
+class Migrating(SQLAlchemyError):
+    """Another process migrates, and takes long."""
+
+
+class NotBegun(SQLAlchemyError):
+    """The connection was gone before anything was written: it can be tried again on another."""
+
+
+def can_be_repeated(error: BaseException) -> bool:
+    """Say whether nothing was written, for a reason that is gone when it is tried again."""
+    conflicts = psycopg.errors.SerializationFailure | psycopg.errors.DeadlockDetected
+    return isinstance(error, NotBegun) or isinstance(getattr(error, "orig", None), conflicts)
+
+
+def was_gone(error: DBAPIError) -> bool:
+    """Say whether a connection had been lost, as all are when the server was restarted."""
+    return error.connection_invalidated and not isinstance(error.orig, NoAnswer)
+
+
+@contextmanager
+def before_the_first_write() -> Iterator[None]:
+    """Raise NotBegun if the connection is found to be gone: so far, nothing was written on it."""
+    try:
+        yield
+    except DBAPIError as error:
+        if was_gone(error):
+            raise NotBegun from error
+        raise

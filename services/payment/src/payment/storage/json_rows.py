@@ -1,0 +1,68 @@
+"""PostgreSQL's INSERT and UPDATE of many rows at once: they are sent as JSON, one parameter a table.
+
+One statement for all rows is parsed and planned once, and its text is the same however many rows there are.
+The names in it are those of our own tables.
+"""
+
+from functools import cache, lru_cache
+
+from sqlalchemy import JSON, Table, TextClause, bindparam, text
+from sqlalchemy.dialects import postgresql
+
+_POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy has no types for it
+
+_INSERT = """
+    INSERT INTO {table} ({names})
+    SELECT {names} FROM json_to_recordset(:{table}) AS given ({names_and_types})"""
+
+_UPDATE = """
+    UPDATE {table} SET {changes}
+    FROM json_to_recordset(:{table}) AS given ({names_and_types})
+    WHERE {table}.{key} = given.{key}"""
+
+
+@lru_cache(maxsize=64)
+def insert_from_json(shape: tuple[tuple[Table, tuple[str, ...]], ...]) -> TextClause:
+    """Return one statement that inserts rows into each table.
+
+    All but the last INSERT are in its WITH. PostgreSQL checks foreign keys at the end of the statement.
+
+    Args:
+        shape: the tables, each with the columns that its rows have. The parameter that holds the rows has the
+            table's name.
+    """
+    *others, last = (
+        _INSERT.format(
+            table=table.name, names=", ".join(names), names_and_types=_names_and_types(table, names)
+        )
+        for table, names in shape
+    )
+    before = ", ".join(f"insert_{number} AS ({other})" for number, other in enumerate(others))
+    return _with_json(f"WITH {before} {last}" if before else last, *(table for table, _ in shape))
+
+
+@lru_cache(maxsize=64)
+def update_from_json(table: Table, names: tuple[str, ...]) -> TextClause:
+    """Return an UPDATE of rows by primary key.
+
+    Args:
+        table: which one. The parameter that holds the rows has its name.
+        names: the columns that the rows have: the primary key, and those to set.
+    """
+    (key,) = table.primary_key
+    update = _UPDATE.format(
+        table=table.name,
+        key=key.name,
+        changes=", ".join(f"{name} = given.{name}" for name in names if name != key.name),
+        names_and_types=_names_and_types(table, names),
+    )
+    return _with_json(update, table)
+
+
+def _with_json(statement: str, *tables: Table) -> TextClause:
+    return text(statement).bindparams(*(bindparam(table.name, type_=JSON) for table in tables))
+
+
+@cache
+def _names_and_types(table: Table, names: tuple[str, ...]) -> str:
+    return ", ".join(f"{name} {table.c[name].type.compile(dialect=_POSTGRESQL)}" for name in names)

@@ -1,0 +1,163 @@
+"""PostgreSQL: a server, or a primary and its standbys."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
+
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from payment.storage.base import Database
+from payment.storage.batch import BatchTransaction
+from payment.storage.errors import NotBegun, before_the_first_write, was_gone
+from payment.storage.hung_commits import HungCommits
+from payment.storage.ownership import OUR_TABLES, refuse_foreign
+from payment.storage.postgres_batch import PostgresBatch
+from payment.storage.postgres_engines import (
+    BOOKING_POOL_SIZE,
+    LONG_POOL_SIZE,
+    SHORT_POOL_SIZE,
+    event_loop_engine,
+    thread_engine,
+)
+from payment.storage.postgres_migrations import migrating
+from payment.storage.postgres_notify import Announcer, Listener
+
+Result = TypeVar("Result")
+
+READ_ONLY = text("""
+    SELECT pg_is_in_recovery() AS is_standby, current_setting('transaction_read_only') = 'on' AS is_read_only
+""")
+THERE = text("SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regclass(name) IS NOT NULL")
+
+
+class Postgres(Database):
+    """A server, or a primary and its standbys (several `host=` in the URL)."""
+
+    migrates_itself = False
+
+    def __init__(self, url: URL, listen_url: URL | None = None) -> None:
+        super().__init__(url)
+        self._engine = thread_engine(url)  # every thread's
+        self._listening = thread_engine(listen_url) if listen_url else None  # the listener's
+        # The event loop's: each has connections of its own, as reports and lists may take all of theirs for
+        # seconds.
+        self._booking = event_loop_engine(url, BOOKING_POOL_SIZE, begins=False)
+        self._short = event_loop_engine(url, SHORT_POOL_SIZE)
+        self._long = event_loop_engine(url, LONG_POOL_SIZE)
+        self._announcer = Announcer(self._booking)
+        self._hung_commits = HungCommits()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """See `Database.write`.
+
+        Raises:
+            StandbyAway: an earlier commit still waits for the standby.
+        """
+        with self._hung_commits.watch(), self._engine.begin() as connection:
+            self._hung_commits.refuse_behind_one(connection)
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """See `Database.read`."""
+        with self._engine.connect() as connection:
+            yield connection
+
+    def migrating(self) -> AbstractContextManager[Connection]:
+        """See `Database.migrating`.
+
+        Raises:
+            Migrating: another process migrates, and takes long.
+        """
+        return migrating(self._engine)
+
+    async def run_write(self, work: Callable[[Connection], Result]) -> Result:
+        """See `Database.run_write`.
+
+        Raises:
+            StandbyAway: an earlier commit still waits for the standby.
+        """
+
+        def run() -> Result:
+            with self.write() as connection:
+                return work(connection)
+
+        return await asyncio.to_thread(run)
+
+    async def run_batch(self, work: Callable[[BatchTransaction], Result]) -> Result:
+        """See `Database.run_batch`.
+
+        Raises:
+            StandbyAway: an earlier commit still waits for the standby.
+        """
+
+        def run(connection: Connection) -> Result:
+            with before_the_first_write():
+                self._hung_commits.refuse_behind_one(connection)
+            return work(PostgresBatch(connection))
+
+        try:
+            with self._hung_commits.watch():
+                async with self._booking.connect() as connection:  # the pool rolls back
+                    return await connection.run_sync(run)
+        except SQLAlchemyError as error:
+            if isinstance(error, NotBegun) or getattr(error, "connection_invalidated", False):
+                await self._booking.dispose()  # those that wait in the pool are as old, or would be as silent
+            raise
+
+    async def run_read(self, work: Callable[[Connection], Result], *, is_short: bool = False) -> Result:
+        """See `Database.run_read`."""
+        engine = self._short if is_short else self._long
+        try:
+            async with engine.connect() as connection:
+                return await connection.run_sync(work)
+        except DBAPIError as error:
+            if not was_gone(error):
+                raise
+        async with engine.connect() as connection:
+            return await connection.run_sync(work)
+
+    def announce(self) -> None:
+        """See `Database.announce`."""
+        self._announcer.announce()
+
+    def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
+        """See `Database.listen`: LISTEN on a connection of its own.
+
+        Behind a pooler that needs an address of its own; without one, workers look now and then.
+        """
+        engine = self._listening or self._engine
+        is_past_pooler = self._listening is not None
+        Listener(engine, is_past_pooler=is_past_pooler, heard=heard, stop=stop).start()
+
+    def why_read_only(self, connection: Connection) -> str | None:
+        """See `Database.why_read_only`."""
+        row = connection.execute(READ_ONLY).one()
+        if row.is_standby:
+            return "it is a standby"
+        return "default_transaction_read_only is on" if row.is_read_only else None
+
+    def refuse_foreign(self) -> None:
+        """See `Database.refuse_foreign`; others' tables may stand beside ours, but not have our names."""
+        revision = self.schema_revision()
+        with self.read() as connection:
+            tables = connection.execute(THERE, {"names": sorted(OUR_TABLES)}).scalars().all()
+        refuse_foreign(f"the database {self.url.database}", tables, revision)
+
+    def close(self) -> None:
+        """See `Database.close`."""
+        self._engine.dispose()
+        if self._listening is not None:
+            self._listening.dispose()
+
+    async def aclose(self) -> None:
+        """See `Database.aclose`."""
+        self.close()
+        self._announcer.cancel()
+        for engine in (self._booking, self._short, self._long):
+            await engine.dispose()

@@ -1,0 +1,111 @@
+"""SQLite: a file with one writer at a time (docs/decisions/0005)."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import OperationalError
+
+from payment.storage.base import Database
+from payment.storage.batch import BatchTransaction
+from payment.storage.sqlite_engine import sqlite_engine
+from payment.storage.sqlite_file import file_of, why_read_only
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
+
+SQLITE_QUEUE_TIMEOUT_S = 2.0
+
+
+class Sqlite(Database):
+    """A file. It has one writer at a time, in this process and in all."""
+
+    migrates_itself = True
+
+    def __init__(self, url: URL) -> None:
+        super().__init__(url)
+        self._file = file_of(url)
+        self._engine = sqlite_engine(url, self._file)
+        # Every thread that writes takes it, in `write`. Waiting ends at once when it is free; SQLite's busy
+        # handler, where writers of other processes wait, sleeps up to 100 ms between looks.
+        self._writing = threading.Lock()
+        # The event loop hands its work to these; each has threads of its own.
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._readers = ThreadPoolExecutor(4, thread_name_prefix="reader")
+        self._short_readers = ThreadPoolExecutor(2, thread_name_prefix="short-reader")
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """See `Database.write`."""
+        if not self._writing.acquire(timeout=SQLITE_QUEUE_TIMEOUT_S):
+            raise OperationalError("BEGIN", None, sqlite3.OperationalError("database is locked"))
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        finally:
+            self._writing.release()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """See `Database.read`; all of it sees one state of the database."""
+        with self._engine.connect().execution_options(sqlite_begin="DEFERRED") as connection:
+            yield connection
+
+    def migrating(self) -> AbstractContextManager[Connection]:
+        """See `Database.migrating`: all of it is one transaction."""
+        return self.write()
+
+    async def run_write(self, work: Callable[[Connection], Result]) -> Result:
+        """See `Database.run_write`."""
+        return await self._run(self._writer, self.write, work)
+
+    async def run_batch(self, work: Callable[[BatchTransaction], Result]) -> Result:
+        """See `Database.run_batch`."""
+        return await self._run(self._writer, self.batch, work)
+
+    async def run_read(self, work: Callable[[Connection], Result], *, is_short: bool = False) -> Result:
+        """See `Database.run_read`."""
+        return await self._run(self._short_readers if is_short else self._readers, self.read, work)
+
+    async def _run(
+        self,
+        threads: ThreadPoolExecutor,
+        transaction: Callable[[], AbstractContextManager[Given]],
+        work: Callable[[Given], Result],
+    ) -> Result:
+        def run() -> Result:
+            with transaction() as given:
+                return work(given)
+
+        return await asyncio.get_running_loop().run_in_executor(threads, run)
+
+    def announce(self) -> None:
+        """Do nothing, see `listen`."""
+
+    def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
+        """Do nothing: SQLite does not tell other processes; they look now and then."""
+
+    def why_read_only(self, connection: Connection) -> str | None:
+        """See `Database.why_read_only`."""
+        del connection
+        return why_read_only(self._file)
+
+    def refuse_foreign(self) -> None:
+        """Do nothing: the first connection has looked, before it wrote anything."""
+
+    def close(self) -> None:
+        """See `Database.close`."""
+        self._writer.shutdown()
+        self._readers.shutdown()
+        self._short_readers.shutdown()
+        self._engine.dispose()
+
+    async def aclose(self) -> None:
+        """See `Database.aclose`."""
+        self.close()
