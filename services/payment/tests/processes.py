@@ -22,9 +22,9 @@ from described import ROOT, check
 from forked import Forked, run
 from payment.core.states import Method, State
 from payment.ledger import outbox
+from payment.ledger.batch import book
 from payment.ledger.booking import PaymentRequest
 from payment.ledger.idempotency import Key
-from payment.ledger.ledger import book
 from payment.storage.database import Database, open_database
 
 START_WITHIN_S = 30.0
