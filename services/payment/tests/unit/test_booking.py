@@ -42,6 +42,7 @@ from payment.ledger.booking import (
 )
 from payment.ledger.idempotency import BookedAnswer, Key, UsedKey, fingerprint
 from payment.ledger.records import Bill, Payment, Refund
+from payment.ledger.rows import PAYMENTS
 
 NOW_US = 1_700_000_000_000_000
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -68,6 +69,9 @@ class Ledger:
                 "the primary key of `idempotency_keys` refuses this"
             )
             self.books.used_keys[key.identity] = UsedKey(key.fingerprint, answer)
+        for payment in writes.changed_payments:
+            updated = replace(self.books.payments[payment.id], **PAYMENTS.to_changed_row(payment))
+            assert updated == payment, "the UPDATE leaves out what is said to be fixed"
         for bill in [*writes.bills, *writes.changed_bills]:
             self.books.bills[bill.order_id] = bill
         for payment in [*writes.payments, *writes.changed_payments]:
