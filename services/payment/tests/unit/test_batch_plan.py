@@ -15,7 +15,9 @@ NEW = PaymentRequest(order_id=7, user_id=1, amount=20_000, method=Method.CASH)
 def test_a_new_payment_needs_its_order_and_a_fresh_id() -> None:
     plan = BatchPlan.of([NEW])
     assert (set(plan.order_ids), plan.payments_new) == ({7}, 1)
-    assert not (plan.payment_ids or plan.keys or plan.refunds_new)
+    assert not plan.payment_ids
+    assert not plan.keys
+    assert plan.refunds_new == 0
     assert plan.locks() == {7}
 
 

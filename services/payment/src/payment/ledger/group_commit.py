@@ -8,13 +8,16 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from payment.core.errors import Unavailable
+from payment.core.errors import PaymentError, Unavailable
+from payment.core.logs import facts_of, get_logger
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 WAIT_MAX_S = 6.0
 """The longest a request waits to be written, however many batches fail in turn before its own."""
+
+_log = get_logger()
 
 
 class GroupCommit(Generic[Item, Result]):
@@ -98,9 +101,11 @@ class GroupCommit(Generic[Item, Result]):
             results = await self._write([request for request, _ in batch])
             answered = list(zip(batch, results, strict=True))  # before anybody gets somebody else's answer
         except Exception as error:  # noqa: BLE001  # every waiting request must be answered
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
+            waiting = [future for _, future in batch if not future.done()]
+            for future in waiting:
+                future.set_exception(error)
+            if not waiting and not isinstance(error, PaymentError):  # no caller is left who would log it
+                _log.error("a batch failed", size=len(batch), **facts_of(error), exc_info=error)
             return
         for (_, future), result in answered:
             if not future.done():  # a caller that gave up no longer waits
