@@ -18,9 +18,11 @@ from payment.ledger.answers import (
     RefundAnswer,
 )
 from payment.ledger.booking import PaymentRequest, RefundRequest, Settling
+from payment.ledger.cursors import cursor_of, read_cursor
 from payment.ledger.idempotency import BookedAnswer, Key, fingerprint, read_key
 from payment.ledger.ledger import Ledger
-from payment.ledger.listing import Position, Selection, as_csv, cursor_of, read_cursor
+from payment.ledger.listing import Position, Selection
+from payment.ledger.spreadsheet import as_csv
 from payment.web.operations import Request
 from payment.web.problems import JSON, Reply, Stream, best_type
 
