@@ -22,9 +22,9 @@ from described import ROOT, check
 from forked import Forked, run
 from payment.core.states import Method, State
 from payment.ledger import outbox
+from payment.ledger.batch import book
 from payment.ledger.booking import PaymentRequest
 from payment.ledger.idempotency import Key
-from payment.ledger.ledger import book
 from payment.storage.base import Database
 from payment.storage.opening import open_database
 

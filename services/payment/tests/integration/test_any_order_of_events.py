@@ -22,9 +22,10 @@ from payment.core.neighbours import Service
 from payment.core.states import Method, State, Status, bill_status, user_status
 from payment.core.states import Outcome as Told
 from payment.ledger import outbox
-from payment.ledger.booking import Outcome, PaymentRequest, RefundRequest, Settling
-from payment.ledger.idempotency import Answer, Key
-from payment.ledger.ledger import book, find_expired
+from payment.ledger.batch import book
+from payment.ledger.booking import BookingResult, PaymentRequest, RefundRequest, Settling
+from payment.ledger.expiry import find_expired
+from payment.ledger.idempotency import BookedAnswer, Key
 from payment.ledger.outbox import Settlement
 from payment.storage.base import Database
 from payment.storage.batch import ThreadBatch
@@ -203,7 +204,7 @@ class Life(RuleBasedStateMachine):
         self.loop = loop
         self.now_us = 1_700_000_000_000_000
         self.model = Model()
-        self.kept: dict[tuple[str, str], tuple[AnyRequest, Answer]] = {}
+        self.kept: dict[tuple[str, str], tuple[AnyRequest, BookedAnswer]] = {}
         self.heard: dict[Service, dict[int, Status]] = {Service.ORDER: {}, Service.USER: {}}
 
     @initialize()
@@ -352,7 +353,7 @@ class Life(RuleBasedStateMachine):
             return request
         return replace(request, key=Key("", OPERATIONS[type(request)], key, fingerprint=repr(request)))
 
-    def _check(self, request: AnyRequest, outcome: Outcome) -> None:
+    def _check(self, request: AnyRequest, outcome: BookingResult) -> None:
         key = request.key
         if key and (kept := self.kept.get((key.operation, key.key))):
             first, answer = kept
@@ -365,7 +366,7 @@ class Life(RuleBasedStateMachine):
         if refusal:
             assert type(outcome).__name__ == refusal
             return
-        assert isinstance(outcome, Answer), f"{request} was refused: {outcome!r}"
+        assert isinstance(outcome, BookedAnswer), f"{request} was refused: {outcome!r}"
         assert not outcome.replayed
         body = json.loads(outcome.body)
         self.model.apply(request, body, self.now_us)
@@ -373,7 +374,7 @@ class Life(RuleBasedStateMachine):
             self.kept[key.operation, key.key] = (request, outcome)
         self._check_answer(request, outcome, body)
 
-    def _check_answer(self, request: AnyRequest, answer: Answer, body: Mapping[str, Any]) -> None:
+    def _check_answer(self, request: AnyRequest, answer: BookedAnswer, body: Mapping[str, Any]) -> None:
         if isinstance(request, PaymentRequest):
             assert (answer.status, answer.location) == (201, f"/payments/{body['payment_id']}")
             assert body == {"message": "Pembayaran diproses", "payment_id": body["payment_id"]}
@@ -454,7 +455,10 @@ def test_nothing_of_a_batch_is_seen_before_all_of_it_is(database: Database, loop
                 await asyncio.sleep(0.01)
             assert _count(database, refunds) == 0
             assert _count(database, payments) == 1
-        assert [outcome.status for outcome in await writing if isinstance(outcome, Answer)] == [201, 201]
+        assert [outcome.status for outcome in await writing if isinstance(outcome, BookedAnswer)] == [
+            201,
+            201,
+        ]
         assert (_count(database, refunds), _count(database, payments)) == (1, 2)
 
     loop.run(race())

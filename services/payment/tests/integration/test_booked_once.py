@@ -16,7 +16,7 @@ from conftest import ALSO_POOLED
 from payment.core.errors import Unexpected
 from payment.core.states import Method
 from payment.ledger.booking import PaymentRequest, decide
-from payment.ledger.idempotency import Answer
+from payment.ledger.idempotency import BookedAnswer
 from payment.ledger.ledger import Ledger
 from payment.storage.opening import open_database
 from processes import Service, wait_for
@@ -183,9 +183,9 @@ def test_a_request_at_which_the_rules_fail_fails_alone(
             raise KeyError(13)
         return decide(requests, *others)
 
-    monkeypatch.setattr("payment.ledger.ledger.decide", defective)
+    monkeypatch.setattr("payment.ledger.batch.decide", defective)
 
-    async def pay_all() -> list[Answer | BaseException]:
+    async def pay_all() -> list[BookedAnswer | BaseException]:
         database = open_database(make_url(database_url))
         ledger = Ledger(
             database, batch_max=64, queue_max=64, booked=lambda: None, time_zone=ZoneInfo("Asia/Jakarta")
@@ -198,7 +198,7 @@ def test_a_request_at_which_the_rules_fail_fails_alone(
 
     first, defect, last = asyncio.run(pay_all())
     assert isinstance(defect, Unexpected)
-    assert [each.status for each in (first, last) if isinstance(each, Answer)] == [201, 201]
+    assert [each.status for each in (first, last) if isinstance(each, BookedAnswer)] == [201, 201]
 
 
 def test_a_locked_database_is_503_and_books_nothing_then_recovers(

@@ -14,7 +14,9 @@ from sqlalchemy import URL, Connection, make_url, text
 
 from conftest import fresh_database
 from payment.core.states import Method, Status
-from payment.ledger.listing import Position, Selection, as_csv, cursor_of, find_page
+from payment.ledger.cursors import cursor_of
+from payment.ledger.listing import Position, Selection, find_page
+from payment.ledger.spreadsheet import as_csv
 from payment.storage.base import Database
 from payment.storage.opening import open_database
 from payment.storage.tables import bills, payments

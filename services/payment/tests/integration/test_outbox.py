@@ -12,8 +12,8 @@ from payment.core.retry_policy import RetryPolicy
 from payment.core.states import Method, Outcome, State, Status
 from payment.ledger import outbox
 from payment.ledger.audience import Notification
+from payment.ledger.batch import book
 from payment.ledger.booking import PaymentRequest, Settling
-from payment.ledger.ledger import book
 from payment.ledger.outbox import Claim
 from payment.storage.base import Database
 from payment.storage.opening import open_database

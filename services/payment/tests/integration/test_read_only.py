@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from conftest import POOLED
-from payment.database import open_database
+from payment.storage.opening import open_database
 from postgres import PostgresServer, create_database
 from processes import Service, wait_for
 

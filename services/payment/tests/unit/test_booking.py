@@ -29,25 +29,24 @@ from payment.core.units import WHOLE_NUMBER_MAX
 from payment.ledger.answers import PaymentAnswer, RefundAnswer
 from payment.ledger.audience import Notification
 from payment.ledger.booking import (
-    Bill,
+    BookingRequest,
+    BookingResult,
     Books,
-    Outcome,
-    Payment,
     PaymentRequest,
-    Refund,
     RefundRequest,
-    Request,
+    Renderers,
     Settling,
-    Show,
     Writes,
     decide,
     receipt,
 )
-from payment.ledger.idempotency import Answer, KeptAnswer, Key, fingerprint
+from payment.ledger.idempotency import BookedAnswer, Key, UsedKey, fingerprint
+from payment.ledger.records import Bill, Payment, Refund
+from payment.ledger.rows import PAYMENTS
 
 NOW_US = 1_700_000_000_000_000
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-SHOW = Show(payment=PaymentAnswer().text, refund=RefundAnswer().text)
+RENDERERS = Renderers(payment=PaymentAnswer().text, refund=RefundAnswer().text)
 
 
 @dataclass
@@ -60,14 +59,19 @@ class Ledger:
     written: Writes = field(default_factory=Writes)
     now_us: int = NOW_US
 
-    def decide(self, requests: Sequence[Request]) -> list[Outcome]:
+    def decide(self, requests: Sequence[BookingRequest]) -> list[BookingResult]:
         """Decide a batch, and write what it writes."""
-        outcomes, writes = decide(requests, self.books, SHOW, self.ids, self.refund_ids, self.now_us)
+        outcomes, writes = decide(requests, self.books, RENDERERS, self.ids, self.refund_ids, self.now_us)
         for bill in writes.bills:
             assert bill.order_id not in self.books.bills, "the primary key of `bills` refuses this"
         for key, answer in writes.keys:
-            assert key.identity not in self.books.kept, "the primary key of `idempotency_keys` refuses this"
-            self.books.kept[key.identity] = KeptAnswer(key.fingerprint, answer)
+            assert key.identity not in self.books.used_keys, (
+                "the primary key of `idempotency_keys` refuses this"
+            )
+            self.books.used_keys[key.identity] = UsedKey(key.fingerprint, answer)
+        for payment in writes.changed_payments:
+            updated = replace(self.books.payments[payment.id], **PAYMENTS.to_changed_row(payment))
+            assert updated == payment, "the UPDATE leaves out what is said to be fixed"
         for bill in [*writes.bills, *writes.changed_bills]:
             self.books.bills[bill.order_id] = bill
         for payment in [*writes.payments, *writes.changed_payments]:
@@ -131,35 +135,35 @@ def refund(
     return replace(request, key=_key("create_refund", key, "", request))
 
 
-def _key(operation: str, key: str | None, caller: str, request: Request) -> Key | None:
+def _key(operation: str, key: str | None, caller: str, request: BookingRequest) -> Key | None:
     return Key(caller, operation, key, fingerprint({"request": repr(request)})) if key else None
 
 
-def answers(outcomes: Sequence[Outcome]) -> list[Answer]:
-    assert all(isinstance(outcome, Answer) for outcome in outcomes), outcomes
-    return [outcome for outcome in outcomes if isinstance(outcome, Answer)]
+def answers(outcomes: Sequence[BookingResult]) -> list[BookedAnswer]:
+    assert all(isinstance(outcome, BookedAnswer) for outcome in outcomes), outcomes
+    return [outcome for outcome in outcomes if isinstance(outcome, BookedAnswer)]
 
 
-def refusals(outcomes: Sequence[Outcome]) -> list[PaymentError]:
+def refusals(outcomes: Sequence[BookingResult]) -> list[PaymentError]:
     assert all(isinstance(outcome, PaymentError) for outcome in outcomes), outcomes
     return [outcome for outcome in outcomes if isinstance(outcome, PaymentError)]
 
 
-def comparable(outcome: Outcome) -> object:
+def comparable(outcome: BookingResult) -> object:
     """Two exceptions are never equal; what they say is."""
-    if isinstance(outcome, Answer):
+    if isinstance(outcome, BookedAnswer):
         return outcome
     return (type(outcome), outcome.status, outcome.field, outcome.facts)
 
 
-def payment_id_of(answer: Answer) -> int:
+def payment_id_of(answer: BookedAnswer) -> int:
     return int(json.loads(answer.body)["payment_id"])
 
 
 def test_a_payment_settles_its_order() -> None:
     ledger = Ledger(ids=count(7))
     (answer,) = answers(ledger.decide([pay(order_id=3, user_id=5, amount=20_000, method=Method.QRIS)]))
-    assert answer == Answer(201, "/payments/7", '{"message":"Pembayaran diproses","payment_id":7}')
+    assert answer == BookedAnswer(201, "/payments/7", '{"message":"Pembayaran diproses","payment_id":7}')
     assert ledger.written == Writes(
         bills=[Bill(order_id=3, total=20_000, paid=20_000, pending=0)],
         payments=[
@@ -195,7 +199,7 @@ def test_a_second_payment_of_an_order_is_refused() -> None:
 def test_of_two_payments_of_an_order_that_come_together_the_first_wins() -> None:
     ledger = Ledger()
     first, second = ledger.decide([pay(amount=20_000), pay(amount=30_000)])
-    assert isinstance(first, Answer)
+    assert isinstance(first, BookedAnswer)
     assert isinstance(second, BillSettled)
     assert [payment.amount for payment in ledger.written.payments] == [20_000]
 
@@ -203,7 +207,7 @@ def test_of_two_payments_of_an_order_that_come_together_the_first_wins() -> None
 def test_a_refusal_does_not_touch_its_neighbours_in_the_batch() -> None:
     ledger = Ledger()
     outcomes = ledger.decide([pay(order_id=1), pay(order_id=1), pay(order_id=2)])
-    assert [isinstance(outcome, Answer) for outcome in outcomes] == [True, False, True]
+    assert [isinstance(outcome, BookedAnswer) for outcome in outcomes] == [True, False, True]
     assert [payment.id for payment in ledger.written.payments] == [1, 2], "no id is spent on a refusal"
 
 
@@ -238,7 +242,7 @@ def test_a_key_used_for_another_body_is_refused_even_where_the_other_could_be_bo
     ledger = Ledger()
     requests = [pay(order_id=1, key="k"), pay(order_id=2, key="k")]
     outcomes = ledger.decide(requests) if together else [ledger.decide([one])[0] for one in requests]
-    assert isinstance(outcomes[0], Answer)
+    assert isinstance(outcomes[0], BookedAnswer)
     assert isinstance(outcomes[1], KeyReused)
     assert outcomes[1].status == 422
     assert list(ledger.books.bills) == [1]
@@ -315,10 +319,10 @@ def test_each_order_is_paid_once_whatever_comes(day: list[list[PaymentRequest]])
 @given(days)
 def test_every_201_is_one_payment_and_every_payment_one_201(day: list[list[PaymentRequest]]) -> None:
     ledger = Ledger()
-    booked: list[tuple[PaymentRequest, Answer]] = []
+    booked: list[tuple[PaymentRequest, BookedAnswer]] = []
     for batch in day:
         for request, outcome in zip(batch, ledger.decide(batch), strict=True):
-            if isinstance(outcome, Answer) and not outcome.replayed:
+            if isinstance(outcome, BookedAnswer) and not outcome.replayed:
                 booked.append((request, outcome))
     assert [payment_id_of(answer) for _, answer in booked] == [p.id for p in ledger.written.payments]
     assert [p.id for p in ledger.written.payments] == list(range(1, len(booked) + 1))
@@ -350,11 +354,11 @@ def test_order_and_user_hear_of_each_payment_exactly_once(day: list[list[Payment
 @given(days)
 def test_a_key_gives_one_answer_for_ever_and_only_for_its_own_body(day: list[list[PaymentRequest]]) -> None:
     ledger = Ledger()
-    first: dict[tuple[str, str, str], tuple[str, Answer]] = {}
+    first: dict[tuple[str, str, str], tuple[str, BookedAnswer]] = {}
     for batch in day:
         for request, outcome in zip(batch, ledger.decide(batch), strict=True):
             if request.key is None:
-                assert not (isinstance(outcome, Answer) and outcome.replayed)
+                assert not (isinstance(outcome, BookedAnswer) and outcome.replayed)
                 assert not isinstance(outcome, KeyReused)
             elif request.key.identity in first:
                 body, answer = first[request.key.identity]
@@ -362,7 +366,7 @@ def test_a_key_gives_one_answer_for_ever_and_only_for_its_own_body(day: list[lis
                     assert outcome == replace(answer, replayed=True)
                 else:
                     assert isinstance(outcome, KeyReused)
-            elif isinstance(outcome, Answer):
+            elif isinstance(outcome, BookedAnswer):
                 assert not outcome.replayed
                 first[request.key.identity] = (request.key.fingerprint, outcome)
             else:
@@ -397,21 +401,23 @@ parts_ = st.builds(
 )
 mornings = st.lists(parts_, min_size=4, max_size=8)
 evenings = st.lists(changes_, max_size=10)
-anything: st.SearchStrategy[list[Request]] = st.lists(st.one_of(parts_, changes_), max_size=8)
+anything: st.SearchStrategy[list[BookingRequest]] = st.lists(st.one_of(parts_, changes_), max_size=8)
 
 
 @given(mornings, anything)
-def test_refusals_and_replays_write_nothing(morning: list[PaymentRequest], batch: list[Request]) -> None:
+def test_refusals_and_replays_write_nothing(
+    morning: list[PaymentRequest], batch: list[BookingRequest]
+) -> None:
     """A batch writes what those of its requests write that are booked, as if no other had come."""
     ledger = Ledger()
     ledger.decide(morning)
-    outcomes, writes = decide(batch, ledger.books, SHOW, count(1000), count(1000), NOW_US)
+    outcomes, writes = decide(batch, ledger.books, RENDERERS, count(1000), count(1000), NOW_US)
     booked = [
         request
         for request, outcome in zip(batch, outcomes, strict=True)
-        if isinstance(outcome, Answer) and not outcome.replayed
+        if isinstance(outcome, BookedAnswer) and not outcome.replayed
     ]
-    assert decide(booked, ledger.books, SHOW, count(1000), count(1000), NOW_US)[1] == writes
+    assert decide(booked, ledger.books, RENDERERS, count(1000), count(1000), NOW_US)[1] == writes
 
 
 @given(mornings, evenings)
@@ -430,22 +436,22 @@ def test_deciding_together_is_deciding_one_after_the_other(
 
 @given(mornings, anything)
 def test_deciding_changes_nothing_that_it_was_given(
-    morning: list[PaymentRequest], batch: list[Request]
+    morning: list[PaymentRequest], batch: list[BookingRequest]
 ) -> None:
     """The batch may have to be decided again, if the database refuses it."""
     ledger = Ledger()
     ledger.decide(morning)
     before = deepcopy(ledger.books)
-    once = decide(batch, ledger.books, SHOW, count(1000), count(1000), NOW_US)
+    once = decide(batch, ledger.books, RENDERERS, count(1000), count(1000), NOW_US)
     assert ledger.books == before
-    again = decide(batch, ledger.books, SHOW, count(1000), count(1000), NOW_US)
+    again = decide(batch, ledger.books, RENDERERS, count(1000), count(1000), NOW_US)
     assert [comparable(o) for o in once[0]] == [comparable(o) for o in again[0]]
     assert once[1] == again[1]
 
 
 @given(mornings, st.lists(anything, max_size=4))
 def test_a_bill_is_what_its_payments_add_up_to(
-    morning: list[PaymentRequest], batches: list[list[Request]]
+    morning: list[PaymentRequest], batches: list[list[BookingRequest]]
 ) -> None:
     ledger = Ledger()
     ledger.decide(morning)
@@ -482,7 +488,7 @@ def test_a_payment_that_waits_holds_its_part_and_is_paid_later() -> None:
     (payment,) = ledger.payments
     assert (payment.status, payment.updated_us, payment.settled_us) == (Status.PAID, NOW_US + 1, NOW_US + 1)
     assert payment.created_us == NOW_US
-    assert answer == Answer(200, "", SHOW.payment(payment))
+    assert answer == BookedAnswer(200, "", RENDERERS.payment(payment))
     assert ledger.news_since(2) == [(Service.ORDER, 1), (Service.USER, 1)]
 
 
@@ -508,7 +514,7 @@ def test_of_paid_and_failed_that_come_together_the_first_wins() -> None:
     ledger = Ledger()
     ledger.decide([later()])
     first, second = ledger.decide([settle(1, Status.FAILED), settle(1, Status.PAID)])
-    assert isinstance(first, Answer)
+    assert isinstance(first, BookedAnswer)
     assert isinstance(second, MoveNotAllowed)
     assert second.facts == {"status": "failed", "wanted": "paid"}
 
@@ -525,7 +531,7 @@ def test_the_moves_are_those_of_the_table(status: Status, wanted: Status) -> Non
     assert ledger.payments[0].status is status
     (outcome,) = ledger.decide([settle(1, wanted)])
     allowed = wanted in MOVES[status] or wanted is status
-    assert isinstance(outcome, Answer if allowed else MoveNotAllowed)
+    assert isinstance(outcome, BookedAnswer if allowed else MoveNotAllowed)
     assert (ledger.payments[0].status is wanted) == allowed
 
 
@@ -590,7 +596,7 @@ def test_a_part_given_back_is_no_news_and_leaves_the_bill_settled() -> None:
     (answer,) = answers(ledger.decide([refund(1, 5_000)]))
     given = Refund(1, payment_id=1, amount=5_000, reason="salah pesan", created_us=NOW_US, refunded_before=0)
     assert ledger.written.refunds == [given]
-    assert answer == Answer(201, "/payments/1/refunds/1", SHOW.refund(given))
+    assert answer == BookedAnswer(201, "/payments/1/refunds/1", RENDERERS.refund(given))
     assert (ledger.payments[0].status, ledger.payments[0].amount_refunded) == (Status.PAID, 5_000)
     bill = ledger.books.bills[1]
     assert bill == Bill(1, total=20_000, paid=20_000, pending=0, refunded=5_000)
@@ -612,7 +618,7 @@ def test_never_more_is_given_back_than_was_paid() -> None:
     ledger = Ledger()
     ledger.decide([pay(amount=100)])
     outcomes = ledger.decide([refund(1, 30)] * 8)
-    assert [isinstance(outcome, Answer) for outcome in outcomes] == [True] * 3 + [False] * 5
+    assert [isinstance(outcome, BookedAnswer) for outcome in outcomes] == [True] * 3 + [False] * 5
     refusal = outcomes[-1]
     assert isinstance(refusal, RefundTooLarge)
     assert refusal.facts == {"payment_id": 1, "left": 10}
@@ -622,7 +628,7 @@ def test_of_two_clicks_that_expect_the_same_the_second_is_refused() -> None:
     ledger = Ledger()
     ledger.decide([pay(amount=100)])
     first, second = ledger.decide([refund(1, 30, expected_refunded=0)] * 2)
-    assert isinstance(first, Answer)
+    assert isinstance(first, BookedAnswer)
     assert isinstance(second, RefundedDiffers)
     assert second.facts == {"payment_id": 1, "refunded": 30, "expected": 0}
 

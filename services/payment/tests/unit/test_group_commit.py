@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from payment.core.errors import Unavailable
 from payment.ledger.group_commit import GroupCommit
@@ -343,3 +344,23 @@ def test_after_the_end_nobody_waits_and_nothing_more_is_written() -> None:
         assert disk.batches == [[1, 2]]
 
     run(test())
+
+
+def test_an_error_that_comes_when_nobody_waits_any_more_is_logged() -> None:
+    """Else it would be gone: those who waited were told 503, and log nothing."""
+
+    async def test() -> None:
+        disk = Disk()
+        disk.breaks_on = {1}
+        group = GroupCommit(disk.write, batch_max=2, queue_max=1024, wait_max_s=0.05)
+        (task,) = submitted(group, [1])
+        with pytest.raises(Unavailable):
+            await task
+        disk.goes_on.set()
+        await group.drain()
+
+    with capture_logs() as lines:
+        run(test())
+    (line,) = lines
+    assert (line["log_level"], line["event"], line["size"]) == ("error", "a batch failed", 1)
+    assert (line["error_type"], line["error"]) == ("OSError", "disk full")

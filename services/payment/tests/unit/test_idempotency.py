@@ -11,11 +11,18 @@ from hypothesis import strategies as st
 
 from payment.core.errors import KeyInvalid, KeyReused
 from payment.core.units import WHOLE_NUMBER_MAX
-from payment.ledger.idempotency import Answer, KeptAnswer, Key, fingerprint, judge, read_key
+from payment.ledger.idempotency import (
+    BookedAnswer,
+    Key,
+    UsedKey,
+    fingerprint,
+    read_key,
+    replay,
+)
 from payment.web.schemas import NewPayment
 
 VISIBLE = "".join(chr(code) for code in range(0x21, 0x7F))
-ANSWER = Answer(201, "/payments/1", '{"message":"Pembayaran diproses","payment_id":1}')
+ANSWER = BookedAnswer(201, "/payments/1", '{"message":"Pembayaran diproses","payment_id":1}')
 
 whole = st.integers(1, WHOLE_NUMBER_MAX)
 bodies = st.fixed_dictionaries(
@@ -128,21 +135,21 @@ def test_a_fingerprint_shows_nothing_of_the_body_and_is_short() -> None:
 
 
 def test_the_same_request_gets_the_first_answer_again_byte_for_byte() -> None:
-    again = judge(KeptAnswer("f1", ANSWER), key("f1"))
+    again = replay(UsedKey("f1", ANSWER), key("f1"))
     assert again == replace(ANSWER, replayed=True)
     assert again.body == ANSWER.body
     assert json.loads(again.body) == {"message": "Pembayaran diproses", "payment_id": 1}
 
 
 def test_the_kept_answer_stays_what_it_was() -> None:
-    kept = KeptAnswer("f1", ANSWER)
-    judge(kept, key("f1"))
-    assert kept == KeptAnswer("f1", replace(ANSWER, replayed=False))
+    kept = UsedKey("f1", ANSWER)
+    replay(kept, key("f1"))
+    assert kept == UsedKey("f1", replace(ANSWER, replayed=False))
 
 
 def test_the_key_of_another_request_is_refused() -> None:
     with pytest.raises(KeyReused) as refused:
-        judge(KeptAnswer("f1", ANSWER), key("f2"))
+        replay(UsedKey("f1", ANSWER), key("f2"))
     assert refused.value.status == 422
     assert refused.value.field == "Idempotency-Key"
 

@@ -1,7 +1,7 @@
 """The rules of booking, as one pure function: what the batch read, the requests, now -> outcomes and rows.
 
 Requests that wait together are decided together, in the order in which they came, each seeing what those
-before it changed. Nothing here touches a database: `payments` reads and writes, Hypothesis tests this.
+before it changed. Nothing here touches a database: `batch` reads and writes, Hypothesis tests this.
 """
 
 import json
@@ -21,7 +21,8 @@ from payment.core.errors import (
 )
 from payment.core.states import MOVES, Method, Status
 from payment.ledger.audience import Notification, news_of_payment
-from payment.ledger.idempotency import Answer, KeptAnswer, Key, judge
+from payment.ledger.idempotency import BookedAnswer, Key, UsedKey, replay
+from payment.ledger.records import Bill, Payment, Refund
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,72 +71,7 @@ class RefundRequest:
     traceparent: str | None = None
 
 
-Request = PaymentRequest | Settling | RefundRequest
-
-
-@dataclass(frozen=True, slots=True)
-class Bill:
-    """What an order costs and what was paid towards it, whole rupiah.
-
-    Attributes:
-        paid: the amounts of the payments that are paid.
-        pending: the amounts of those that still wait.
-        refunded: what was given back of those that are paid (docs/decisions/0008).
-    """
-
-    order_id: int
-    total: int
-    paid: int
-    pending: int
-    refunded: int = 0
-
-    @property
-    def is_settled(self) -> bool:
-        """Say whether nothing is left to pay."""
-        return self.paid >= self.total
-
-    @property
-    def stands(self) -> bool:
-        """Say whether anything is paid or pending; if not, the next payment may state another total."""
-        return self.paid > 0 or self.pending > 0
-
-    @property
-    def remaining(self) -> int:
-        """Return what may still be paid."""
-        return self.total - self.paid - self.pending
-
-    @property
-    def net_paid(self) -> int:
-        """Return what was paid and not given back."""
-        return self.paid - self.refunded
-
-
-@dataclass(frozen=True, slots=True)
-class Payment:
-    """One payment as it is stored; times in microseconds since the epoch."""
-
-    id: int
-    order_id: int
-    user_id: int
-    amount: int
-    status: Status
-    method: Method
-    created_us: int
-    updated_us: int
-    amount_refunded: int = 0
-    settled_us: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Refund:
-    """Money given back of a payment, of which `refunded_before` had been given back already."""
-
-    id: int
-    payment_id: int
-    amount: int
-    reason: str | None
-    created_us: int
-    refunded_before: int
+BookingRequest = PaymentRequest | Settling | RefundRequest
 
 
 @dataclass(slots=True)
@@ -143,11 +79,11 @@ class Books:
     """What a batch read: all that its requests name, as far as it exists.
 
     Attributes:
-        kept: the keys that were used before.
+        used_keys: the keys that were used before, by their identity.
         newest: ids of those payments that are their guest's newest.
     """
 
-    kept: dict[tuple[str, str, str], KeptAnswer] = field(default_factory=dict)
+    used_keys: dict[tuple[str, str, str], UsedKey] = field(default_factory=dict)
     bills: dict[int, Bill] = field(default_factory=dict)
     payments: dict[int, Payment] = field(default_factory=dict)
     newest: set[int] = field(default_factory=set)
@@ -160,54 +96,54 @@ class Writes:
     bills: list[Bill] = field(default_factory=list)
     payments: list[Payment] = field(default_factory=list)
     refunds: list[Refund] = field(default_factory=list)
-    keys: list[tuple[Key, Answer]] = field(default_factory=list)
+    keys: list[tuple[Key, BookedAnswer]] = field(default_factory=list)
     notifications: list[Notification] = field(default_factory=list)
     changed_bills: list[Bill] = field(default_factory=list)
     changed_payments: list[Payment] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
-class Show:
-    """How a payment and a refund are shown to callers, as JSON text."""
+class Renderers:
+    """How a payment and a refund become the JSON text that callers get."""
 
     payment: Callable[[Payment], str]
     refund: Callable[[Refund], str]
 
 
-Outcome = Answer | PaymentError
+BookingResult = BookedAnswer | PaymentError
 
 
-def receipt(payment_id: int) -> Answer:
+def receipt(payment_id: int) -> BookedAnswer:
     """Return what the payer's system is told of a booked payment."""
     body = {"message": "Pembayaran diproses", "payment_id": payment_id}
     text = json.dumps(body, separators=(",", ":"))
-    return Answer(status=201, location=f"/payments/{payment_id}", body=text)
+    return BookedAnswer(status=201, location=f"/payments/{payment_id}", body=text)
 
 
 def decide(
-    requests: Sequence[Request],
+    requests: Sequence[BookingRequest],
     books: Books,
-    show: Show,
+    renderers: Renderers,
     payment_ids: Iterator[int],
     refund_ids: Iterator[int],
     now_us: int,
-) -> tuple[list[Outcome], Writes]:
+) -> tuple[list[BookingResult], Writes]:
     """Decide a batch of requests.
 
     Args:
         requests: the batch, in the order in which it is to be judged.
         books: what of it exists; not changed.
-        show: how answers look that show a payment or a refund.
+        renderers: how a payment and a refund become JSON text.
         payment_ids: fresh ids; one is taken for each payment that is booked.
         refund_ids: the same for refunds.
         now_us: the time, microseconds since the epoch.
 
     Returns:
-        An outcome for each request, in their order, and the rows that make the outcomes true.
+        A result for each request, in their order, and the rows that make the results true.
     """
-    batch = _Batch(books, show, payment_ids, refund_ids, now_us)
-    outcomes = [batch.outcome(request) for request in requests]
-    return outcomes, batch.writes()
+    batch = _Batch(books, renderers, payment_ids, refund_ids, now_us)
+    results = [batch.result(request) for request in requests]
+    return results, batch.writes()
 
 
 class _Batch:
@@ -216,27 +152,27 @@ class _Batch:
     def __init__(
         self,
         books: Books,
-        show: Show,
+        renderers: Renderers,
         payment_ids: Iterator[int],
         refund_ids: Iterator[int],
         now_us: int,
     ) -> None:
         self._before = books
-        self._kept = dict(books.kept)
+        self._used_keys = dict(books.used_keys)
         self._bills = dict(books.bills)
         self._payments = dict(books.payments)
-        self._show = show
+        self._renderers = renderers
         self._payment_ids = payment_ids
         self._refund_ids = refund_ids
         self._now_us = now_us
         self._written = Writes()
 
-    def outcome(self, request: Request) -> Outcome:
-        """Answer or refuse a request."""
+    def result(self, request: BookingRequest) -> BookingResult:
+        """BookedAnswer or refuse a request."""
         key = request.key
         try:
-            if key and (earlier := self._kept.get(key.identity)):
-                return judge(earlier, key)
+            if key and (used := self._used_keys.get(key.identity)):
+                return replay(used, key)
             if isinstance(request, PaymentRequest):
                 answer = self._pay(request)
             elif isinstance(request, Settling):
@@ -246,12 +182,12 @@ class _Batch:
         except PaymentError as refusal:
             return refusal
         if key:
-            self._kept[key.identity] = KeptAnswer(key.fingerprint, answer)
+            self._used_keys[key.identity] = UsedKey(key.fingerprint, answer)
             self._written.keys.append((key, answer))
         return answer
 
     def writes(self) -> Writes:
-        """Return the rows that make the outcomes true."""
+        """Return the rows that make the results true."""
         before, written = self._before, self._written
         for order_id, bill in self._bills.items():
             if order_id not in before.bills:
@@ -263,7 +199,7 @@ class _Batch:
         ]
         return written
 
-    def _pay(self, request: PaymentRequest) -> Answer:
+    def _pay(self, request: PaymentRequest) -> BookedAnswer:
         total = request.amount if request.order_total is None else request.order_total
         if request.amount > total:
             raise OrderTotalTooSmall(field="order_total", amount=request.amount)
@@ -295,7 +231,7 @@ class _Batch:
         self._tell(payment, request.traceparent, is_newest=True)
         return receipt(payment.id)
 
-    def _settle(self, request: Settling) -> Answer:
+    def _settle(self, request: Settling) -> BookedAnswer:
         payment = self._find(request.payment_id)
         if payment.status is not request.status:
             self._check_move(payment, request.status)
@@ -306,9 +242,9 @@ class _Batch:
                 payment, status=request.status, updated_us=self._now_us, settled_us=self._now_us
             )
             self._change(payment, request.traceparent)
-        return Answer(status=200, location="", body=self._show.payment(payment))
+        return BookedAnswer(status=200, location="", body=self._renderers.payment(payment))
 
-    def _refund(self, request: RefundRequest) -> Answer:
+    def _refund(self, request: RefundRequest) -> BookedAnswer:
         payment = self._find(request.payment_id)
         before, expected = payment.amount_refunded, request.expected_refunded
         if expected is not None and expected != before:
@@ -337,7 +273,7 @@ class _Batch:
             self._bills[bill.order_id] = bill
             self._change(replace(payment, status=Status.REFUNDED), request.traceparent)
         location = f"/payments/{payment.id}/refunds/{refund.id}"
-        return Answer(status=201, location=location, body=self._show.refund(refund))
+        return BookedAnswer(status=201, location=location, body=self._renderers.refund(refund))
 
     def _find(self, payment_id: int) -> Payment:
         payment = self._payments.get(payment_id)

@@ -1,4 +1,4 @@
-"""Waiting until both neighbours were told of a payment (RFC 7240, `wait`): one look for all who wait."""
+"""Waiting until both neighbours were told of a payment (RFC 7240, `wait`): one query for all who wait."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
@@ -8,13 +8,13 @@ from payment.core.errors import Unavailable
 LOOK_EVERY_S = 0.03
 
 
-class Waiting:
-    """Those who wait until the neighbours were told.
+class DeliveryWaiter:
+    """Lets requests wait until the neighbours were told of their payments. All of it runs on one event loop.
 
     Args:
         look: returns those of the payments whose order and guest were told.
-        waiting_max: the most who wait; one more is not kept waiting, so that an outage of a neighbour, which
-            lets all of them wait in full, leaves room for other requests.
+        waiting_max: the most requests that wait; one more gets its answer at once. During an outage of a
+            neighbour all of them wait as long as they may, and other requests still need room.
     """
 
     def __init__(
@@ -22,9 +22,12 @@ class Waiting:
     ) -> None:
         self._look = look
         self._waiting_max = waiting_max
+        # By payment, one future for each request that waits: its `wait` adds and removes it; the looking task
+        # and `end` read them and set their results.
         self._waiting: dict[int, set[asyncio.Future[bool]]] = {}
+        # The looking task. `wait` sets it when there is none, the task itself clears it.
         self._looking: asyncio.Task[None] | None = None
-        self._has_ended = False
+        self._has_ended = False  # `end` sets it, `wait` reads it
 
     async def wait(self, payment_id: int, within_s: float) -> bool:
         """Return True once both were told of the payment, False if that takes longer or the server ends.

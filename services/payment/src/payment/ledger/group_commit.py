@@ -8,21 +8,24 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from payment.core.errors import Unavailable
+from payment.core.errors import PaymentError, Unavailable
+from payment.core.logs import facts_of, get_logger
 
-Request = TypeVar("Request")
-Outcome = TypeVar("Outcome")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 WAIT_MAX_S = 6.0
 """The longest a request waits to be written, however many batches fail in turn before its own."""
 
+_log = get_logger()
 
-class GroupCommit(Generic[Request, Outcome]):
-    """Gathers requests into batches for one writer.
+
+class GroupCommit(Generic[Item, Result]):
+    """Gathers requests into batches for one writer. All of it runs on one event loop.
 
     Args:
-        write: writes a batch and returns its outcomes in order; if it raises, nothing of the batch may be
-            answered as done.
+        write: writes a batch and returns its results in order; if it raises, every request of the batch gets
+            that error.
         batch_max: the most requests in a batch.
         queue_max: the most requests that wait; one more is refused with `Unavailable`.
         wait_max_s: the longest that a request waits, seconds; then it is told `Unavailable`, and is not
@@ -31,7 +34,7 @@ class GroupCommit(Generic[Request, Outcome]):
 
     def __init__(
         self,
-        write: Callable[[Sequence[Request]], Awaitable[Sequence[Outcome]]],
+        write: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         *,
         batch_max: int,
         queue_max: int,
@@ -41,12 +44,15 @@ class GroupCommit(Generic[Request, Outcome]):
         self._batch_max = batch_max
         self._queue_max = queue_max
         self._wait_max_s = wait_max_s
-        self._queue: deque[tuple[Request, asyncio.Future[Outcome]]] = deque()
-        self._batch: list[tuple[Request, asyncio.Future[Outcome]]] = []
+        # `submit` adds to the right, the writing task takes from the left; `end` reads it.
+        self._queue: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        # What is being written. Only the writing task changes it; `end` reads it.
+        self._batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        # The writing task. `submit` sets it when there is none, the task itself clears it; `drain` reads it.
         self._writing: asyncio.Task[None] | None = None
-        self._has_ended = False
+        self._has_ended = False  # `end` sets it, `submit` reads it
 
-    async def submit(self, request: Request) -> Outcome:
+    async def submit(self, request: Item) -> Result:
         """Have a request written with the next batch.
 
         Raises:
@@ -57,21 +63,21 @@ class GroupCommit(Generic[Request, Outcome]):
         if self._has_ended or len(self._queue) >= self._queue_max:
             raise Unavailable
         loop = asyncio.get_running_loop()
-        outcome: asyncio.Future[Outcome] = loop.create_future()
-        timer = loop.call_later(self._wait_max_s, _give_up, outcome)
-        self._queue.append((request, outcome))
+        result: asyncio.Future[Result] = loop.create_future()
+        timer = loop.call_later(self._wait_max_s, _give_up, result)
+        self._queue.append((request, result))
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_all())
         try:
-            return await outcome
+            return await result
         finally:
             timer.cancel()
 
     def end(self) -> None:
         """Tell all who still wait, and all who come, that it is too late."""
         self._has_ended = True
-        for _, outcome in (*self._batch, *self._queue):
-            _give_up(outcome)
+        for _, result in (*self._batch, *self._queue):
+            _give_up(result)
 
     async def drain(self) -> None:
         """Wait until everything submitted is written."""
@@ -90,25 +96,27 @@ class GroupCommit(Generic[Request, Outcome]):
         finally:
             self._writing = None
 
-    async def _write_batch(self, batch: list[tuple[Request, asyncio.Future[Outcome]]]) -> None:
+    async def _write_batch(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
-            outcomes = await self._write([request for request, _ in batch])
-            answered = list(zip(batch, outcomes, strict=True))  # before anybody gets somebody else's answer
+            results = await self._write([request for request, _ in batch])
+            answered = list(zip(batch, results, strict=True))  # before anybody gets somebody else's answer
         except Exception as error:  # noqa: BLE001  # every waiting request must be answered
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
+            waiting = [future for _, future in batch if not future.done()]
+            for future in waiting:
+                future.set_exception(error)
+            if not waiting and not isinstance(error, PaymentError):  # no caller is left who would log it
+                _log.error("a batch failed", size=len(batch), **facts_of(error), exc_info=error)
             return
-        for (_, future), outcome in answered:
+        for (_, future), result in answered:
             if not future.done():  # a caller that gave up no longer waits
-                future.set_result(outcome)
+                future.set_result(result)
 
 
-def _give_up(outcome: asyncio.Future[Outcome]) -> None:
-    if not outcome.done():
-        outcome.set_exception(Unavailable())
+def _give_up(result: asyncio.Future[Result]) -> None:
+    if not result.done():
+        result.set_exception(Unavailable())
 
 
-def _was_told(outcome: asyncio.Future[Outcome]) -> bool:
-    """Say whether the caller has its answer; one that went away has none, and its request stands."""
-    return outcome.done() and not outcome.cancelled()
+def _was_told(result: asyncio.Future[Result]) -> bool:
+    """Say whether the caller has its answer. One that went away has none, so its request is still written."""
+    return result.done() and not result.cancelled()

@@ -17,8 +17,8 @@ _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the caller gets, kept byte for byte.
+class BookedAnswer:
+    """What the caller of a booked request gets, kept byte for byte.
 
     Attributes:
         status: HTTP status code.
@@ -49,11 +49,11 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptAnswer:
-    """A key that was used before: for which body, and what was answered."""
+class UsedKey:
+    """What is known of a key that was used before: for which body, and what was answered."""
 
     fingerprint: str
-    answer: Answer
+    answer: BookedAnswer
 
 
 def read_key(values: list[str]) -> str | None:
@@ -75,13 +75,13 @@ def fingerprint(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def judge(kept: KeptAnswer, key: Key) -> Answer:
+def replay(used: UsedKey, key: Key) -> BookedAnswer:
     """Return the first answer again.
 
     Raises:
         KeyReused: the key was used for another body.
     """
-    if kept.fingerprint != key.fingerprint:
+    if used.fingerprint != key.fingerprint:
         raise KeyReused(field="Idempotency-Key")
-    first = kept.answer
-    return Answer(first.status, first.location, first.body, replayed=True)
+    first = used.answer
+    return BookedAnswer(first.status, first.location, first.body, replayed=True)

@@ -1,27 +1,19 @@
-"""Lists of payments: which, from where on, and how they look in a spreadsheet.
+"""Lists of payments: which payments, and the query for a page of them.
 
-Newest first, by the time they were made and then by id. A page goes on where the last one ended (keyset), so
-it costs the same at any depth, and payments made meanwhile neither repeat nor hide another.
+Newest first: by the time they were made, then by id. A page begins after the last payment of the page before
+(keyset pagination), so it costs the same at any depth, and a payment that is made meanwhile neither repeats
+nor hides another.
 """
 
-import base64
-import binascii
-import csv
-import hashlib
-import io
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, RowMapping, TextClause, select, text, tuple_
 
-from payment.core.errors import CursorInvalid
 from payment.core.states import Method, Status
-from payment.core.units import WHOLE_NUMBER_MAX
 from payment.storage.tables import payments
 
-_VERSION = "1"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _row = payments.c
 
 
@@ -85,10 +77,11 @@ def find_page(
 
 
 def _leading(selection: Selection) -> dict[Column[Any], int | str]:
-    """Return the column that leads the index to be used, with its value; none if that is the one of time.
+    """Return the first column of the index to use, with its value; nothing for the index by time alone.
 
-    The column is given by its bounds, not by its value, and leads the order: so no other index will do. The
-    database would rather walk through time if it thinks that the value is found often.
+    The query orders by this column first, and gives it a lower and an upper bound instead of one value: only
+    the index that begins with it fits. Otherwise a database that expects many rows with this value would
+    read the index by time and skip the others.
     """
     if selection.user_id is not None:
         return {_row.user_id: selection.user_id}
@@ -100,7 +93,7 @@ def _leading(selection: Selection) -> dict[Column[Any], int | str]:
 
 
 def _conditions(selection: Selection) -> Iterable[ColumnElement[bool] | TextClause]:
-    """Yield what the order and its bounds do not say."""
+    """Yield the conditions on all columns but the first one of the index."""
     leading = _leading(selection)
     for column, value in (
         (_row.order_id, selection.order_id),
@@ -111,49 +104,3 @@ def _conditions(selection: Selection) -> Iterable[ColumnElement[bool] | TextClau
             yield column == value
     if _row.status in leading:
         yield text("payments.status <> 'paid'")  # SQLite takes an index for its own words only
-
-
-def cursor_of(position: Position, selection: Selection) -> str:
-    """Return an opaque cursor; `read_cursor` takes it with the same selection only."""
-    where = f"{_VERSION}.{position.created_us}.{position.id}"
-    return base64.urlsafe_b64encode(f"{where}.{_seal(where, selection)}".encode()).decode().rstrip("=")
-
-
-def read_cursor(cursor: str, selection: Selection) -> Position:
-    """Return the position that a cursor stands for.
-
-    Raises:
-        CursorInvalid: it is none of ours, or of another selection.
-    """
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        where, _, seal = base64.b64decode(padded, altchars=b"-_", validate=True).decode().rpartition(".")
-        _, created_us, payment_id = where.split(".")
-        position = Position(int(created_us), int(payment_id))
-    except (binascii.Error, ValueError):
-        raise CursorInvalid(field="cursor") from None
-    if max(abs(position.created_us), abs(position.id)) > WHOLE_NUMBER_MAX:  # no payment is there
-        raise CursorInvalid(field="cursor")
-    if seal != _seal(where, selection) or cursor != cursor_of(position, selection):
-        raise CursorInvalid(field="cursor")
-    return position
-
-
-def _seal(where: str, selection: Selection) -> str:
-    """Return what makes a typing error, or a cursor of another list, evident; it keeps nobody out."""
-    sealed = repr((where, sorted(asdict(selection).items())))
-    return hashlib.blake2b(sealed.encode(), digest_size=6).hexdigest()
-
-
-def as_csv(rows: Iterable[Iterable[Any]]) -> str:
-    """Return rows as lines of CSV (RFC 4180).
-
-    No text begins like a formula: a spreadsheet would run it (OWASP, "CSV Injection").
-    """
-    lines = io.StringIO()
-    csv.writer(lines).writerows([_harmless(value) for value in row] for row in rows)
-    return lines.getvalue()
-
-
-def _harmless(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -11,21 +11,18 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from payment.core.logs import facts_of, get_logger
 from payment.core.neighbours import Service
 from payment.core.settings import Settings
-from payment.core.states import OUTAGES, Outcome, State, Status
+from payment.core.states import OUTAGES, Outcome, State
 from payment.core.units import SECOND_US
 from payment.ledger import known_routes as routes
 from payment.ledger import outbox
-from payment.ledger.booking import Settling
-from payment.ledger.idempotency import Answer
-from payment.ledger.ledger import Undecided, book, find_expired
+from payment.ledger.expiry import Expirer
 from payment.ledger.outbox import Claim, Settlement
 from payment.storage.base import Database
 from payment.storage.errors import can_be_repeated
@@ -44,9 +41,6 @@ LINGER_S = 0.05
 
 DATABASE_PAUSE_S = 1.0
 """How long a lane leaves a database alone that did not answer."""
-
-EXPIRY_BATCH_MAX = 64
-EXPIRY_PAUSE_MAX_S = 30.0
 
 STOP_WITHIN_S = 9.0
 """How long a stopping lane waits for deliveries in flight; their leases run out by themselves."""
@@ -339,84 +333,6 @@ class Lane:
             return Heard(Outcome.OUTAGE, "internal error, see the log", may_come_late=True)
         finally:
             del self._sending_since_s[threading.get_ident()]
-
-
-class Expirer:
-    """Lets payments fail that nobody settled in time, a few at a time.
-
-    Args:
-        database: where they are.
-        settings: after how long.
-        stopping: ends it when set.
-        expired: called when some did, as others have to hear of it.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        settings: Settings,
-        stopping: threading.Event,
-        expired: Callable[[], None],
-    ) -> None:
-        self._database = database
-        self._expires_us = round(settings.pending_expires_s * SECOND_US)
-        self._pause_s = min(
-            EXPIRY_PAUSE_MAX_S, max(settings.poll_interval_s, settings.pending_expires_s / 10)
-        )
-        self._stopping = stopping
-        self._expired = expired
-        self._refused: set[int] = set()
-        self._log = get_logger()
-        self._thread = threading.Thread(target=self._run, name="expirer", daemon=True)
-
-    def start(self) -> None:
-        """Start looking."""
-        self._thread.start()
-
-    def join(self, timeout_s: float) -> None:
-        """Wait until what has begun is committed."""
-        self._thread.join(timeout_s)
-
-    def run_once(self, now_us: int) -> bool:
-        """Let one batch fail; return whether there may be more."""
-        with self._database.read() as connection:
-            too_old = find_expired(
-                connection, now_us - self._expires_us, limit=EXPIRY_BATCH_MAX, but=self._refused
-            )
-        if too_old:
-            try:
-                self._fail(too_old, now_us)
-            except (IntegrityError, Undecided):  # one that cannot be changed must not keep the others
-                for payment_id in too_old:
-                    self._fail_alone(payment_id, now_us)
-            self._expired()
-        return len(too_old) == EXPIRY_BATCH_MAX
-
-    def _fail(self, payment_ids: Sequence[int], now_us: int) -> None:
-        requests = [Settling(payment_id, Status.FAILED) for payment_id in payment_ids]
-        with self._database.batch() as transaction:
-            outcomes = book(transaction, requests, now_us)
-        expired = sum(isinstance(outcome, Answer) for outcome in outcomes)  # not what was settled meanwhile
-        self._log.info("pending payments expired", count=expired)
-
-    def _fail_alone(self, payment_id: int, now_us: int) -> None:
-        try:
-            self._fail([payment_id], now_us)
-        except (IntegrityError, Undecided) as error:
-            self._refused.add(payment_id)
-            self._log.error("a payment cannot expire", payment=payment_id, **facts_of(error))
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            has_more = False
-            try:
-                has_more = self.run_once(_now_us())
-            except SQLAlchemyError as error:  # another worker may have been at the same ones
-                self._log.warning("nothing expires", **facts_of(error))
-            except Exception:  # noqa: BLE001  # logged; a defect must not end the thread
-                self._log.exception("expiry failed unexpectedly")
-            if not has_more:
-                self._stopping.wait(self._pause_s)
 
 
 class Worker:

@@ -18,9 +18,11 @@ from payment.ledger.answers import (
     RefundAnswer,
 )
 from payment.ledger.booking import PaymentRequest, RefundRequest, Settling
-from payment.ledger.idempotency import Answer, Key, fingerprint, read_key
+from payment.ledger.cursors import cursor_of, read_cursor
+from payment.ledger.idempotency import BookedAnswer, Key, fingerprint, read_key
 from payment.ledger.ledger import Ledger
-from payment.ledger.listing import Position, Selection, as_csv, cursor_of, read_cursor
+from payment.ledger.listing import Position, Selection
+from payment.ledger.spreadsheet import as_csv
 from payment.web.operations import Request
 from payment.web.problems import JSON, Reply, Stream, best_type
 
@@ -207,7 +209,7 @@ def _key_of(request: Request, operation: str, body: Mapping[str, Any]) -> Key | 
     return Key(ANYBODY, operation, key, fingerprint(body)) if key else None
 
 
-def _reply(answer: Answer) -> Reply:
+def _reply(answer: BookedAnswer) -> Reply:
     headers = [(b"location", answer.location.encode())] if answer.location else []
     if answer.replayed:
         headers.append((b"idempotency-replayed", b"true"))

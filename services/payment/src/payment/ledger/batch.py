@@ -1,0 +1,186 @@
+"""A batch of requests in one transaction: plan what it needs, read that, decide, write.
+
+How each request is decided is in `booking`; when a batch is tried again is in `batch_writer`.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from sqlalchemy import bindparam, exists, not_, select, tuple_
+
+from payment.core.units import WHOLE_NUMBER_MAX
+from payment.ledger import outbox
+from payment.ledger.answers import PaymentAnswer, RefundAnswer
+from payment.ledger.booking import (
+    BookingRequest,
+    BookingResult,
+    Books,
+    PaymentRequest,
+    RefundRequest,
+    Renderers,
+    Writes,
+    decide,
+)
+from payment.ledger.lookups import BILLS_OF_ORDERS, PAYMENTS_BY_ID
+from payment.ledger.rows import BILLS, PAYMENTS, REFUNDS, key_row, used_key
+from payment.storage.batch import BatchTransaction
+from payment.storage.statements import Query
+from payment.storage.tables import bills, idempotency_keys, notifications, payments, refunds
+
+_RENDERERS = Renderers(payment=PaymentAnswer().text, refund=RefundAnswer().text)
+
+_newer = payments.alias()
+_ORDERS_OF_PAYMENTS = select(payments.c.order_id).where(payments.c.id.in_(bindparam("ids", expanding=True)))
+_NAMED_PAYMENTS = PAYMENTS_BY_ID.add_columns(
+    not_(exists().where(_newer.c.user_id == payments.c.user_id, _newer.c.id > payments.c.id)).label(
+        "is_newest"
+    )
+)
+_USED_KEYS = select(idempotency_keys).where(
+    tuple_(idempotency_keys.c.caller, idempotency_keys.c.operation, idempotency_keys.c.key).in_(
+        bindparam("identities", expanding=True)
+    )
+)
+
+
+class Undecided(Exception):
+    """A defect in the rules."""
+
+
+def book(
+    transaction: BatchTransaction, requests: Sequence[BookingRequest], now_us: int
+) -> list[BookingResult]:
+    """Book a batch of requests: read what it touches, decide, write all and commit.
+
+    Args:
+        transaction: a fresh one (`Database.run_batch`, `Database.batch`).
+        requests: the batch, in the order in which the requests came.
+        now_us: the time, microseconds since the epoch.
+
+    Returns:
+        An answer or a refusal for each request, in their order.
+
+    Raises:
+        Undecided: the rules failed unexpectedly; nothing was written.
+    """
+    plan = BatchPlan.of(requests)
+    if plan.payment_ids:  # a payment never changes its order, so this may be read before anything is locked
+        rows = transaction.read_unlocked((_ORDERS_OF_PAYMENTS, {"ids": plan.payment_ids}))
+        plan = plan.with_orders(row.order_id for row in rows)
+    found = _read(transaction, plan)
+    try:
+        results, writes = decide(
+            requests, found.books, _RENDERERS, found.payment_ids, found.refund_ids, now_us
+        )
+    except Exception as error:
+        raise Undecided from error
+    _write(transaction, writes, now_us)
+    return results
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlan:
+    """What a batch locks and reads.
+
+    Attributes:
+        order_ids: the orders whose bills it needs.
+        payment_ids: the payments that its requests settle or refund, ascending.
+        keys: the idempotency keys of its requests.
+        payments_new: how many fresh ids of payments it may need.
+        refunds_new: how many fresh ids of refunds it may need.
+    """
+
+    order_ids: frozenset[int]
+    payment_ids: Sequence[int]
+    keys: frozenset[tuple[str, str, str]]
+    payments_new: int
+    refunds_new: int
+
+    @classmethod
+    def of(cls, requests: Sequence[BookingRequest]) -> "BatchPlan":
+        """Return the plan as far as the requests tell: not the orders of the payments that they name."""
+        new = [item for item in requests if isinstance(item, PaymentRequest)]
+        return cls(
+            order_ids=frozenset(item.order_id for item in new),
+            payment_ids=sorted(
+                {item.payment_id for item in requests if not isinstance(item, PaymentRequest)}
+            ),
+            keys=frozenset(item.key.identity for item in requests if item.key),
+            payments_new=len(new),
+            refunds_new=sum(isinstance(item, RefundRequest) for item in requests),
+        )
+
+    def with_orders(self, order_ids: Iterator[int]) -> "BatchPlan":
+        """Return the plan with these orders too."""
+        return replace(self, order_ids=self.order_ids.union(order_ids))
+
+    def locks(self) -> set[int]:
+        """Return the numbers to lock: one for each order and each key."""
+        return {*self.order_ids, *_numbers_of(self.keys)}
+
+    def queries(self, transaction: BatchTransaction) -> dict[str, Query]:
+        """Return the queries to run once the locks are held, each under the name of what it finds."""
+        queries: dict[str, Query] = {"bills": (BILLS_OF_ORDERS, {"order_ids": sorted(self.order_ids)})}
+        if self.keys:
+            queries["used_keys"] = (_USED_KEYS, {"identities": sorted(self.keys)})
+        if self.payment_ids:
+            queries["payments"] = (_NAMED_PAYMENTS, {"ids": self.payment_ids})
+        if self.payments_new:
+            queries["payment_ids"] = transaction.fresh_ids(payments.c.id, self.payments_new)
+        if self.refunds_new:
+            queries["refund_ids"] = transaction.fresh_ids(refunds.c.id, self.refunds_new)
+        return queries
+
+
+class _Found(NamedTuple):
+    """What a batch read: the books, and fresh ids."""
+
+    books: Books
+    payment_ids: Iterator[int]
+    refund_ids: Iterator[int]
+
+
+def _numbers_of(keys: Collection[tuple[str, str, str]]) -> set[int]:
+    """Return a number for each key, beyond all orders; two keys may share one, and then one waits."""
+    hashes = (hashlib.blake2b("\0".join(key).encode(), digest_size=7).digest() for key in keys)
+    return {WHOLE_NUMBER_MAX + 1 + int.from_bytes(each) for each in hashes}
+
+
+def _read(transaction: BatchTransaction, plan: BatchPlan) -> _Found:
+    """Lock what the plan names, then read it."""
+    queries = plan.queries(transaction)
+    results = transaction.read(plan.locks(), queries.values())
+    rows = dict(zip(queries, results, strict=True))
+    # A payment whose order is not locked was committed after `read_unlocked`: for this batch it is not there.
+    named = [row for row in rows.get("payments", ()) if row.order_id in plan.order_ids]
+    return _Found(
+        Books(
+            used_keys={
+                (row.caller, row.operation, row.key): used_key(row) for row in rows.get("used_keys", ())
+            },
+            bills={row.order_id: BILLS.from_row(row) for row in rows["bills"]},
+            payments={row.id: PAYMENTS.from_row(row) for row in named},
+            newest={row.id for row in named if row.is_newest},
+        ),
+        payment_ids=(row[0] for row in rows.get("payment_ids", ())),
+        refund_ids=(row[0] for row in rows.get("refund_ids", ())),
+    )
+
+
+def _write(transaction: BatchTransaction, writes: Writes, now_us: int) -> None:
+    """Write the rows that make the results true, and commit."""
+    transaction.write_and_commit(
+        new={
+            bills: [BILLS.to_row(bill) for bill in writes.bills],
+            payments: [PAYMENTS.to_row(payment) for payment in writes.payments],
+            refunds: [REFUNDS.to_row(refund) for refund in writes.refunds],
+            notifications: outbox.rows_of(writes.notifications, now_us),
+            idempotency_keys: [key_row(key, answer, now_us) for key, answer in writes.keys],
+        },
+        changed={
+            bills: [BILLS.to_changed_row(bill) for bill in writes.changed_bills],
+            payments: [PAYMENTS.to_changed_row(payment) for payment in writes.changed_payments],
+        },
+    )

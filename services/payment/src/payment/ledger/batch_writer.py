@@ -1,0 +1,74 @@
+"""When a batch is tried again, when its requests are tried one by one, and what is logged."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from payment.core.errors import Unavailable, Unexpected
+from payment.core.logs import facts_of, get_logger
+from payment.ledger.batch import Undecided, book
+from payment.ledger.booking import BookingRequest, BookingResult, PaymentRequest
+from payment.storage.base import Database
+from payment.storage.errors import can_be_repeated
+
+TRIES_MAX = 3
+"""How often a batch is tried while `can_be_repeated` says that nothing of it was written."""
+
+_log = get_logger()
+
+
+class BatchWriter:
+    """Books batches for `GroupCommit`, one at a time.
+
+    Args:
+        database: where they are booked.
+        committed: called on the event loop after each commit.
+    """
+
+    def __init__(self, database: Database, *, committed: Callable[[], None]) -> None:
+        self._database = database
+        self._committed = committed
+
+    async def write(self, batch: Sequence[BookingRequest]) -> list[BookingResult]:
+        """Book a batch.
+
+        Returns:
+            A result for each request, in their order. If the batch fails for one request, that one gets
+            `Unexpected`; if the database does not answer, each gets `Unavailable`.
+        """
+        try:
+            results = await self._book(batch)
+        except (IntegrityError, Undecided) as error:
+            # The database refused a row that the rules let through, or the rules failed.
+            if len(batch) > 1:  # the other requests must not fail with that one
+                return [result for request in batch for result in await self.write([request])]
+            _log.error("a request failed", **_subject_of(batch[0]), **facts_of(error), exc_info=error)
+            return [Unexpected()]
+        except SQLAlchemyError as error:
+            # Nobody knows whether it was committed, so no caller is told 201 and nothing is tried again
+            # here: that would answer 409 to one's own payment. The caller's key makes its retry safe.
+            _log.error("batch failed", size=len(batch), **facts_of(error))
+            return [Unavailable() for _ in batch]
+        self._committed()
+        return results
+
+    async def _book(self, batch: Sequence[BookingRequest]) -> list[BookingResult]:
+        """Book a batch. Raise the last error if the tries are used up, any other error at once."""
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return await self._database.run_batch(
+                    lambda transaction: book(transaction, batch, now_us=time.time_ns() // 1000)
+                )
+            except SQLAlchemyError as error:
+                if tries == TRIES_MAX or not can_be_repeated(error):
+                    raise
+
+
+def _subject_of(request: BookingRequest) -> dict[str, int]:
+    """Return what a request is about, for the log."""
+    if isinstance(request, PaymentRequest):
+        return {"order_id": request.order_id}
+    return {"payment_id": request.payment_id}

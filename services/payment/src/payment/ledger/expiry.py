@@ -1,0 +1,122 @@
+"""Payments that nobody settled in time: find them, and let them fail."""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+
+from sqlalchemy import Connection, select, text
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from payment.core.logs import facts_of, get_logger
+from payment.core.settings import Settings
+from payment.core.states import Status
+from payment.core.units import SECOND_US
+from payment.ledger.batch import Undecided, book
+from payment.ledger.booking import Settling
+from payment.ledger.idempotency import BookedAnswer
+from payment.storage.base import Database
+from payment.storage.tables import payments
+
+BATCH_MAX = 64
+PAUSE_MAX_S = 30.0
+
+
+def find_expired(
+    connection: Connection, created_before_us: int, *, limit: int, but: Collection[int] = ()
+) -> Sequence[int]:
+    """Return the ids of payments that have waited too long to be settled, the oldest first.
+
+    Args:
+        connection: to read from.
+        created_before_us: those made before this, microseconds since the epoch.
+        limit: the most payments.
+        but: these are left out.
+    """
+    too_old = (
+        select(payments.c.id)
+        .where(
+            payments.c.status == Status.PENDING,
+            text("status <> 'paid'"),  # SQLite takes an index for its own words only
+            payments.c.created_us < created_before_us,
+            payments.c.id.not_in(but),
+        )
+        .order_by(payments.c.created_us)
+        .limit(limit)
+    )
+    return connection.execute(too_old).scalars().all()
+
+
+class Expirer:
+    """Lets payments fail that nobody settled in time, a batch at a time, in a thread of its own.
+
+    Args:
+        database: where the payments are.
+        settings: after how long they expire, and how often to look.
+        stopping: ends the thread when it is set.
+        expired: called in that thread when payments expired, because the neighbours have to hear of it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        stopping: threading.Event,
+        expired: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._expires_us = round(settings.pending_expires_s * SECOND_US)
+        self._pause_s = min(PAUSE_MAX_S, max(settings.poll_interval_s, settings.pending_expires_s / 10))
+        self._stopping = stopping
+        self._expired = expired
+        self._refused: set[int] = set()  # payments that cannot be changed; only this thread touches it
+        self._log = get_logger()
+        self._thread = threading.Thread(target=self._run, name="expirer", daemon=True)
+
+    def start(self) -> None:
+        """Start looking."""
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until what has begun is committed."""
+        self._thread.join(timeout_s)
+
+    def run_once(self, now_us: int) -> bool:
+        """Let the oldest of them fail, one batch; return whether there may be more."""
+        with self._database.read() as connection:
+            too_old = find_expired(connection, now_us - self._expires_us, limit=BATCH_MAX, but=self._refused)
+        if too_old:
+            try:
+                self._fail(too_old, now_us)
+            except (IntegrityError, Undecided):  # one that cannot be changed must not keep the others
+                for payment_id in too_old:
+                    self._fail_alone(payment_id, now_us)
+            self._expired()
+        return len(too_old) == BATCH_MAX
+
+    def _fail(self, payment_ids: Sequence[int], now_us: int) -> None:
+        requests = [Settling(payment_id, Status.FAILED) for payment_id in payment_ids]
+        with self._database.batch() as transaction:
+            results = book(transaction, requests, now_us)
+        expired = sum(
+            isinstance(result, BookedAnswer) for result in results
+        )  # not what was settled meanwhile
+        self._log.info("pending payments expired", count=expired)
+
+    def _fail_alone(self, payment_id: int, now_us: int) -> None:
+        try:
+            self._fail([payment_id], now_us)
+        except (IntegrityError, Undecided) as error:
+            self._refused.add(payment_id)
+            self._log.error("a payment cannot expire", payment=payment_id, **facts_of(error))
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            has_more = False
+            try:
+                has_more = self.run_once(time.time_ns() // 1000)
+            except SQLAlchemyError as error:  # another worker may have been at the same ones
+                self._log.warning("nothing expires", **facts_of(error))
+            except Exception:  # noqa: BLE001  # logged; a defect must not end the thread
+                self._log.exception("expiry failed unexpectedly")
+            if not has_more:
+                self._stopping.wait(self._pause_s)

@@ -1,0 +1,70 @@
+"""What is stored of a bill, a payment and a refund: one dataclass each, one field for each column. Pure."""
+
+from dataclasses import dataclass
+
+from payment.core.states import Method, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What an order costs and what was paid towards it, whole rupiah.
+
+    Attributes:
+        paid: the amounts of the payments that are paid.
+        pending: the amounts of those that still wait.
+        refunded: what was given back of those that are paid (docs/decisions/0008).
+    """
+
+    order_id: int
+    total: int
+    paid: int
+    pending: int
+    refunded: int = 0
+
+    @property
+    def is_settled(self) -> bool:
+        """Say whether nothing is left to pay."""
+        return self.paid >= self.total
+
+    @property
+    def stands(self) -> bool:
+        """Say whether anything is paid or pending; if not, the next payment may state another total."""
+        return self.paid > 0 or self.pending > 0
+
+    @property
+    def remaining(self) -> int:
+        """Return what may still be paid."""
+        return self.total - self.paid - self.pending
+
+    @property
+    def net_paid(self) -> int:
+        """Return what was paid and not given back."""
+        return self.paid - self.refunded
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """One payment as it is stored; times in microseconds since the epoch."""
+
+    id: int
+    order_id: int
+    user_id: int
+    amount: int
+    status: Status
+    method: Method
+    created_us: int
+    updated_us: int
+    amount_refunded: int = 0
+    settled_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """Money given back of a payment, of which `refunded_before` had been given back already."""
+
+    id: int
+    payment_id: int
+    amount: int
+    reason: str | None
+    created_us: int
+    refunded_before: int
