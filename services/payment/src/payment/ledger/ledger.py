@@ -32,7 +32,6 @@ from payment.core.errors import (
     Unexpected,
 )
 from payment.core.logs import facts_of, get_logger
-from payment.core.neighbours import Service
 from payment.core.states import Method, State, Status
 from payment.core.units import WHOLE_NUMBER_MAX
 from payment.ledger import outbox
@@ -390,13 +389,13 @@ class Ledger:
         return await self._read(lambda connection: find_page(connection, selection, after, limit))
 
     async def was_told(self, payment_id: int, within_s: float) -> bool:
-        """Wait until Order and User were told of a payment; False if that takes longer."""
+        """Wait until the neighbours were told of a payment; False if that takes longer."""
         return await self._waiting.wait(payment_id, within_s)
 
     async def notifications(
         self,
         *,
-        service: Service | None = None,
+        service: str | None = None,
         state: State | None = None,
         before_id: int | None = None,
         limit: int,
