@@ -15,7 +15,7 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from payment.core.logs import configure_logs, get_logger
-from payment.core.neighbours import Service
+from payment.core.neighbours import NEIGHBOURS
 from payment.core.settings import Settings, SettingsError, read_settings
 from payment.core.states import State
 from payment.core.units import WHOLE_NUMBER_MAX, read_date
@@ -131,7 +131,7 @@ def notifications() -> None:
 
 
 @notifications.command("list")
-@click.option("--service", type=click.Choice([service.value for service in Service]))
+@click.option("--service", type=click.Choice(list(NEIGHBOURS)))
 @click.option("--state", type=click.Choice([state.value for state in State]))
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Satu objek JSON sebaris / JSON lines.")
@@ -143,7 +143,7 @@ def list_notifications(
     with _opened(settings).read() as connection:
         rows = outbox.find_notifications(
             connection,
-            service=Service(service) if service else None,
+            service=service,
             state=State(state) if state else None,
             limit=limit,
         )
@@ -212,7 +212,7 @@ def report(settings: Settings, *, day: date | None, as_csv: bool, as_json: bool)
 @click.option(
     "--since", type=Day(), help="Pembayaran sejak hari ini / payments made on this day or later; else all."
 )
-@click.option("--service", type=click.Choice([service.value for service in Service]))
+@click.option("--service", type=click.Choice(list(NEIGHBOURS)))
 @click.option("--repair", is_flag=True, help="Beritahukan lagi yang berbeda / tell again what differs.")
 @click.option("--json", "as_json", is_flag=True, help="Satu objek JSON sebaris / JSON lines.")
 @click.pass_obj
@@ -223,7 +223,7 @@ def reconcile_command(
 
     Exit code 0: all agree, or wait to be told. 1: something differs, is unknown there, or could not be asked.
     """
-    from payment.telling.downstream import order_client, user_client  # noqa: PLC0415  # loads `requests`
+    from payment.telling.downstream import client_of  # noqa: PLC0415  # loads `requests`
     from payment.telling.reconcile import (  # noqa: PLC0415  # same
         DISAGREEMENTS,
         Verdict,
@@ -231,8 +231,7 @@ def reconcile_command(
         reconcile,
     )
 
-    clients = {Service.ORDER: order_client(settings), Service.USER: user_client(settings)}
-    asked = {each: clients[each] for each in Service if service in (None, each)}
+    asked = [client_of(each, settings) for each in NEIGHBOURS.values() if service in (None, each.name)]
     since_us = day_begins_us(since, settings.time_zone) if since else 0
     database = _opened(settings)
     with database.read() as connection:
@@ -271,7 +270,7 @@ _COUNTS = (
 
 def _comparison(finding: "Finding") -> dict[str, Any]:
     return {
-        "service": finding.target.service.value,
+        "service": finding.target.neighbour.name,
         "target_id": finding.target.id,
         "verdict": finding.verdict.value,
         "expected": finding.expected.value,

@@ -5,6 +5,7 @@
 
 import sys
 import warnings
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -13,17 +14,20 @@ from typing import NamedTuple
 from pact.error import PactError
 from urllib3.exceptions import InsecureRequestWarning
 
-from payment import telling
 from promises import PROMISES, Clients
 
 NOTICES = (AssertionError, PactError, AttributeError, KeyError, TypeError, ValueError)
-ANSWERS = "neighbour_answers"
-SOURCES = (ANSWERS, "downstream", "delivery")
+RECORDS = "payment.core.neighbours"
+ANSWERS = "payment.telling.neighbour_answers"
+CONNECTION = "payment.telling.connection"
+CLIENT = "payment.telling.downstream"
+DELIVERY = "payment.telling.delivery"
+SOURCES = (RECORDS, ANSWERS, CONNECTION, CLIENT, DELIVERY)
 """The modules that a mutant may be made of, those that others import first."""
 
 
 class Mutant(NamedTuple):
-    """A module of `payment` in which `original` reads `changed`."""
+    """A module in which `original` reads `changed`."""
 
     module: str
     original: str
@@ -32,52 +36,54 @@ class Mutant(NamedTuple):
 
 MUTANTS = {
     "another method": Mutant(
-        "downstream", '"PUT",\n                target_id', '"GET",\n                target_id'
+        CLIENT, '"PUT",\n                target_id', '"GET",\n                target_id'
     ),
-    "another path": Mutant("downstream", "self._base_url + path,", 'self._base_url + path + "s",'),
-    "another field": Mutant("downstream", "{self.status_field: status}", '{self.status_field + "x": status}'),
-    "another type": Mutant("downstream", "{self.status_field: status}", "{self.status_field: [status]}"),
+    "another path": Mutant(CLIENT, "self._base_url + path,", 'self._base_url + path + "s",'),
+    "another field": Mutant(
+        CLIENT, "{self.neighbour.put_field: status}", '{self.neighbour.put_field + "x": status}'
+    ),
+    "another type": Mutant(
+        CLIENT, "{self.neighbour.put_field: status}", "{self.neighbour.put_field: [status]}"
+    ),
     "another value": Mutant(
-        "downstream", "{self.status_field: status}", "{self.status_field: status.upper()}"
+        CLIENT, "{self.neighbour.put_field: status}", "{self.neighbour.put_field: status.upper()}"
     ),
     "an extra field": Mutant(
-        "downstream", "{self.status_field: status}", '{self.status_field: status, "amount": 1}'
+        CLIENT, "{self.neighbour.put_field: status}", '{self.neighbour.put_field: status, "amount": 1}'
     ),
-    "no body": Mutant("downstream", "data=json.dumps({self.status_field: status}),", ""),
+    "no body": Mutant(CLIENT, "data=json.dumps({self.neighbour.put_field: status}),", ""),
     "another content type": Mutant(
-        "downstream", '"Content-Type": "application/json",', '"Content-Type": "text/plain",'
+        CLIENT, '"Content-Type": "application/json",', '"Content-Type": "text/plain",'
     ),
-    "no Idempotency-Key": Mutant("downstream", '"Idempotency-Key": idempotency_key,', ""),
-    "no traceparent": Mutant("downstream", '"traceparent": traceparent,', ""),
-    "no Accept": Mutant("downstream", ', "Accept": "application/json"}', "}"),
-    "no Authorization": Mutant("downstream", "if neighbour.token:", "if False:"),
-    "no Bearer": Mutant("downstream", 'f"Bearer {neighbour.token}"', "neighbour.token"),
+    "no Idempotency-Key": Mutant(CLIENT, '"Idempotency-Key": idempotency_key,', ""),
+    "no traceparent": Mutant(CLIENT, '"traceparent": traceparent,', ""),
+    "no Accept": Mutant(CLIENT, ', "Accept": "application/json"}', "}"),
+    "no Authorization": Mutant(CLIENT, "if settings.token:", "if False:"),
+    "no Bearer": Mutant(CLIENT, 'f"Bearer {settings.token}"', "settings.token"),
     "TLS is not verified": Mutant(  # `verify=False` alone is refused by the context that checks host names
-        "downstream",
+        CLIENT,
         "send(call, stream=True,",
         'send(call, stream=True, verify=bool(self._tls and setattr(self._tls, "check_hostname", False)),',
     ),
     "the host's name is not verified": Mutant(
-        "downstream", "ssl_context=self._tls,", "ssl_context=self._tls, assert_hostname=False,"
+        CONNECTION, "ssl_context=self._tls,", "ssl_context=self._tls, assert_hostname=False,"
     ),
-    "our certificate is not shown": Mutant(
-        "downstream", "    if neighbour.client_cert_file:", "    if False:"
-    ),
-    "reading another field": Mutant("downstream", 'read_field = "status"', 'read_field = "payment_status"'),
+    "our certificate is not shown": Mutant(CONNECTION, "    if neighbour.client_cert_file:", "    if False:"),
+    "reading another field": Mutant(RECORDS, 'read_field="status"', 'read_field="payment_status"'),
     "reading another path": Mutant(
-        "downstream", 'read_path = "/orders/{order_id}"', 'read_path = "/order/{order_id}"'
+        RECORDS, 'read_path="/orders/{order_id}"', 'read_path="/order/{order_id}"'
     ),
     "a status read in other letters": Mutant(
-        "downstream", "return Seen(status)", "return Seen(status.lower())"
+        CLIENT, "return RemoteState(status)", "return RemoteState(status.lower())"
     ),
     "any 404 shows the route": Mutant(
-        "downstream", "if shows_route(status):", "if shows_route(status) or status == 404:"
+        CLIENT, "if shows_route(status):", "if shows_route(status) or status == 404:"
     ),
-    "no answer shows the route": Mutant("downstream", "if shows_route(status):", "if False:"),
-    "one key for all news": Mutant("delivery", "notification-{claim.id}-", "notification-1-"),
-    "one key for every state": Mutant("delivery", "-{claim.status}", "-paid"),
-    "one key for two databases": Mutant("delivery", "-{claim.created_us}-", "-1-"),
-    "a key for each attempt": Mutant("delivery", "-{claim.status}", "-{claim.status}-{claim.attempts}"),
+    "no answer shows the route": Mutant(CLIENT, "if shows_route(status):", "if False:"),
+    "one key for all news": Mutant(DELIVERY, "notification-{claim.id}-", "notification-1-"),
+    "one key for every state": Mutant(DELIVERY, "-{claim.status}", "-paid"),
+    "one key for two databases": Mutant(DELIVERY, "-{claim.created_us}-", "-1-"),
+    "a key for each attempt": Mutant(DELIVERY, "-{claim.status}", "-{claim.status}-{claim.attempts}"),
     "201 is not delivered": Mutant(ANSWERS, "if 200 <= status < 300:", "if status == 200:"),
     "204 is not delivered": Mutant(
         ANSWERS, "if 200 <= status < 300:", "if status in (200, 201, 202, 203, 205):"
@@ -124,22 +130,25 @@ MUTANTS = {
 
 def load(mutant: Mutant | None) -> Clients:
     """Return the clients as the mutant makes them; the production ones for None."""
-    names = [f"payment.telling.{name}" for name in SOURCES]
-    kept = {name: import_module(name) for name in names}
+    kept = {name: import_module(name) for name in SOURCES}
     try:
-        for name, source in zip(names, SOURCES, strict=True):
-            file = Path(telling.__file__).with_name(f"{source}.py")
-            text = file.read_text()
-            if mutant is not None and mutant.module == source:
-                assert mutant.original in text, f"{source} has changed: {mutant.original}"
+        for name in SOURCES:
+            file = kept[name].__file__
+            assert file is not None
+            text = Path(file).read_text()
+            if mutant is not None and mutant.module == name:
+                assert mutant.original in text, f"{name} has changed: {mutant.original}"
                 text = text.replace(mutant.original, mutant.changed)
             module = ModuleType(name)
             sys.modules[name] = module
-            exec(compile(text, str(file), "exec"), module.__dict__)
-        made = {name: sys.modules[f"payment.telling.{name}"] for name in SOURCES}
+            exec(compile(text, file, "exec"), module.__dict__)
+        made = {name: sys.modules[name] for name in SOURCES}
     finally:
         sys.modules.update(kept)
-    return Clients(made["downstream"].OrderClient, made["downstream"].UserClient, made["delivery"].send)
+    order, user = (
+        partial(made[CLIENT].NeighbourClient, each) for each in (made[RECORDS].ORDER, made[RECORDS].USER)
+    )
+    return Clients(order, user, made[DELIVERY].send)
 
 
 def noticed_by(mutant: Mutant | None) -> str | None:

@@ -7,18 +7,24 @@ is read.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pact import match
 
 from interaction import Interaction
-from payment.core.settings import Neighbour
+from payment.core import neighbours
+from payment.core.settings import NeighbourSettings
 from payment.core.states import Outcome, Status
-from payment.telling.downstream import NeighbourClient, OrderClient, UserClient
+from payment.telling.downstream import NeighbourClient
 
 ID = 1
 UNKNOWN_ID = 999_999_999
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+MakeClient = Callable[..., NeighbourClient]
+"""Makes a client of a neighbour from its settings and time-outs."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +33,13 @@ class Told:
 
     Attributes:
         name: order or user.
-        client: the production client.
+        client: makes the production client.
         put_path: where it is told, and as which `put_field`.
         get_path: where it is asked, and what it knows is in `get_field`.
     """
 
     name: str
-    client: type[NeighbourClient]
+    client: MakeClient
     put_path: str
     put_field: str
     get_path: str
@@ -44,34 +50,44 @@ class Told:
         """Return the name of its id in paths."""
         return f"{self.name}_id"
 
-    def connect(self, url: str, kind: type[NeighbourClient] | None = None) -> NeighbourClient:
+    def connect(self, url: str, kind: MakeClient | None = None) -> NeighbourClient:
         """Return a client (of another `kind`, for mutants) that has been answered at this URL before."""
-        neighbour = Neighbour(url=url.rstrip("/"), path=self.put_path, token=None)
-        client = (kind or self.client)(neighbour, connect_timeout_s=2, read_timeout_s=5)
+        settings = NeighbourSettings(url=url.rstrip("/"), path=self.put_path, token=None)
+        client = (kind or self.client)(settings, connect_timeout_s=2, read_timeout_s=5)
         client.known_routes.update(client.routes)
         return client
 
 
 ORDER = Told(
-    "order", OrderClient, "/orders/{order_id}/payment", "payment_status", "/orders/{order_id}", "status"
+    "order",
+    partial(NeighbourClient, neighbours.ORDER),
+    "/orders/{order_id}/payment",
+    "payment_status",
+    "/orders/{order_id}",
+    "status",
 )
 USER = Told(
-    "user", UserClient, "/users/{user_id}/payment-service", "status", "/users/{user_id}", "payment_status"
+    "user",
+    partial(NeighbourClient, neighbours.USER),
+    "/users/{user_id}/payment-service",
+    "status",
+    "/users/{user_id}",
+    "payment_status",
 )
 
 
 def is_told(client: NeighbourClient, target_id: int, status: Status) -> bool:
     """Tell; return whether the client takes the news for delivered."""
-    heard = client.tell(
+    result = client.tell(
         target_id, status, idempotency_key=f"notification-1-1-{status.value}", traceparent=TRACE
     )
-    return heard.outcome == Outcome.DELIVERED  # a mutant has an Outcome of its own
+    return result.outcome == Outcome.DELIVERED  # a mutant has an Outcome of its own
 
 
 def is_unknown(client: NeighbourClient, target_id: int) -> bool:
     """Tell; return whether the client takes the id for unknown to the neighbour."""
-    heard = client.tell(target_id, Status.PAID, idempotency_key="notification-1-1-paid", traceparent=TRACE)
-    return heard.outcome == Outcome.UNKNOWN
+    result = client.tell(target_id, Status.PAID, idempotency_key="notification-1-1-paid", traceparent=TRACE)
+    return result.outcome == Outcome.UNKNOWN
 
 
 def is_read(client: NeighbourClient, target_id: int, status: Status) -> bool:
@@ -81,11 +97,11 @@ def is_read(client: NeighbourClient, target_id: int, status: Status) -> bool:
 
 def is_read_as_unknown(client: NeighbourClient, target_id: int) -> bool:
     """Ask; return whether the client sees that the neighbour does not know the id."""
-    seen = client.read(target_id)
-    return seen.status is None and seen.is_unknown
+    known = client.read(target_id)
+    return known.status is None and known.is_unknown
 
 
-def interactions_with(neighbour: Told, kind: type[NeighbourClient] | None = None) -> list[Interaction]:
+def interactions_with(neighbour: Told, kind: MakeClient | None = None) -> list[Interaction]:
     """Return all that we call a neighbour for.
 
     Args:

@@ -19,18 +19,18 @@ from trustme import CA
 from consumer import new_pact
 from https import Files, SecureOrder
 from interaction import Interaction
-from neighbours import ORDER, TRACE, USER, Told, interactions_with, is_told
-from payment.core.neighbours import Service
-from payment.core.settings import Neighbour
+from neighbours import ORDER, TRACE, USER, MakeClient, Told, interactions_with, is_told
+from payment.core import neighbours
+from payment.core.settings import NeighbourSettings
 from payment.core.states import Status
-from payment.ledger.outbox import Claim
+from payment.ledger.claims import Claim
 from payment.telling.downstream import NeighbourClient
 from variants import DOES_ITS_WORK, FIRST_ID, VARIANTS, serve_variants
 
 TOKEN = "rahasia-4711"
 CLAIM = Claim(
     id=7,
-    service=Service.ORDER,
+    neighbour=neighbours.ORDER,
     target_id=1,
     payment_id=3,
     status=Status.PAID,
@@ -48,11 +48,11 @@ CLAIM = Claim(
 class Clients:
     """The clients that are tried, and how a claim is sent with one."""
 
-    order: type[NeighbourClient]
-    user: type[NeighbourClient]
+    order: MakeClient
+    user: MakeClient
     send: Callable[[NeighbourClient, Claim], Any]
 
-    def of(self, neighbour: Told) -> type[NeighbourClient]:
+    def of(self, neighbour: Told) -> MakeClient:
         """Return the client of this neighbour."""
         return self.order if neighbour is ORDER else self.user
 
@@ -138,10 +138,10 @@ def takes_a_refused_token_for_an_outage(clients: Clients) -> None:
         with serve_answer() as served:
             client = connect(neighbour, clients, served.url, TOKEN)
             for served.status in (401, 403):
-                heard = client.tell(1, Status.PAID, idempotency_key="k", traceparent=TRACE)
-                assert heard.outcome == "denied"
+                result = client.tell(1, Status.PAID, idempotency_key="k", traceparent=TRACE)
+                assert result.outcome == "denied"
                 setting = f"see {neighbour.name.upper()}_SERVICE_TOKEN"
-                for said in (heard.error, client.read(1).error):
+                for said in (result.error, client.read(1).error):
                     assert said is not None
                     assert setting in said
                     assert TOKEN not in said
@@ -164,7 +164,7 @@ def trusts_only_whom_it_was_told_to(clients: Clients) -> None:
             order.context.load_verify_locations(files.ca_file)
             order.context.verify_mode = CERT_REQUIRED
             shows = {"client_cert_file": ours, "client_key_file": ours}
-            settings = Neighbour(url=order.url, path=ORDER.put_path, token=None, **trusted, **shows)
+            settings = NeighbourSettings(url=order.url, path=ORDER.put_path, token=None, **trusted, **shows)
             client = clients.order(settings, connect_timeout_s=2, read_timeout_s=5)
             assert is_told(client, 1, Status.PAID) == is_served
             assert bool(order.told) == is_served
@@ -186,14 +186,14 @@ PROMISES: Mapping[str, Callable[[Clients], None]] = {
 
 def connect(neighbour: Told, clients: Clients, url: str, token: str | None = None) -> NeighbourClient:
     """Return a client that has never been answered."""
-    settings = Neighbour(url=url, path=neighbour.put_path, token=token)
+    settings = NeighbourSettings(url=url, path=neighbour.put_path, token=token)
     return clients.of(neighbour)(settings, connect_timeout_s=2, read_timeout_s=5)
 
 
 def judged(client: NeighbourClient) -> tuple[str, bool]:
     """Return what the client makes of the answer to a PUT, and if it reads "unknown" in that to a GET."""
-    heard = client.tell(1, Status.PAID, idempotency_key="k", traceparent=TRACE)
-    return str(heard.outcome), client.read(1).is_unknown
+    result = client.tell(1, Status.PAID, idempotency_key="k", traceparent=TRACE)
+    return str(result.outcome), client.read(1).is_unknown
 
 
 @dataclass

@@ -12,8 +12,8 @@ import consumer
 from consumer import CONTRACTS, check_sound
 from described import ROOT
 from interaction import Interaction
+from neighbours import ORDER, USER
 from payment.telling.delivery import send
-from payment.telling.downstream import OrderClient, UserClient
 from promises import PROMISES, Clients, exercise
 
 EVERY = [
@@ -66,4 +66,4 @@ def test_generating_into_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", PROMISES)
 def test_the_clients_keep_their_promises(name: str) -> None:
-    PROMISES[name](Clients(OrderClient, UserClient, send))
+    PROMISES[name](Clients(ORDER.client, USER.client, send))

@@ -18,15 +18,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import Table, delete, func, make_url, select, text
 
-from payment.core.neighbours import Service
+from payment.core.neighbours import ORDER, USER, Neighbour
 from payment.core.states import Method, State, Status, bill_status, user_status
 from payment.core.states import Outcome as Told
-from payment.ledger import outbox
+from payment.ledger import claims as claiming
+from payment.ledger import judgements
 from payment.ledger.batch import book
 from payment.ledger.booking import BookingResult, PaymentRequest, RefundRequest, Settling
 from payment.ledger.expiry import find_expired
 from payment.ledger.idempotency import BookedAnswer, Key
-from payment.ledger.outbox import Settlement
+from payment.ledger.judgements import Judgement
 from payment.storage.base import Database
 from payment.storage.batch import ThreadBatch
 from payment.storage.opening import open_database
@@ -205,7 +206,7 @@ class Life(RuleBasedStateMachine):
         self.now_us = 1_700_000_000_000_000
         self.model = Model()
         self.kept: dict[tuple[str, str], tuple[AnyRequest, BookedAnswer]] = {}
-        self.heard: dict[Service, dict[int, Status]] = {Service.ORDER: {}, Service.USER: {}}
+        self.heard: dict[Neighbour, dict[int, Status]] = {ORDER: {}, USER: {}}
 
     @initialize()
     def empty(self) -> None:
@@ -231,7 +232,7 @@ class Life(RuleBasedStateMachine):
         }
         news = self._rows(notifications)[news_before:]
         assert {row["payment_id"] for row in news} == changed, "nobody hears of what changes no state"
-        told_user = {row["payment_id"] for row in news if row["service"] == Service.USER}
+        told_user = {row["payment_id"] for row in news if row["service"] == USER.name}
         assert told_user <= newest | (changed - before.keys()), "User hears of a guest's newest payment only"
         assert all(row["traceparent"] is None for row in news)
 
@@ -272,11 +273,11 @@ class Life(RuleBasedStateMachine):
     def tell(self) -> None:
         """Tell Order and User all that waits: then they know what is true, each of them."""
         self.now_us += SECOND_US
-        for service, heard in self.heard.items():
+        for neighbour, heard in self.heard.items():
             with self.database.write() as connection:
-                claims = outbox.claim(
+                claims = claiming.claim(
                     connection,
-                    service,
+                    neighbour,
                     "worker",
                     self.now_us,
                     lease_us=SECOND_US,
@@ -285,15 +286,15 @@ class Life(RuleBasedStateMachine):
                     probing=False,
                 )
                 heard |= {claim.target_id: claim.status for claim in claims}
-                settled = [Settlement(claim, State.DELIVERED, Told.DELIVERED) for claim in claims]
-                outbox.settle(connection, service, "worker", settled, self.now_us)
+                told = [Judgement(claim, State.DELIVERED, Told.DELIVERED) for claim in claims]
+                judgements.record(connection, neighbour, "worker", told, self.now_us)
         orders = {payment.order_id for payment in self.model.payments.values()}
         users = {payment.user_id for payment in self.model.payments.values()}
-        assert self.heard[Service.ORDER] == {
+        assert self.heard[ORDER] == {
             order_id: bill_status(self.model.totals[order_id], *self.model.bill(order_id)[:2])
             for order_id in orders
         }
-        assert self.heard[Service.USER] == {
+        assert self.heard[USER] == {
             user_id: user_status(self.model.payments[self.model.newest(user_id)].status) for user_id in users
         }
         assert all(row["state"] != State.WAITING for row in self._rows(notifications))

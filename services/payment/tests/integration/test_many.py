@@ -19,10 +19,11 @@ from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from conftest import ALSO_POOLED, POOLED
-from payment.core.neighbours import Service as Lane
+from payment.core.neighbours import ORDER
 from payment.core.states import Outcome, State
-from payment.ledger import outbox
-from payment.ledger.outbox import Settlement
+from payment.ledger import claims as claiming
+from payment.ledger import judgements, outages
+from payment.ledger.judgements import Judgement
 from payment.storage.base import Database
 from payment.storage.migrate import MIGRATIONS, SCHEMA_REVISION
 from payment.storage.opening import open_database
@@ -370,16 +371,16 @@ def test_workers_of_one_lane_do_not_wait_for_each_other_in_a_circle(start: Start
 
     def work(owner: str) -> None:
         dice = random.Random(owner)
-        settlements: list[Settlement] = []
+        judged: list[Judgement] = []
         while not is_enough():
             now_us = time.time_ns() // 1000
             try:
                 with database.write() as connection:
-                    outbox.settle(connection, Lane.ORDER, owner, settlements, now_us)
-                    settled.update(item.state for item in settlements)
-                    claims = outbox.claim(
+                    judgements.record(connection, ORDER, owner, judged, now_us)
+                    settled.update(item.state for item in judged)
+                    claims = claiming.claim(
                         connection,
-                        Lane.ORDER,
+                        ORDER,
                         owner,
                         now_us,
                         lease_us=30_000_000,
@@ -388,15 +389,15 @@ def test_workers_of_one_lane_do_not_wait_for_each_other_in_a_circle(start: Start
                         probing=False,
                     )
                 with database.write() as connection:
-                    outbox.end_outage(connection, Lane.ORDER, now_us)
+                    outages.end_outage(connection, ORDER, now_us)
             except SQLAlchemyError as error:
                 errors.append(error)
                 return
             dice.shuffle(claims)  # they end in any order
-            settlements = [
-                Settlement(claim, State.DELIVERED, Outcome.DELIVERED, resend_us=now_us + 50_000)
+            judged = [
+                Judgement(claim, State.DELIVERED, Outcome.DELIVERED, resend_us=now_us + 50_000)
                 if dice.random() < 0.3
-                else Settlement(claim, State.WAITING, Outcome.OUTAGE, next_attempt_us=now_us + 200_000)
+                else Judgement(claim, State.WAITING, Outcome.OUTAGE, next_attempt_us=now_us + 200_000)
                 for claim in claims
             ]
 

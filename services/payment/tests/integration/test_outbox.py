@@ -7,25 +7,26 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url, select
 
-from payment.core.neighbours import Service
+from payment.core.neighbours import ORDER
 from payment.core.retry_policy import RetryPolicy
 from payment.core.states import Method, Outcome, State, Status
-from payment.ledger import outbox
+from payment.ledger import claims as claiming
+from payment.ledger import judgements, leases, outbox
 from payment.ledger.audience import Notification
 from payment.ledger.batch import book
 from payment.ledger.booking import PaymentRequest, Settling
-from payment.ledger.outbox import Claim
+from payment.ledger.claims import Claim
 from payment.storage.base import Database
 from payment.storage.opening import open_database
 from payment.storage.tables import notifications
-from payment.telling.delivery import judge
-from payment.telling.downstream import Heard
+from payment.telling.delivery import judge_delivery
+from payment.telling.downstream import DeliveryResult
 
 SECOND_US = 1_000_000
 BEGIN_US = 1_700_000_000_000_000
 RESEND_AFTER_US = 60 * SECOND_US
-TOLD = Heard(Outcome.DELIVERED)
-NO_ANSWER = Heard(Outcome.OUTAGE, "timeout", may_come_late=True)
+TOLD = DeliveryResult(Outcome.DELIVERED)
+NO_ANSWER = DeliveryResult(Outcome.OUTAGE, "timeout", may_come_late=True)
 
 
 class Lanes:
@@ -48,9 +49,9 @@ class Lanes:
     def claim(self, owner: str, at_s: float, *, lease_s: float = 30.0) -> list[Claim]:
         """Claim what is due."""
         with self.database.write() as connection:
-            return outbox.claim(
+            return claiming.claim(
                 connection,
-                Service.ORDER,
+                ORDER,
                 owner,
                 _us(at_s),
                 lease_us=round(lease_s * SECOND_US),
@@ -59,22 +60,22 @@ class Lanes:
                 probing=False,
             )
 
-    def settle(self, owner: str, claim: Claim, heard: Heard, at_s: float) -> None:
-        """Settle a claim with what was heard."""
-        settlement = judge(
-            claim, heard, self.policy, now_us=_us(at_s), dice=0.5, resend_after_us=RESEND_AFTER_US
+    def settle(self, owner: str, claim: Claim, result: DeliveryResult, at_s: float) -> None:
+        """Record the result of a claim."""
+        judgement = judge_delivery(
+            claim, result, self.policy, now_us=_us(at_s), jitter=0.5, resend_after_us=RESEND_AFTER_US
         )
         with self.database.write() as connection:
-            outbox.settle(connection, Service.ORDER, owner, [settlement], _us(at_s))
+            judgements.record(connection, ORDER, owner, [judgement], _us(at_s))
 
     def next_due_us(self, at_s: float) -> int | None:
         """Return when the next claim can be made."""
         with self.database.read() as connection:
-            return outbox.next_due_us(connection, Service.ORDER, _us(at_s), probing=False)
+            return claiming.next_due_us(connection, ORDER, _us(at_s), probing=False)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return Order's notifications, oldest first."""
-        query = select(notifications).where(notifications.c.service == Service.ORDER)
+        query = select(notifications).where(notifications.c.service == ORDER.name)
         with self.database.read() as connection:
             return [dict(row) for row in connection.execute(query.order_by(notifications.c.id)).mappings()]
 
@@ -129,10 +130,10 @@ def test_a_huge_backlog_of_one_target_is_merged_a_part_at_a_time(
     lanes: Lanes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each part costs one PUT; nothing is left and nothing told twice at a time."""
-    monkeypatch.setattr("payment.ledger.outbox.MERGE_MAX", 100)
+    monkeypatch.setattr("payment.ledger.claims.MERGE_MAX", 100)
     lanes.pay()
     with lanes.database.write() as connection:
-        outbox.enqueue(connection, [Notification(Service.ORDER, 1, 1, None)] * 249, BEGIN_US)
+        outbox.enqueue(connection, [Notification(ORDER, 1, 1, None)] * 249, BEGIN_US)
     puts = 0
     while claims := lanes.claim("A", 1):
         (claim,) = claims
@@ -151,7 +152,7 @@ def test_what_is_due_is_known_to_the_microsecond(lanes: Lanes) -> None:
     assert lanes.next_due_us(1) == _us(1), "at once"
     (claim,) = lanes.claim("A", 1)
     assert lanes.next_due_us(2) is None, "somebody has it in hand"
-    lanes.settle("A", claim, Heard(Outcome.OUTAGE, "HTTP 503"), at_s=2)
+    lanes.settle("A", claim, DeliveryResult(Outcome.OUTAGE, "HTTP 503"), at_s=2)
     (row,) = lanes.rows()
     assert row["next_attempt_us"] > _us(2)
     assert lanes.next_due_us(2) == row["next_attempt_us"]
@@ -161,9 +162,9 @@ def test_a_lease_is_given_back_by_its_owner_alone(lanes: Lanes) -> None:
     lanes.pay()
     lanes.claim("A", 1)
     with lanes.database.write() as connection:
-        assert outbox.release(connection, Service.ORDER, "B", [1]) == set()
-        outbox.renew(connection, Service.ORDER, "B", [1], _us(1000))
-        assert outbox._lease(connection, Service.ORDER, [1], "B", _us(2), _us(1000)) == {}
+        assert leases.release(connection, ORDER, "B", [1]) == set()
+        leases.renew(connection, ORDER, "B", [1], _us(1000))
+        assert leases.take(connection, ORDER, [1], "B", _us(2), _us(1000)) == {}
     assert lanes.claim("B", 2) == []
     (late,) = lanes.claim("B", 32)
     assert late.resend_us is not None, "what a dead worker sent may still arrive"

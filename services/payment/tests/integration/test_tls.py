@@ -12,9 +12,10 @@ import pytest
 from trustme import CA
 
 from https import Files, Rude, SecureOrder, home_made
-from payment.core.settings import Neighbour
+from payment.core.neighbours import ORDER
+from payment.core.settings import NeighbourSettings
 from payment.core.states import Outcome, Status
-from payment.telling.downstream import Heard, OrderClient
+from payment.telling.downstream import DeliveryResult, NeighbourClient
 from processes import Service, wait_for
 
 Start = Callable[..., Service]
@@ -224,13 +225,13 @@ def test_a_service_that_demands_a_certificate_gets_ours(
     assert service.cli("reconcile", "--service", "order").returncode == 0
 
 
-def tell(neighbour: Neighbour) -> Heard:
-    client = OrderClient(neighbour, connect_timeout_s=0.3, read_timeout_s=5)
+def tell(neighbour: NeighbourSettings) -> DeliveryResult:
+    client = NeighbourClient(ORDER, neighbour, connect_timeout_s=0.3, read_timeout_s=5)
     return client.tell(1, Status.PAID, idempotency_key="1", traceparent="00-1-1-01")
 
 
-def order_at(url: str, **more: Any) -> Neighbour:
-    return Neighbour(url, "/orders/{order_id}/payment", None, **more)
+def order_at(url: str, **more: Any) -> NeighbourSettings:
+    return NeighbourSettings(url, "/orders/{order_id}/payment", None, **more)
 
 
 @pytest.mark.parametrize("hangs_up", [True, False])
@@ -253,7 +254,9 @@ def test_what_was_sent_over_tls_and_not_answered_may_come_late(serve: Serve, fil
 def test_one_context_is_read_once_and_trusts_nobody_else(serve: Serve, files: Files) -> None:
     """Nor are the public CAs read with each connection, and trusted beside the private one."""
     order = serve(files.issue("localhost"))
-    client = OrderClient(order_at(order.url, ca_file=files.ca_file), connect_timeout_s=2, read_timeout_s=5)
+    client = NeighbourClient(
+        ORDER, order_at(order.url, ca_file=files.ca_file), connect_timeout_s=2, read_timeout_s=5
+    )
     files.ca_file.unlink()
     for order_id in (1, 2):
         heard = client.tell(order_id, Status.PAID, idempotency_key="1", traceparent="00-1-1-01")

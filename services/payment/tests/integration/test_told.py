@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url, select, update
 
-from payment.core.neighbours import Service as Neighbour
+from payment.core.neighbours import ORDER, USER
 from payment.core.states import Status
-from payment.ledger import outbox
+from payment.ledger import outages, outbox
 from payment.ledger.audience import Notification
 from payment.storage.opening import open_database
 from payment.storage.tables import bills, notifications, payments
@@ -52,8 +52,8 @@ def change(database_url: str, order_id: int, user_id: int, status: Status) -> No
         outbox.enqueue(
             connection,
             [
-                Notification(Neighbour.ORDER, order_id, payment_id, None),
-                Notification(Neighbour.USER, user_id, payment_id, None),
+                Notification(ORDER, order_id, payment_id, None),
+                Notification(USER, user_id, payment_id, None),
             ],
             time.time_ns() // 1000,
         )
@@ -196,11 +196,11 @@ def test_what_fails_after_each_outage_again_is_hurried_ever_less(
     waits_s = []
     for end_us in range(10**16, 10**16 + 5):  # long after any backoff would have begun
         with database.write() as connection:
-            later = update(notifications).where(notifications.c.service == Neighbour.ORDER)
+            later = update(notifications).where(notifications.c.service == ORDER.name)
             connection.execute(later.values(next_attempt_us=2 * 10**16))
-            outbox.end_outage(connection, Neighbour.ORDER, end_us)
+            outages.end_outage(connection, ORDER, end_us)
             due_us = connection.execute(
-                select(notifications.c.next_attempt_us).where(notifications.c.service == Neighbour.ORDER)
+                select(notifications.c.next_attempt_us).where(notifications.c.service == ORDER.name)
             ).scalar_one()
         waits_s.append((due_us - end_us) / 1e6)
     database.close()

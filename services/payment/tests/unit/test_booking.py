@@ -23,7 +23,7 @@ from payment.core.errors import (
     RefundedDiffers,
     RefundTooLarge,
 )
-from payment.core.neighbours import Service
+from payment.core.neighbours import ORDER, USER, Neighbour
 from payment.core.states import MOVES, Method, Status
 from payment.core.units import WHOLE_NUMBER_MAX
 from payment.ledger.answers import PaymentAnswer, RefundAnswer
@@ -92,9 +92,9 @@ class Ledger:
         """Return every payment as it is now."""
         return list(self.books.payments.values())
 
-    def news_since(self, before: int) -> list[tuple[Service, int]]:
+    def news_since(self, before: int) -> list[tuple[Neighbour, int]]:
         """Return who was told of something after the first `before` notifications."""
-        return [(news.service, news.target_id) for news in self.written.notifications[before:]]
+        return [(news.neighbour, news.target_id) for news in self.written.notifications[before:]]
 
 
 def pay(
@@ -180,8 +180,8 @@ def test_a_payment_settles_its_order() -> None:
         ],
         keys=[],
         notifications=[
-            Notification(Service.ORDER, target_id=3, payment_id=7, traceparent=TRACE),
-            Notification(Service.USER, target_id=5, payment_id=7, traceparent=TRACE),
+            Notification(ORDER, target_id=3, payment_id=7, traceparent=TRACE),
+            Notification(USER, target_id=5, payment_id=7, traceparent=TRACE),
         ],
     )
 
@@ -339,13 +339,15 @@ def test_order_and_user_hear_of_each_payment_exactly_once(day: list[list[Payment
     ledger = Ledger()
     for batch in day:
         ledger.decide(batch)
-    heard = Counter((news.service, news.target_id, news.payment_id) for news in ledger.written.notifications)
+    heard = Counter(
+        (news.neighbour, news.target_id, news.payment_id) for news in ledger.written.notifications
+    )
     assert heard == Counter(
         told
         for payment in ledger.written.payments
         for told in (
-            (Service.ORDER, payment.order_id, payment.id),
-            (Service.USER, payment.user_id, payment.id),
+            (ORDER, payment.order_id, payment.id),
+            (USER, payment.user_id, payment.id),
         )
     )
     assert {news.traceparent for news in ledger.written.notifications} <= {TRACE}
@@ -489,7 +491,7 @@ def test_a_payment_that_waits_holds_its_part_and_is_paid_later() -> None:
     assert (payment.status, payment.updated_us, payment.settled_us) == (Status.PAID, NOW_US + 1, NOW_US + 1)
     assert payment.created_us == NOW_US
     assert answer == BookedAnswer(200, "", RENDERERS.payment(payment))
-    assert ledger.news_since(2) == [(Service.ORDER, 1), (Service.USER, 1)]
+    assert ledger.news_since(2) == [(ORDER, 1), (USER, 1)]
 
 
 def test_a_payment_that_failed_holds_nothing() -> None:
@@ -547,7 +549,7 @@ def test_user_hears_of_the_newest_payment_only() -> None:
     ledger.decide([later(order_id=2)])
     before = len(ledger.written.notifications)
     ledger.decide([settle(1), settle(2)])
-    assert ledger.news_since(before) == [(Service.ORDER, 1), (Service.ORDER, 2), (Service.USER, 1)]
+    assert ledger.news_since(before) == [(ORDER, 1), (ORDER, 2), (USER, 1)]
 
 
 # --- a bill in parts ---------------------------------------------------------------------------------
@@ -611,7 +613,7 @@ def test_all_that_is_left_given_back_reopens_the_bill() -> None:
     assert [item.amount for item in ledger.written.refunds] == [10_000, 500, 50_000]
     assert ledger.payments[0].status is Status.REFUNDED
     assert ledger.books.bills[1] == Bill(1, total=80_000, paid=20_000, pending=0, refunded=500)
-    assert ledger.news_since(4) == [(Service.ORDER, 1), (Service.USER, 1)]
+    assert ledger.news_since(4) == [(ORDER, 1), (USER, 1)]
 
 
 def test_never_more_is_given_back_than_was_paid() -> None:

@@ -1,4 +1,4 @@
-"""One delivery: what becomes of a claim, for everything that may be heard."""
+"""One delivery: what becomes of a claim, for every result."""
 
 import re
 from dataclasses import replace
@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment.core.neighbours import Service
+from payment.core.neighbours import ORDER
 from payment.core.retry_policy import RetryPolicy
 from payment.core.states import Outcome, State, Status
 from payment.core.units import SECOND_US
-from payment.ledger.outbox import Claim, Settlement
-from payment.telling.delivery import child_of, judge
-from payment.telling.downstream import Heard
+from payment.ledger.claims import Claim
+from payment.ledger.judgements import Judgement
+from payment.telling.delivery import child_of, judge_delivery
+from payment.telling.downstream import DeliveryResult
 
 NOW_US = 1_700_000_000 * SECOND_US
 HOUR_US = 3600 * SECOND_US
@@ -30,7 +31,7 @@ def claim(
 ) -> Claim:
     return Claim(
         id=1,
-        service=Service.ORDER,
+        neighbour=ORDER,
         target_id=7,
         payment_id=3,
         status=Status.PAID,
@@ -44,45 +45,45 @@ def claim(
     )
 
 
-def judged(heard: Heard, of: Claim | None = None, dice: float = 1.0) -> Settlement:
-    return judge(
-        of or claim(), heard, RetryPolicy(), now_us=NOW_US, dice=dice, resend_after_us=RESEND_AFTER_US
+def judged(result: DeliveryResult, of: Claim | None = None, jitter: float = 1.0) -> Judgement:
+    return judge_delivery(
+        of or claim(), result, RetryPolicy(), now_us=NOW_US, jitter=jitter, resend_after_us=RESEND_AFTER_US
     )
 
 
-def failed(outcome: Outcome, retry_after_s: float | None = None) -> Heard:
-    return Heard(outcome, "HTTP 503", retry_after_s=retry_after_s)
+def failed(outcome: Outcome, retry_after_s: float | None = None) -> DeliveryResult:
+    return DeliveryResult(outcome, "HTTP 503", retry_after_s=retry_after_s)
 
 
 def test_what_was_delivered_is_delivered() -> None:
-    settlement = judged(Heard(Outcome.DELIVERED))
-    assert settlement == Settlement(claim(), State.DELIVERED, Outcome.DELIVERED)
-    assert settlement.error is None
-    assert settlement.resend_us is None
+    judgement = judged(DeliveryResult(Outcome.DELIVERED))
+    assert judgement == Judgement(claim(), State.DELIVERED, Outcome.DELIVERED)
+    assert judgement.error is None
+    assert judgement.resend_us is None
 
 
 def test_what_was_delivered_in_the_end_is_delivered_however_old_it_is() -> None:
     old = claim(attempts=400, age_us=30 * DAY_US, unknown_for_us=2 * HOUR_US)
-    assert judged(Heard(Outcome.DELIVERED), old).state is State.DELIVERED
+    assert judged(DeliveryResult(Outcome.DELIVERED), old).state is State.DELIVERED
 
 
 @pytest.mark.parametrize("outcome", TRIED_AGAIN)
-def test_a_failure_is_tried_again_after_the_wait_that_the_dice_say(outcome: Outcome) -> None:
-    first = judged(failed(outcome), claim(attempts=0), dice=0.5)
+def test_a_failure_is_tried_again_after_the_wait_that_the_jitter_says(outcome: Outcome) -> None:
+    first = judged(failed(outcome), claim(attempts=0), jitter=0.5)
     assert (first.state, first.next_attempt_us) == (State.WAITING, NOW_US + SECOND_US // 2)
-    fourth = judged(failed(outcome), claim(attempts=3), dice=0.5)
+    fourth = judged(failed(outcome), claim(attempts=3), jitter=0.5)
     assert (fourth.state, fourth.next_attempt_us) == (State.WAITING, NOW_US + 4 * SECOND_US)
 
 
 @pytest.mark.parametrize("outcome", FAILURES)
 def test_a_failure_keeps_what_was_heard(outcome: Outcome) -> None:
-    settlement = judged(failed(outcome))
-    assert (settlement.claim, settlement.outcome, settlement.error) == (claim(), outcome, "HTTP 503")
+    judgement = judged(failed(outcome))
+    assert (judgement.claim, judgement.outcome, judgement.error) == (claim(), outcome, "HTTP 503")
 
 
 def test_what_is_rejected_is_dead_at_once() -> None:
-    settlement = judged(Heard(Outcome.REJECTED, "HTTP 400"))
-    assert settlement.state is State.DEAD
+    judgement = judged(DeliveryResult(Outcome.REJECTED, "HTTP 400"))
+    assert judgement.state is State.DEAD
 
 
 @pytest.mark.parametrize("outcome", TRIED_AGAIN)
@@ -105,8 +106,8 @@ def test_the_patience_counts_from_when_it_became_due_not_from_when_it_was_made()
 
 
 def test_the_first_time_that_an_id_is_unknown_starts_its_hour() -> None:
-    settlement = judged(failed(Outcome.UNKNOWN))
-    assert (settlement.state, settlement.unknown_since_us) == (State.WAITING, NOW_US)
+    judgement = judged(failed(Outcome.UNKNOWN))
+    assert (judgement.state, judgement.unknown_since_us) == (State.WAITING, NOW_US)
 
 
 @pytest.mark.parametrize(
@@ -119,22 +120,22 @@ def test_the_first_time_that_an_id_is_unknown_starts_its_hour() -> None:
     ],
 )
 def test_an_id_that_stays_unknown_for_an_hour_is_given_up(unknown_for_us: int, state: State) -> None:
-    settlement = judged(failed(Outcome.UNKNOWN), claim(unknown_for_us=unknown_for_us))
-    assert settlement.state is state
-    assert settlement.unknown_since_us == NOW_US - unknown_for_us, "the hour does not begin anew"
+    judgement = judged(failed(Outcome.UNKNOWN), claim(unknown_for_us=unknown_for_us))
+    assert judgement.state is state
+    assert judgement.unknown_since_us == NOW_US - unknown_for_us, "the hour does not begin anew"
 
 
 def test_what_waited_out_an_outage_of_days_still_has_its_hour_of_being_unknown() -> None:
-    settlement = judged(failed(Outcome.UNKNOWN), claim(attempts=50, age_us=5 * DAY_US))
-    assert settlement.state is State.WAITING
+    judgement = judged(failed(Outcome.UNKNOWN), claim(attempts=50, age_us=5 * DAY_US))
+    assert judgement.state is State.WAITING
 
 
 @pytest.mark.parametrize("outcome", [Outcome.OUTAGE, Outcome.NO_ROUTE])
 def test_an_outage_stops_the_clock_of_the_unknown(outcome: Outcome) -> None:
     """Nobody can know an id while nobody answers: the hour is one of saying "unknown", without a break."""
-    settlement = judged(failed(outcome), claim(unknown_for_us=HOUR_US - 1))
-    assert settlement.unknown_since_us is None
-    assert settlement.state is State.WAITING
+    judgement = judged(failed(outcome), claim(unknown_for_us=HOUR_US - 1))
+    assert judgement.unknown_since_us is None
+    assert judgement.state is State.WAITING
 
 
 @pytest.mark.parametrize("outcome", [Outcome.OUTAGE, Outcome.NO_ROUTE])
@@ -146,9 +147,9 @@ def test_a_missing_route_and_an_outage_have_fourteen_days_not_an_hour(outcome: O
 @pytest.mark.parametrize("outcome", TRIED_AGAIN)
 @pytest.mark.parametrize("asked_s", [2.0, 120.0, 3600.0])
 def test_a_wait_that_was_asked_for_is_kept_and_noted(outcome: Outcome, asked_s: float) -> None:
-    settlement = judged(failed(outcome, retry_after_s=asked_s))
+    judgement = judged(failed(outcome, retry_after_s=asked_s))
     asked_us = NOW_US + round(asked_s * SECOND_US)
-    assert (settlement.next_attempt_us, settlement.not_before_us) == (asked_us, asked_us)
+    assert (judgement.next_attempt_us, judgement.not_before_us) == (asked_us, asked_us)
 
 
 def test_a_wait_of_our_own_is_not_noted_as_asked_for() -> None:
@@ -161,15 +162,15 @@ def test_only_what_was_asked_for_is_noted_as_that_however_long_our_own_wait_is(
 ) -> None:
     """`Retry-After: 1` must not make half an hour of our own backoff outlast the neighbour's coming back."""
     after_ten = claim(attempts=10)  # the next wait is up to 1024 s
-    settlement = judged(failed(Outcome.OUTAGE, retry_after_s=asked_s), after_ten)
-    assert settlement.not_before_us == NOW_US + kept_s * SECOND_US
-    assert settlement.next_attempt_us == NOW_US + max(1024, kept_s) * SECOND_US
+    judgement = judged(failed(Outcome.OUTAGE, retry_after_s=asked_s), after_ten)
+    assert judgement.not_before_us == NOW_US + kept_s * SECOND_US
+    assert judgement.next_attempt_us == NOW_US + max(1024, kept_s) * SECOND_US
 
 
 @pytest.mark.parametrize("outcome", FAILURES)
 def test_an_attempt_without_an_answer_is_followed_by_the_newest_state_once_more(outcome: Outcome) -> None:
     """The other side may still apply it, after something newer."""
-    silent = Heard(outcome, "ReadTimeout", may_come_late=True)
+    silent = DeliveryResult(outcome, "ReadTimeout", may_come_late=True)
     assert judged(silent).resend_us == NOW_US + RESEND_AFTER_US
 
 
@@ -180,11 +181,15 @@ def test_an_attempt_that_was_answered_is_not_repeated_for_safety(outcome: Outcom
 
 def test_a_silence_is_remembered_until_something_is_delivered_after_it() -> None:
     """What is delivered before `resend_us` is told once more then; a retry after it is that already."""
-    silent = judged(Heard(Outcome.OUTAGE, "ReadTimeout", may_come_late=True), claim())
+    silent = judged(DeliveryResult(Outcome.OUTAGE, "ReadTimeout", may_come_late=True), claim())
     assert silent.resend_us == NOW_US + RESEND_AFTER_US
     later = replace(claim(), resend_us=silent.resend_us)
-    for heard in (Heard(Outcome.DELIVERED), Heard(Outcome.OUTAGE, "HTTP 500"), Heard(Outcome.REJECTED)):
-        assert judged(heard, later).resend_us == silent.resend_us
+    for result in (
+        DeliveryResult(Outcome.DELIVERED),
+        DeliveryResult(Outcome.OUTAGE, "HTTP 500"),
+        DeliveryResult(Outcome.REJECTED),
+    ):
+        assert judged(result, later).resend_us == silent.resend_us
 
 
 @given(
@@ -192,7 +197,7 @@ def test_a_silence_is_remembered_until_something_is_delivered_after_it() -> None
     attempts=st.integers(0, 10**6),
     age_us=st.integers(0, 30 * DAY_US),
     unknown_for_us=st.none() | st.integers(0, 2 * HOUR_US),
-    dice=st.floats(0, 1),
+    jitter=st.floats(0, 1),
     retry_after_s=st.none() | st.floats(-1e9, 1e9),
     may_come_late=st.booleans(),
 )
@@ -202,22 +207,22 @@ def test_nothing_is_ever_dropped_superseded_or_sent_in_the_past(  # all that mat
     attempts: int,
     age_us: int,
     unknown_for_us: int | None,
-    dice: float,
+    jitter: float,
     retry_after_s: float | None,
     may_come_late: bool,
 ) -> None:
     given_claim = claim(attempts=attempts, age_us=age_us, unknown_for_us=unknown_for_us)
-    heard = Heard(outcome, "said", may_come_late=may_come_late, retry_after_s=retry_after_s)
-    settlement = judged(heard, given_claim, dice)
-    assert settlement.claim is given_claim
-    assert (settlement.state is State.DELIVERED) is (outcome is Outcome.DELIVERED)
-    assert settlement.state is not State.SUPERSEDED, "only a newer notification supersedes"
-    if settlement.state is State.WAITING:
-        assert NOW_US <= settlement.next_attempt_us <= NOW_US + HOUR_US
-        assert (settlement.not_before_us or 0) <= settlement.next_attempt_us
-    if settlement.unknown_since_us is not None:
+    result = DeliveryResult(outcome, "said", may_come_late=may_come_late, retry_after_s=retry_after_s)
+    judgement = judged(result, given_claim, jitter)
+    assert judgement.claim is given_claim
+    assert (judgement.state is State.DELIVERED) is (outcome is Outcome.DELIVERED)
+    assert judgement.state is not State.SUPERSEDED, "only a newer notification supersedes"
+    if judgement.state is State.WAITING:
+        assert NOW_US <= judgement.next_attempt_us <= NOW_US + HOUR_US
+        assert (judgement.not_before_us or 0) <= judgement.next_attempt_us
+    if judgement.unknown_since_us is not None:
         assert outcome is Outcome.UNKNOWN
-        assert settlement.unknown_since_us <= NOW_US
+        assert judgement.unknown_since_us <= NOW_US
 
 
 TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-01")

@@ -11,7 +11,7 @@ DAY_US = 24 * 3600 * SECOND_US
 NOW_US = 1_700_000_000 * SECOND_US
 
 # What production does, unless a setting says otherwise. The wait before the next attempt is drawn evenly
-# from 0 to this; the last column is the sum of all waits so far, if the dice always fell on the longest.
+# from 0 to this; the last column is the sum of all waits so far, if the jitter were always the most.
 SCHEDULE = """\
 after attempt  waits at most  in sum at most
             1            1 s             1 s
@@ -42,7 +42,7 @@ policies = st.builds(
 )
 attempts = st.integers(1, 50) | st.integers(1, 10**9)
 times_us = st.integers(0, 4 * NOW_US)
-dice = st.floats(0, 1)
+jitters = st.floats(0, 1)
 
 
 def test_the_schedule_is_this() -> None:
@@ -64,24 +64,24 @@ def test_the_patience_is_this() -> None:
     assert policy.retry_after_max_s == 3600
 
 
-def test_the_dice_choose_evenly_from_now_to_the_ceiling() -> None:
+def test_the_jitter_chooses_evenly_from_now_to_the_ceiling() -> None:
     policy = RetryPolicy()
     drawn = [policy.next_attempt_at(4, NOW_US, eighths / 8) - NOW_US for eighths in range(9)]
     assert drawn == [eighths * SECOND_US for eighths in range(9)]
 
 
-@given(policies, attempts, times_us, dice, st.none() | st.floats(-1e9, 1e9))
+@given(policies, attempts, times_us, jitters, st.none() | st.floats(-1e9, 1e9))
 def test_the_next_attempt_is_never_before_now(
-    policy: RetryPolicy, attempt: int, now_us: int, thrown: float, retry_after_s: float | None
+    policy: RetryPolicy, attempt: int, now_us: int, jitter: float, retry_after_s: float | None
 ) -> None:
-    assert policy.next_attempt_at(attempt, now_us, thrown, retry_after_s) >= now_us
+    assert policy.next_attempt_at(attempt, now_us, jitter, retry_after_s) >= now_us
 
 
-@given(policies, attempts, times_us, dice)
+@given(policies, attempts, times_us, jitters)
 def test_nobody_waits_longer_than_the_ceiling_unasked(
-    policy: RetryPolicy, attempt: int, now_us: int, thrown: float
+    policy: RetryPolicy, attempt: int, now_us: int, jitter: float
 ) -> None:
-    wait_us = policy.next_attempt_at(attempt, now_us, thrown) - now_us
+    wait_us = policy.next_attempt_at(attempt, now_us, jitter) - now_us
     assert wait_us <= round(policy.ceiling_s(attempt) * SECOND_US)
 
 
@@ -106,9 +106,9 @@ def test_attempts_count_from_one() -> None:
 @pytest.mark.parametrize(
     ("asked_s", "waited_s"),
     [
-        (None, 1.0),  # nothing asked: the dice
+        (None, 1.0),  # nothing asked: the jitter
         (0.0, 1.0),
-        (0.5, 1.0),  # less than the dice say: the dice
+        (0.5, 1.0),  # less than the jitter says: the jitter
         (1.5, 1.5),
         (120.0, 120.0),  # far more than the ceiling
         (3600.0, 3600.0),
@@ -120,8 +120,8 @@ def test_attempts_count_from_one() -> None:
     ],
 )
 def test_retry_after_is_honoured_up_to_its_limit(asked_s: float | None, waited_s: float) -> None:
-    thrown = 0.25  # of the four seconds after the third attempt
-    next_us = RetryPolicy().next_attempt_at(3, NOW_US, thrown, asked_s)
+    jitter = 0.25  # of the four seconds after the third attempt
+    next_us = RetryPolicy().next_attempt_at(3, NOW_US, jitter, asked_s)
     assert next_us == NOW_US + round(waited_s * SECOND_US)
 
 
@@ -136,11 +136,11 @@ def test_a_neighbour_that_asks_for_nothing_names_no_time() -> None:
     assert RetryPolicy().not_before(NOW_US, None) is None
 
 
-@given(policies, attempts, times_us, dice, st.floats(0, 1e9))
+@given(policies, attempts, times_us, jitters, st.floats(0, 1e9))
 def test_what_was_asked_for_is_waited_for_and_no_more_than_that_or_the_ceiling(
-    policy: RetryPolicy, attempt: int, now_us: int, thrown: float, asked_s: float
+    policy: RetryPolicy, attempt: int, now_us: int, jitter: float, asked_s: float
 ) -> None:
-    wait_us = policy.next_attempt_at(attempt, now_us, thrown, asked_s) - now_us
+    wait_us = policy.next_attempt_at(attempt, now_us, jitter, asked_s) - now_us
     honoured_us = round(min(asked_s, policy.retry_after_max_s) * SECOND_US)
     assert honoured_us <= wait_us <= max(honoured_us, round(policy.ceiling_s(attempt) * SECOND_US))
 

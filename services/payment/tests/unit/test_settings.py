@@ -15,7 +15,7 @@ from trustme import CA, KeyType
 
 from payment.core import settings as module
 from payment.core.retry_policy import RetryPolicy
-from payment.core.settings import Neighbour, Settings, SettingsError, read_settings
+from payment.core.settings import NeighbourSettings, Settings, SettingsError, read_settings
 
 Values = list[Any]  # texts, or texts with a name (pytest.param)
 
@@ -76,8 +76,12 @@ def test_without_any_setting_the_service_is_this() -> None:
         allowed_hosts=(),
         database_url=make_url("sqlite:///payment.db"),
         database_listen_url=None,
-        order=Neighbour("http://localhost:5003", "/orders/{order_id}/payment", token=None),
-        user=Neighbour("http://localhost:5001", "/users/{user_id}/payment-service", token=None),
+        neighbours={
+            "order": NeighbourSettings("http://localhost:5003", "/orders/{order_id}/payment", token=None),
+            "user": NeighbourSettings(
+                "http://localhost:5001", "/users/{user_id}/payment-service", token=None
+            ),
+        },
         connect_timeout_s=2.0,
         read_timeout_s=5.0,
         lane_concurrency=8,
@@ -172,8 +176,14 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         allowed_hosts=("kasir.example", "[::2]"),
         database_url=make_url("sqlite:////data/other.db"),
         database_listen_url=make_url("postgresql://payment:geheim@db/payment"),
-        order=Neighbour("https://order.example:8443/api", "/o/{order_id}", "order's", order_ca, *order),
-        user=Neighbour("http://[::1]:81", "/users/{user_id}/payment-status", "user's", user_ca, *user),
+        neighbours={
+            "order": NeighbourSettings(
+                "https://order.example:8443/api", "/o/{order_id}", "order's", order_ca, *order
+            ),
+            "user": NeighbourSettings(
+                "http://[::1]:81", "/users/{user_id}/payment-status", "user's", user_ca, *user
+            ),
+        },
         connect_timeout_s=0.1,
         read_timeout_s=2.5,
         lane_concurrency=3,
@@ -419,7 +429,7 @@ def test_no_token_and_no_password_stands_in_the_printed_settings(monkeypatch: py
     monkeypatch.setenv("ORDER_SERVICE_TOKEN", "geheim1")
     monkeypatch.setenv("USER_SERVICE_TOKEN", "geheim2")
     settings = read_settings()
-    assert (settings.order.token, settings.user.token) == ("geheim1", "geheim2")
+    assert (settings.neighbours["order"].token, settings.neighbours["user"].token) == ("geheim1", "geheim2")
     secret_url = make_url("postgresql://payment:geheim3@db/payment")
     for printed in (repr, str, "{}".format, "%s".__mod__):
         assert "geheim" not in printed(replace(settings, database_url=secret_url))
@@ -434,8 +444,8 @@ def test_an_empty_address_to_listen_at_is_none(monkeypatch: pytest.MonkeyPatch) 
 def test_an_empty_token_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """`ORDER_SERVICE_TOKEN=${ORDER_SERVICE_TOKEN}` must not send an empty bearer."""
     monkeypatch.setenv(name, "")
-    assert read_settings().order.token is None
-    assert read_settings().user.token is None
+    assert read_settings().neighbours["order"].token is None
+    assert read_settings().neighbours["user"].token is None
 
 
 @pytest.mark.parametrize("end_of_file", ["", "\n", "\r\n"], ids=["bare", "newline", "Windows newline"])
@@ -455,8 +465,8 @@ def test_a_setting_may_be_the_content_of_a_file(
     monkeypatch.setenv(f"{name}_FILE", str(file))
     settings = read_settings()
     read = {
-        "ORDER_SERVICE_TOKEN": settings.order.token,
-        "ORDER_SERVICE_URL": settings.order.url,
+        "ORDER_SERVICE_TOKEN": settings.neighbours["order"].token,
+        "ORDER_SERVICE_URL": settings.neighbours["order"].url,
         "DATABASE_URL": settings.database_url.render_as_string(hide_password=False),
         "PORT": str(settings.port),
     }[name]
@@ -514,7 +524,7 @@ def test_of_the_files_of_cas_the_nearest_is_trusted(
 
     def trusted() -> Path | None:
         settings = read_settings()
-        return {"ORDER": settings.order, "USER": settings.user}[name].ca_file
+        return settings.neighbours[name.lower()].ca_file
 
     assert trusted() is None
     for setting in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", f"{name}_SERVICE_CA_FILE"):
@@ -592,7 +602,7 @@ def test_a_certificate_and_its_key_may_be_one_file(monkeypatch: pytest.MonkeyPat
     file.write_bytes(CLIENTS.issue_cert("payment.example").private_key_and_cert_chain_pem.bytes())
     for part in ("CERT", "KEY"):
         monkeypatch.setenv(f"ORDER_SERVICE_CLIENT_{part}_FILE", str(file))
-    assert read_settings().order.client_key_file == file
+    assert read_settings().neighbours["order"].client_key_file == file
 
 
 def test_what_the_test_run_has_in_its_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""When to tell a neighbour again, and when to give up. Pure: pass in the time and the dice.
+"""When to tell a neighbour again, and when to give up. Pure: pass in the time and the jitter.
 
 The schedule is exponential with full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter"): the
 wait before attempt n+1 is drawn evenly from 0 to min(wait_max_s, wait_initial_s * 2**(n-1)).
@@ -36,21 +36,21 @@ class RetryPolicy:
         return min(self.wait_max_s, self.wait_initial_s * 2.0 ** min(attempt - 1, 63))
 
     def next_attempt_at(
-        self, attempt: int, now_us: int, dice: float, retry_after_s: float | None = None
+        self, attempt: int, now_us: int, jitter: float, retry_after_s: float | None = None
     ) -> int:
         """Say when to try again after a failed attempt.
 
         Args:
             attempt: number of the attempt that failed; 1 is the first.
             now_us: the time, microseconds since the epoch.
-            dice: a number from 0 to 1, evenly drawn.
+            jitter: a number from 0 to 1, evenly drawn.
             retry_after_s: what the neighbour asked for in `Retry-After`, seconds.
 
         Returns:
             The time of the next attempt, microseconds since the epoch; never before what the
             neighbour asked for, up to `retry_after_max_s`.
         """
-        next_us = now_us + round(self.ceiling_s(attempt) * dice * SECOND_US)
+        next_us = now_us + round(self.ceiling_s(attempt) * jitter * SECOND_US)
         return max(next_us, self.not_before(now_us, retry_after_s) or 0)
 
     def not_before(self, now_us: int, retry_after_s: float | None) -> int | None:

@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from payment.core.certificates import holds_certificates, key_trouble
+from payment.core.neighbours import NEIGHBOURS, Neighbour
 from payment.core.retry_policy import RetryPolicy
 
 DRIVERS = ("sqlite", "postgresql", "postgresql+psycopg")
@@ -40,7 +41,7 @@ class SettingsError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
+class NeighbourSettings:
     """Where and how a neighbour is told; `path` holds the id's placeholder.
 
     Attributes:
@@ -68,8 +69,7 @@ class Settings:
     allowed_hosts: tuple[str, ...]
     database_url: URL
     database_listen_url: URL | None
-    order: Neighbour
-    user: Neighbour
+    neighbours: Mapping[str, NeighbourSettings]
     connect_timeout_s: float
     read_timeout_s: float
     lane_concurrency: int
@@ -203,7 +203,7 @@ def _is_pem_if_any(file: str) -> None:
         holds_certificates(Path(file))
 
 
-def _pair_problems(name: str, neighbour: Neighbour) -> dict[str, list[str]]:
+def _pair_problems(name: str, neighbour: NeighbourSettings) -> dict[str, list[str]]:
     """Say what is wrong between a neighbour's client certificate and its key."""
     cert, key = neighbour.client_cert_file, neighbour.client_key_file
     cert_name, key_name = f"{name}_SERVICE_CLIENT_CERT_FILE", f"{name}_SERVICE_CLIENT_KEY_FILE"
@@ -232,11 +232,13 @@ def read_settings() -> Settings:
     positive = Range(min=0, min_inclusive=False, max=YEAR_S, error="must be more than 0 and at most a year")
     counts = Range(min=1, error="must be at least 1")
 
-    def neighbour(name: str, url: str, path: str, placeholder: str) -> Neighbour:
-        path_name = f"{name}_PAYMENT_PATH"
-        return Neighbour(
-            url=(env.str(f"{name}_SERVICE_URL", url, validate=_is_service_url) or "").rstrip("/"),
-            path=env.str(path_name, path, validate=_is_path_with(placeholder)),
+    def neighbour(told: Neighbour) -> NeighbourSettings:
+        name, has_id = told.prefix, _is_path_with(told.placeholder)
+        return NeighbourSettings(
+            url=(env.str(f"{name}_SERVICE_URL", told.default_url, validate=_is_service_url) or "").rstrip(
+                "/"
+            ),
+            path=env.str(f"{name}_PAYMENT_PATH", told.put_path, validate=has_id),
             token=env.str(f"{name}_SERVICE_TOKEN", None, validate=_is_token) or None,
             ca_file=pem(f"{name}_SERVICE_CA_FILE") or any_ca_file,
             client_cert_file=pem(f"{name}_SERVICE_CLIENT_CERT_FILE"),
@@ -264,8 +266,7 @@ def read_settings() -> Settings:
         "reuse_port": env.bool("REUSE_PORT", False),  # environs' default
         "auth": auth or "none",
         "allowed_hosts": _hosts_in(env.str("ALLOWED_HOSTS", "", validate=_are_hosts) or ""),
-        "order": neighbour("ORDER", "http://localhost:5003", "/orders/{order_id}/payment", "order_id"),
-        "user": neighbour("USER", "http://localhost:5001", "/users/{user_id}/payment-service", "user_id"),
+        "neighbours": {told.name: neighbour(told) for told in NEIGHBOURS.values()},
         "connect_timeout_s": seconds("CONNECT_TIMEOUT_S", 2.0),
         "read_timeout_s": seconds("READ_TIMEOUT_S", 5.0),
         "lane_concurrency": env.int("LANE_CONCURRENCY", 8, validate=Range(1, 256, error="must be 1 to 256")),
@@ -310,11 +311,9 @@ def read_settings() -> Settings:
     time_zone = env.str("TIMEZONE", "Asia/Jakarta", validate=_is_time_zone)
     database_url = env.str("DATABASE_URL", "sqlite:///payment.db", validate=_is_database)
     listen_url = env.str("DATABASE_LISTEN_URL", None, validate=_is_listen_url)
-    problems: dict[str, Any] = {
-        **env.unreadable,
-        **_pair_problems("ORDER", values["order"]),
-        **_pair_problems("USER", values["user"]),
-    }  # what is wrong with one file goes before what is wrong between two
+    problems: dict[str, Any] = dict(env.unreadable)
+    for told in NEIGHBOURS.values():  # what is wrong with one file goes before what is wrong between two
+        problems |= _pair_problems(told.prefix, values["neighbours"][told.name])
     try:
         env.seal()
     except EnvValidationError as error:

@@ -1,29 +1,61 @@
-"""Who hears of a change, and what. Pure.
+"""Who hears of a change: one function for each neighbour. Pure.
 
-A notification says "tell Order about order 7", not what to say: what is sent is computed from committed
-state when it is sent, so the newest state wins by construction (docs/decisions/0004).
+A notification says "tell Order about order 7", not what to say. What is sent is computed when it is sent
+(`standing`), from committed state, so the newest state wins by construction (docs/decisions/0004).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from payment.core.neighbours import Service
+from payment.core.neighbours import NEIGHBOURS, ORDER, USER, Neighbour
+from payment.core.states import Status
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """Tell this service about its order or user `target_id`, because of this payment."""
+    """Tell this neighbour about its target (its order, its user), because of this payment."""
 
-    service: Service
+    neighbour: Neighbour
     target_id: int
     payment_id: int
     traceparent: str | None
 
 
-def news_of_payment(
-    payment_id: int, order_id: int, user_id: int, traceparent: str | None, *, is_newest: bool
-) -> list[Notification]:
-    """Return who hears of a new or changed payment: its order, and its guest if it is their newest."""
-    news = [Notification(Service.ORDER, order_id, payment_id, traceparent)]
-    if is_newest:
-        news.append(Notification(Service.USER, user_id, payment_id, traceparent))
-    return news
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A payment that is new, or whose status or refunds changed.
+
+    Attributes:
+        status: what it is now.
+        is_newest: True if it is its guest's newest payment.
+    """
+
+    payment_id: int
+    order_id: int
+    user_id: int
+    status: Status
+    is_newest: bool
+
+
+def order_hears(change: Change) -> int | None:
+    """Order hears of every change, about the payment's order."""
+    return change.order_id
+
+
+def user_hears(change: Change) -> int | None:
+    """User hears of a guest's newest payment, about the guest."""
+    return change.user_id if change.is_newest else None
+
+
+HEARS: dict[str, Callable[[Change], int | None]] = {ORDER.name: order_hears, USER.name: user_hears}
+"""By the neighbour's name: a function that returns the target that a change is about, None if the neighbour
+does not hear of it."""
+
+
+def news_of(change: Change, traceparent: str | None) -> list[Notification]:
+    """Return what the neighbours are to be told because of a change."""
+    return [
+        Notification(NEIGHBOURS[name], target_id, change.payment_id, traceparent)
+        for name, hears in HEARS.items()
+        if (target_id := hears(change)) is not None
+    ]

@@ -20,7 +20,7 @@ from payment.core.errors import (
     RefundTooLarge,
 )
 from payment.core.states import MOVES, Method, Status
-from payment.ledger.audience import Notification, news_of_payment
+from payment.ledger.audience import Change, Notification, news_of
 from payment.ledger.idempotency import BookedAnswer, Key, UsedKey, replay
 from payment.ledger.records import Bill, Payment, Refund
 
@@ -290,6 +290,5 @@ class _Batch:
         self._tell(payment, traceparent, is_newest=payment.id in self._before.newest)
 
     def _tell(self, payment: Payment, traceparent: str | None, *, is_newest: bool) -> None:
-        self._written.notifications.extend(
-            news_of_payment(payment.id, payment.order_id, payment.user_id, traceparent, is_newest=is_newest)
-        )
+        change = Change(payment.id, payment.order_id, payment.user_id, payment.status, is_newest)
+        self._written.notifications.extend(news_of(change, traceparent))

@@ -20,7 +20,6 @@ from payment.core.errors import (
     Unavailable,
 )
 from payment.core.logs import facts_of, get_logger
-from payment.core.neighbours import Service
 from payment.core.states import State
 from payment.ledger import outbox
 from payment.ledger.batch_writer import BatchWriter
@@ -150,13 +149,13 @@ class Ledger:
         return await self._read(lambda connection: find_page(connection, selection, after, limit))
 
     async def was_told(self, payment_id: int, within_s: float) -> bool:
-        """Wait until Order and User were told of a payment; False if that takes longer."""
+        """Wait until the neighbours were told of a payment; False if that takes longer."""
         return await self._waiter.wait(payment_id, within_s)
 
     async def notifications(
         self,
         *,
-        service: Service | None = None,
+        service: str | None = None,
         state: State | None = None,
         before_id: int | None = None,
         limit: int,

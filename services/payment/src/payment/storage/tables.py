@@ -3,6 +3,8 @@
 Times are whole microseconds since the epoch (UTC), amounts whole rupiah.
 """
 
+from collections.abc import Iterable
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -18,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-from payment.core.neighbours import Service
+from payment.core.neighbours import NEIGHBOURS
 from payment.core.states import Method, State, Status
 
 metadata = MetaData(
@@ -33,7 +35,7 @@ metadata = MetaData(
 _id = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER counts up by itself in SQLite
 
 
-def _one_of(column: str, values: type[Status | Method | Service | State]) -> CheckConstraint:
+def _one_of(column: str, values: Iterable[str]) -> CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=column)
 
@@ -143,7 +145,7 @@ notifications = Table(
     Column("told", Text),  # what the service was told: pending, paid or failed
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("next_attempt_us", BigInteger, nullable=False),
-    Column("last_outcome", Text),  # of the last failed attempt, see downstream.Outcome
+    Column("last_outcome", Text),  # of the last failed attempt, see states.Outcome
     Column("last_error", Text),
     # before this the service does not want to hear of it (Retry-After), even if it is back
     Column("not_before_us", BigInteger),
@@ -159,7 +161,7 @@ notifications = Table(
     # how often the end of an outage made it due before its own backoff
     Column("hurried", BigInteger, nullable=False, server_default=text("0")),
     Column("superseded_by", BigInteger),  # the notification that told in its place
-    _one_of("service", Service),
+    _one_of("service", NEIGHBOURS),
     _one_of("state", State),
     CheckConstraint("(state = 'waiting') = (settled_us IS NULL)", name="settled"),
     Index(

@@ -1,6 +1,6 @@
 """The circuit breaker of a lane: when a neighbour is down, one probe at a time instead of a storm. Pure.
 
-    PROBING --heard well--> CLOSED --`failures_max` failures in a row--> OPEN --wait over--> PROBING
+    PROBING --answered--> CLOSED --`failures_max` failures in a row--> OPEN --wait over--> PROBING
        '-----failed-----> OPEN
 
 A lane starts in PROBING: a worker that has just started does not know how its neighbour is.
@@ -24,11 +24,12 @@ class CircuitState(StrEnum):
 class Circuit:
     """What one worker knows of one neighbour's health.
 
+    Only the lane's own thread tells it of answers and failures; the senders' threads read its state too.
+
     Attributes:
         failures_max: failures in a row that open the circuit.
         probe_wait_s: the wait before the first probe; doubles up to `probe_wait_max_s`.
-        probe_wait_max_s: the longest wait between probes, so that a neighbour is not missed for long
-            after it came back.
+        probe_wait_max_s: the longest wait between probes: so long after its return a neighbour is noticed.
     """
 
     failures_max: int = 3
@@ -55,8 +56,8 @@ class Circuit:
         """Note that the neighbour is there.
 
         Returns:
-            True if this ends a time in which it was not known to be, so that everything which that
-            time pushed back is due now.
+            True if the circuit was open or probing. The caller then makes everything that failed during the
+            outage due at once.
         """
         came_back = not self._is_closed
         self._is_closed = True
@@ -64,7 +65,7 @@ class Circuit:
         return came_back
 
     def failed(self, now_us: int, not_before_us: int = 0) -> bool:
-        """Note a failure that says something of the neighbour as a whole.
+        """Note a failure that says that the whole neighbour is down, slow, or set up wrong.
 
         Args:
             now_us: the time, microseconds since the epoch.

@@ -1,14 +1,15 @@
-"""One delivery: send it, judge what was heard."""
+"""One delivery: send it, judge its result."""
 
 import secrets
 
 from payment.core.retry_policy import RetryPolicy
 from payment.core.states import Outcome, State
-from payment.ledger.outbox import Claim, Settlement
-from payment.telling.downstream import Heard, NeighbourClient
+from payment.ledger.claims import Claim
+from payment.ledger.judgements import Judgement
+from payment.telling.downstream import DeliveryResult, NeighbourClient
 
 
-def send(client: NeighbourClient, claim: Claim) -> Heard:
+def send(client: NeighbourClient, claim: Claim) -> DeliveryResult:
     """Tell the neighbour what the claim says. Takes up to the client's time-outs."""
     return client.tell(
         claim.target_id,
@@ -27,42 +28,42 @@ def child_of(traceparent: str | None) -> str:
     return f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"
 
 
-def judge(
+def judge_delivery(
     claim: Claim,
-    heard: Heard,
+    result: DeliveryResult,
     policy: RetryPolicy,
     *,
     now_us: int,
-    dice: float,
+    jitter: float,
     resend_after_us: int,
-) -> Settlement:
+) -> Judgement:
     """Decide what becomes of a claim. Pure.
 
     Args:
         claim: what was to be told.
-        heard: what came of it.
+        result: what came of it.
         policy: when to try again, when to give up.
-        now_us: when it was heard, microseconds since the epoch.
-        dice: a number from 0 to 1, evenly drawn, for the jitter.
+        now_us: the time, microseconds since the epoch.
+        jitter: a number from 0 to 1, evenly drawn.
         resend_after_us: how long after an attempt without an answer the newest state is told again.
     """
-    resend_us = now_us + resend_after_us if heard.may_come_late else claim.resend_us
+    resend_us = now_us + resend_after_us if result.may_come_late else claim.resend_us
     unknown_since_us = None
-    if heard.outcome is Outcome.DELIVERED:
-        return Settlement(claim, State.DELIVERED, heard.outcome, resend_us=resend_us)
-    if heard.outcome is Outcome.UNKNOWN:
+    if result.outcome is Outcome.DELIVERED:
+        return Judgement(claim, State.DELIVERED, result.outcome, resend_us=resend_us)
+    if result.outcome is Outcome.UNKNOWN:
         unknown_since_us = claim.unknown_since_us or now_us
         hopeless = policy.is_unknown_for_good(unknown_since_us, now_us)
     else:
-        hopeless = heard.outcome is Outcome.REJECTED
+        hopeless = result.outcome is Outcome.REJECTED
     state = State.DEAD if hopeless or policy.is_exhausted(claim.due_since_us, now_us) else State.WAITING
-    return Settlement(
+    return Judgement(
         claim,
         state,
-        heard.outcome,
-        error=heard.error,
-        next_attempt_us=policy.next_attempt_at(claim.attempts + 1, now_us, dice, heard.retry_after_s),
-        not_before_us=policy.not_before(now_us, heard.retry_after_s),
+        result.outcome,
+        error=result.error,
+        next_attempt_us=policy.next_attempt_at(claim.attempts + 1, now_us, jitter, result.retry_after_s),
+        not_before_us=policy.not_before(now_us, result.retry_after_s),
         unknown_since_us=unknown_since_us,
         resend_us=resend_us,
     )

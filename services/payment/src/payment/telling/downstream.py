@@ -1,46 +1,42 @@
-"""The neighbours as we call them: one PUT to tell, one GET to read. The only place that uses `requests`.
+"""The neighbours' client: one PUT to tell, one GET to read. With its connection the only use of `requests`.
 
-A client says what it heard, never what to do about it (`delivery` does). It follows no redirect, verifies
-TLS, sends no proxy's or netrc's credentials, and reads an answer only up to a limit.
+A client says what came of a call, never what to do about it (`delivery` does). It follows no redirect,
+verifies TLS, sends no proxy's or netrc's credentials, and reads an answer only up to a limit.
 """
 
 import contextlib
 import json
 import socket
-import ssl
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any
 
 import requests
-from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
-from requests.exceptions import ConnectTimeout, RequestException
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError
-from urllib3.util.ssl_ import create_urllib3_context
+from requests.exceptions import RequestException
+from urllib3 import Retry
+from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError
 
 from payment import __version__
-from payment.core.settings import Neighbour, Settings
+from payment.core.neighbours import Neighbour
+from payment.core.settings import NeighbourSettings, Settings
 from payment.core.states import Outcome, Status
+from payment.telling.connection import OneConnection, tls_context, was_never_sent
 from payment.telling.neighbour_answers import object_in, outcome_of, sentence_of, shows_route
 
 ANSWER_MAX_BYTES = 64 * 1024
 ERROR_MAX_CHARS = 200
 
-_UNKNOWN_CA = {18, 19, 20, 21}  # OpenSSL's X509_V_ERR_…: signed by nobody that we trust
 _NO_ANSWER = (RequestException, HTTPError, OSError)
 # a gateway's own words: what it passed on may still be applied
 _GATEWAY = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What came of an attempt.
+class DeliveryResult:
+    """What came of an attempt to tell.
 
     Attributes:
         outcome: what it means.
@@ -48,7 +44,7 @@ class Heard:
         may_come_late: True if the request was sent and no answer came, so that the neighbour may still
             apply it.
         retry_after_s: the wait that the neighbour asked for, seconds.
-        may_be_unknown: True if it may as well say that the id is unknown: nobody has seen the route yet.
+        may_be_unknown: True for a 404 that would mean "unknown id", had the route ever been seen to exist.
     """
 
     outcome: Outcome
@@ -59,7 +55,7 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RemoteState:
     """What a neighbour says it knows; `status` is None if it does not say, and `error` says why.
 
     Attributes:
@@ -74,36 +70,48 @@ class Seen:
 
 
 class NeighbourClient:
-    """Tells one neighbour. Threads may share it; each has its own connections, kept alive.
+    """Calls one neighbour. Threads may share it; each has its own connection, kept alive.
+
+    Args:
+        neighbour: its paths and fields.
+        settings: where it is, and how it and we prove who we are.
+        connect_timeout_s: how long a connection may take.
+        read_timeout_s: how long each read of an answer may take.
 
     Attributes:
-        routes: what it calls, each as method, URL and path: the PUT's and the GET's.
-        known_routes: which of these have been seen to exist. Every thread that hears an answer adds to it,
-            and so does who knows of more from earlier (`payment.ledger.known_routes`).
+        neighbour: whom it calls.
+        put_route: the method, URL and path of the call that tells.
+        routes: those of both calls, the PUT's and the GET's.
+        known_routes: which of these have been seen to exist. Written by each thread that gets an answer, and
+            by the lane or reconcile, which know what the database knows; read by all of these.
     """
 
-    name: ClassVar[str]
-    placeholder: ClassVar[str]
-    status_field: ClassVar[str]
-    """The field of the PUT's body that holds the status."""
-    read_path: ClassVar[str]
-    read_field: ClassVar[str]
-    """The field of the GET's answer that holds the status."""
-
-    def __init__(self, neighbour: Neighbour, *, connect_timeout_s: float, read_timeout_s: float) -> None:
-        self._base_url = neighbour.url
-        self._path = neighbour.path
-        self.put_route, self.get_route = self.routes = (self._route("PUT"), self._route("GET"))
+    def __init__(
+        self,
+        neighbour: Neighbour,
+        settings: NeighbourSettings,
+        *,
+        connect_timeout_s: float,
+        read_timeout_s: float,
+    ) -> None:
+        self.neighbour = neighbour
+        self._base_url = settings.url
+        self._paths = {"PUT": settings.path, "GET": neighbour.read_path}
+        self.put_route, _ = self.routes = (self._route("PUT"), self._route("GET"))
         self.known_routes: set[str] = set()
         self._timeout = (connect_timeout_s, read_timeout_s)
-        self._sockets: dict[int, socket.socket] = {}  # of each thread's connection
         self._headers = {"User-Agent": f"payment/{__version__}", "Accept": "application/json"}
-        if neighbour.token:
-            self._headers["Authorization"] = f"Bearer {neighbour.token}"
-        self._tls = _tls_context(neighbour) if neighbour.url.lower().startswith("https:") else None
+        if settings.token:
+            self._headers["Authorization"] = f"Bearer {settings.token}"
+        self._tls = tls_context(settings) if settings.url.lower().startswith("https:") else None
         self._of_thread = threading.local()
+        # by thread; each thread writes its own, `end_slow_calls` reads all
+        self._sockets: dict[int, socket.socket] = {}
+        self._calling_since_s: dict[int, float] = {}
 
-    def tell(self, target_id: int, status: Status, *, idempotency_key: str, traceparent: str) -> Heard:
+    def tell(
+        self, target_id: int, status: Status, *, idempotency_key: str, traceparent: str
+    ) -> DeliveryResult:
         """Tell the neighbour the newest state of its order or user.
 
         Args:
@@ -116,7 +124,7 @@ class NeighbourClient:
             response, body = self._call(
                 "PUT",
                 target_id,
-                data=json.dumps({self.status_field: status}),
+                data=json.dumps({self.neighbour.put_field: status}),
                 headers={
                     "Content-Type": "application/json",
                     "Idempotency-Key": idempotency_key,
@@ -124,37 +132,35 @@ class NeighbourClient:
                 },
             )
         except _NO_ANSWER as error:
-            return Heard(Outcome.OUTAGE, _in_words(error), may_come_late=not _was_never_sent(error))
-        return self._judge("PUT", response, body)
+            return DeliveryResult(Outcome.OUTAGE, _in_words(error), may_come_late=not was_never_sent(error))
+        return self._understand("PUT", response, body)
 
-    def read(self, target_id: int) -> Seen:
+    def read(self, target_id: int) -> RemoteState:
         """Ask the neighbour what it knows of its order or user."""
         try:
             response, body = self._call("GET", target_id)
         except _NO_ANSWER as error:
-            return Seen(None, _in_words(error), is_silent=True)
-        heard = self._judge("GET", response, body)
-        if heard.outcome is not Outcome.DELIVERED:
-            return Seen(None, heard.error, is_unknown=heard.outcome is Outcome.UNKNOWN)
-        status = (_object(response, body) or {}).get(self.read_field)
+            return RemoteState(None, _in_words(error), is_silent=True)
+        result = self._understand("GET", response, body)
+        if result.outcome is not Outcome.DELIVERED:
+            return RemoteState(None, result.error, is_unknown=result.outcome is Outcome.UNKNOWN)
+        field = self.neighbour.read_field
+        status = (_object(response, body) or {}).get(field)
         if isinstance(status, str):
-            return Seen(status)
-        return Seen(None, f"HTTP {response.status_code}: the answer has no {self.read_field}")
+            return RemoteState(status)
+        return RemoteState(None, f"HTTP {response.status_code}: the answer has no {field}")
 
-    @property
-    def deadline_s(self) -> float:
-        """Return how long a call may take in all; the time-outs alone do not bound an answer that drips."""
-        return sum(self._timeout)
+    def end_slow_calls(self) -> None:
+        """End each call that takes longer than its time-outs together; to its thread the connection is lost.
 
-    def give_up(self, thread_id: int) -> None:
-        """End the call that a thread is making; to it the connection is lost."""
-        if (open_socket := self._sockets.get(thread_id)) is not None:
-            with contextlib.suppress(OSError):
-                open_socket.shutdown(socket.SHUT_RDWR)
-
-    @property
-    def _paths(self) -> Mapping[str, str]:
-        return {"PUT": self._path, "GET": self.read_path}
+        The time-outs alone do not bound an answer that drips: each read is in time, the whole is not. Who
+        makes calls also calls this now and then, from any thread.
+        """
+        began_before_s = time.monotonic() - sum(self._timeout)
+        for thread_id, since_s in list(self._calling_since_s.items()):
+            if since_s < began_before_s and (open_socket := self._sockets.get(thread_id)) is not None:
+                with contextlib.suppress(OSError):
+                    open_socket.shutdown(socket.SHUT_RDWR)
 
     def _call(
         self,
@@ -169,27 +175,31 @@ class NeighbourClient:
         No `requests.Session`: it would keep cookies, follow redirects, read the environment, and take a third
         of the time of a call.
         """
-        path = self._paths[method].format(**{self.placeholder: target_id})
+        path = self._paths[method].format(**{self.neighbour.placeholder: target_id})
         call = requests.PreparedRequest()
         call.prepare(method, self._base_url + path, {**self._headers, **(headers or {})}, data=data)
-        response = self._adapter().send(call, stream=True, timeout=self._timeout)
-        with response:
-            try:
-                return response, response.raw.read(ANSWER_MAX_BYTES, decode_content=True)
-            except _NO_ANSWER:
-                if not response.ok:
-                    raise
-                return response, b""  # it said yes; what else it says does not matter
+        self._calling_since_s[threading.get_ident()] = time.monotonic()
+        try:
+            response = self._connection().send(call, stream=True, timeout=self._timeout)
+            with response:
+                try:
+                    return response, response.raw.read(ANSWER_MAX_BYTES, decode_content=True)
+                except _NO_ANSWER:
+                    if not response.ok:
+                        raise
+                    return response, b""  # it said yes; what else it says does not matter
+        finally:
+            del self._calling_since_s[threading.get_ident()]
 
     def _route(self, method: str) -> str:
         return f"{method} {self._base_url}{self._paths[method]}"
 
-    def _judge(self, method: str, response: requests.Response, body: bytes) -> Heard:
+    def _understand(self, method: str, response: requests.Response, body: bytes) -> DeliveryResult:
         status = response.status_code
         if status < HTTPStatus.OK:
             # interim (102, 103): the real answer would be read as the next call's, so the connection goes
-            self._of_thread.adapter = None
-            return Heard(Outcome.OUTAGE, f"HTTP {status}, interim", may_come_late=True)
+            self._of_thread.connection = None
+            return DeliveryResult(Outcome.OUTAGE, f"HTTP {status}, interim", may_come_late=True)
         route = self._route(method)
         if shows_route(status):
             self.known_routes.add(route)
@@ -197,134 +207,44 @@ class NeighbourClient:
         is_own_word = said is not None and status == HTTPStatus.NOT_FOUND
         outcome = outcome_of(status, is_own_word=said is not None, is_route_known=route in self.known_routes)
         if outcome is Outcome.DELIVERED:
-            return Heard(outcome)
+            return DeliveryResult(outcome)
         error = self._explain(outcome, method, f"HTTP {status} {_in_one_line(response, said)}".strip())
         if outcome is not Outcome.OUTAGE:
-            return Heard(outcome, error, may_be_unknown=outcome is Outcome.NO_ROUTE and is_own_word)
+            may_be_unknown = outcome is Outcome.NO_ROUTE and is_own_word
+            return DeliveryResult(outcome, error, may_be_unknown=may_be_unknown)
         retry_after_s = _retry_after_s(response.headers.get("Retry-After"))
-        return Heard(outcome, error, may_come_late=status in _GATEWAY, retry_after_s=retry_after_s)
+        return DeliveryResult(outcome, error, may_come_late=status in _GATEWAY, retry_after_s=retry_after_s)
 
     def _explain(self, outcome: Outcome, method: str, said: str) -> str:
         """Say what an answer means to the operator, and which setting is wrong if one is."""
-        setting = self.name.upper()
+        setting = self.neighbour.prefix
         match outcome:
             case Outcome.UNKNOWN:
-                return f"unknown {self.name}: {said}"
+                return f"unknown {self.neighbour.name}: {said}"
             case Outcome.NO_ROUTE:
                 setting += "_PAYMENT_PATH" if method == "PUT" else "_SERVICE_URL"
-                lacks = f"{self.name} does not serve {method} {self._paths[method]}"
+                lacks = f"{self.neighbour.name} does not serve {method} {self._paths[method]}"
                 return f"no such route: {lacks} ({said}); see {setting}"
             case Outcome.DENIED:
-                return f"{self.name} refuses our token ({said}); see {setting}_SERVICE_TOKEN"
+                return f"{self.neighbour.name} refuses our token ({said}); see {setting}_SERVICE_TOKEN"
         return said
 
-    def _adapter(self) -> "_Adapter":
-        adapter: _Adapter | None = getattr(self._of_thread, "adapter", None)
-        if adapter is None:
-            adapter = self._of_thread.adapter = _Adapter(self._sockets, self._tls, self.name)
-        return adapter
+    def _connection(self) -> OneConnection:
+        connection: OneConnection | None = getattr(self._of_thread, "connection", None)
+        if connection is None:
+            ca_setting = f"{self.neighbour.prefix}_SERVICE_CA_FILE"
+            connection = self._of_thread.connection = OneConnection(self._sockets, self._tls, ca_setting)
+        return connection
 
 
-class OrderClient(NeighbourClient):
-    """Tells Order what became of an order's bill."""
-
-    name = "order"
-    placeholder = "order_id"
-    status_field = "payment_status"
-    read_path = "/orders/{order_id}"
-    read_field = "status"
-
-
-class UserClient(NeighbourClient):
-    """Tells User what became of a guest's newest payment."""
-
-    name = "user"
-    placeholder = "user_id"
-    status_field = "status"
-    read_path = "/users/{user_id}"
-    read_field = "payment_status"
-
-
-def order_client(settings: Settings) -> OrderClient:
-    """Return the client of the Order service as the settings have it."""
-    return OrderClient(
-        settings.order,
+def client_of(neighbour: Neighbour, settings: Settings) -> NeighbourClient:
+    """Return the client of a neighbour as the settings have it."""
+    return NeighbourClient(
+        neighbour,
+        settings.neighbours[neighbour.name],
         connect_timeout_s=settings.connect_timeout_s,
         read_timeout_s=settings.read_timeout_s,
     )
-
-
-def user_client(settings: Settings) -> UserClient:
-    """Return the client of the User service as the settings have it."""
-    return UserClient(
-        settings.user,
-        connect_timeout_s=settings.connect_timeout_s,
-        read_timeout_s=settings.read_timeout_s,
-    )
-
-
-def _tls_context(neighbour: Neighbour) -> ssl.SSLContext:
-    """Return how a neighbour is trusted, and what we show it; read once, for all connections."""
-    # as curl does, on each Python: an intermediate CA may be trusted alone, and one without key identifiers
-    context = create_urllib3_context(verify_flags=ssl.VERIFY_X509_PARTIAL_CHAIN)
-    context.load_verify_locations(neighbour.ca_file or DEFAULT_CA_BUNDLE_PATH)
-    if neighbour.client_cert_file:
-        context.load_cert_chain(neighbour.client_cert_file, neighbour.client_key_file)
-    return context
-
-
-class _Adapter(HTTPAdapter):
-    """One connection, kept alive, whose socket is known by its thread."""
-
-    def __init__(self, sockets: dict[int, socket.socket], tls: ssl.SSLContext | None, name: str) -> None:
-        self._sockets = sockets
-        self._tls = tls
-        self._ca_setting = f"{name.upper()}_SERVICE_CA_FILE"
-        super().__init__(max_retries=0, pool_maxsize=1)
-
-    def cert_verify(self, *_: Any) -> None:
-        """Leave trust to the context; `requests` would have it trust the public CAs too, read each time."""
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Have the connections note their sockets."""
-        super().init_poolmanager(*args, ssl_context=self._tls, **kwargs)
-        sockets, ca_setting = self._sockets, self._ca_setting
-
-        class Http(HTTPConnectionPool):
-            class Connection(HTTPConnection):
-                def connect(self) -> None:
-                    super().connect()
-                    sockets[threading.get_ident()] = self.sock
-
-            ConnectionCls = Connection  # its name is in errors that people read
-
-        class Https(HTTPSConnectionPool):
-            class Connection(HTTPSConnection):
-                def connect(self) -> None:
-                    try:
-                        super().connect()
-                    except OSError as error:  # TCP's troubles are no such; nothing was sent
-                        raise NewConnectionError(self, _handshake_trouble(error, ca_setting)) from error
-                    sockets[threading.get_ident()] = self.sock
-
-            ConnectionCls = Connection
-
-        self.poolmanager.pool_classes_by_scheme = {"http": Http, "https": Https}
-
-
-def _was_never_sent(error: Exception) -> bool:
-    """Say whether the connection was not even made, so that nothing can arrive late."""
-    if isinstance(error, ConnectTimeout):
-        return True
-    reason = error.args[0] if error.args else None
-    if isinstance(reason, MaxRetryError):
-        reason = reason.reason
-    return isinstance(reason, NewConnectionError)
-
-
-def _handshake_trouble(error: OSError, ca_setting: str) -> str:
-    said = f"TLS handshake failed: {getattr(error, 'verify_message', error.strerror or error)}"
-    return f"{said}; see {ca_setting}" if getattr(error, "verify_code", 0) in _UNKNOWN_CA else said
 
 
 def _in_words(error: Exception) -> str:
@@ -356,9 +276,7 @@ def _retry_after_s(value: str | None) -> float | None:
     """Read `Retry-After`, seconds or a date (RFC 9110, 10.2.3); None if absent or unreadable."""
     if value is None:
         return None
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
     try:
-        return (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-    except (TypeError, ValueError, OverflowError):
+        return Retry().parse_retry_after(value)
+    except (InvalidHeader, ValueError, OverflowError):
         return None

@@ -8,7 +8,6 @@ from urllib.parse import parse_qsl, urlencode
 
 from sqlalchemy import RowMapping
 
-from payment.core.neighbours import Service
 from payment.core.states import Method, State, Status
 from payment.ledger.answers import (
     BillAnswer,
@@ -170,7 +169,7 @@ async def list_notifications(request: Request) -> Reply:
     asked = request.parameters
     limit = asked["limit"]
     rows = await request.ledger.notifications(
-        service=Service(asked["service"]) if asked["service"] else None,
+        service=asked["service"],
         state=State(asked["state"]) if asked["state"] else None,
         before_id=asked["cursor"],
         limit=limit + 1,
