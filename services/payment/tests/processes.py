@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import httpx
 import pytest
@@ -43,6 +43,24 @@ def wait_for(fact: Callable[[], Fact], within_s: float = 10.0, what: str = "") -
             pytest.fail(f"not within {within_s} s: {what or fact}; last: {found!r}")
         time.sleep(pause_s)
         pause_s = min(pause_s * 1.2, 0.1)  # who looks all the time keeps the others from their work
+
+
+class HasStates(Protocol):
+    """A neighbour of the tests that remembers what it was told."""
+
+    name: str
+
+    def states(self) -> dict[int, str]:
+        """Return the newest state of each id that was told."""
+        ...
+
+
+def wait_until_told(
+    neighbour: HasStates, target_id: int, status: str = "paid", within_s: float = 10.0
+) -> None:
+    """Return when the state that the neighbour knows of the order or guest is this one."""
+    what = f"{neighbour.name} {target_id}: {status}"
+    wait_for(lambda: neighbour.states().get(target_id) == status, within_s, what)
 
 
 def http_client(url: str = "", timeout_s: float = 15.0, **options: Any) -> httpx.Client:
@@ -290,6 +308,21 @@ class Stub:
         """Return the newest state of each id that was told."""
         states = self._http.get("/_stub/states").json()["states"]
         return {int(target_id): state for target_id, state in states.items()}
+
+
+def wait_until_all_told(service: Service, within_s: float = 10.0) -> None:
+    """Return when no notification waits any more."""
+    wait_for(service.has_told_all, within_s, "all told")
+
+
+def wait_until_settled(service: Service, count: int, within_s: float = 10.0) -> list[dict[str, Any]]:
+    """Return the notifications when there are `count` or more, and none waits any more."""
+
+    def found() -> list[dict[str, Any]]:
+        rows = service.notifications()
+        return rows if len(rows) >= count and all(row["state"] != State.WAITING for row in rows) else []
+
+    return wait_for(found, within_s, f"{count} settled notifications")
 
 
 class Waiting:
