@@ -1,12 +1,7 @@
-"""Real processes for the tests (our service, both stubs), and a way to wait for facts.
-
-Every service runs as its own process on a free port and is reached over HTTP; nothing is mocked.
-"""
+"""What tests talk to: our service and both stubs as real processes; and how tests wait for facts."""
 
 import json
 import os
-import queue
-import signal
 import subprocess
 import threading
 import time
@@ -19,15 +14,15 @@ import pytest
 from sqlalchemy import RowMapping, make_url
 
 from described import ROOT, check
-from forked import Forked, run
+from forked import run
 from payment.core.states import Method, State
 from payment.ledger import outbox
 from payment.ledger.booking import PaymentRequest
 from payment.ledger.idempotency import Key
 from payment.ledger.ledger import book
 from payment.storage.database import Database, open_database
+from programs import Process
 
-START_WITHIN_S = 30.0
 Fact = TypeVar("Fact")
 
 
@@ -66,76 +61,6 @@ def wait_until_told(
 def http_client(url: str = "", timeout_s: float = 15.0, **options: Any) -> httpx.Client:
     """Return a client of services on this machine: no proxy and no TLS, so no CAs (40 ms each) are read."""
     return httpx.Client(base_url=url, timeout=timeout_s, trust_env=False, verify=False, **options)
-
-
-class Process:
-    """A real process whose output lines are kept, and waited for.
-
-    Args:
-        command: what to run; a Python program as (package or file, arguments) is forked, see `forked`.
-        environment: what it gets beside the PATH and the like.
-        cwd: where it runs.
-        powerless: see `Forked`.
-    """
-
-    def __init__(
-        self,
-        command: list[str] | tuple[str | Path, Sequence[str]],
-        environment: dict[str, str],
-        cwd: Path | None = None,
-        *,
-        powerless: bool = False,
-    ) -> None:
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        env = inherited | environment
-        self.lines: list[str] = []
-        self._fresh: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self.popen: subprocess.Popen[str] | Forked
-        if isinstance(command, tuple):
-            self.popen = Forked(*command, env=env, cwd=cwd, powerless=powerless)
-        else:
-            self.popen = subprocess.Popen(
-                command, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.popen.stdout is not None
-        for line in self.popen.stdout:
-            self.lines.append(line)
-            self._fresh.put(line)
-        self._fresh.put(None)
-
-    def line_with(self, text: str) -> str:
-        """Return the next line that contains the text."""
-        deadline_s = time.monotonic() + START_WITHIN_S
-        while (line := self._fresh.get(timeout=max(0.01, deadline_s - time.monotonic()))) is not None:
-            if text in line:
-                return line
-        pytest.fail(f"ended with {self.popen.wait()} before it said {text!r}:\n{''.join(self.lines)}")
-
-    def kill(self) -> None:
-        """SIGKILL, as a crash or the OOM killer does."""
-        self.popen.kill()
-        self._close()
-
-    def _close(self) -> None:
-        self.popen.wait()
-        self._reader.join()
-        assert self.popen.stdout is not None
-        self.popen.stdout.close()
-
-    def stop(self, within_s: float = 10.0) -> int:
-        """SIGTERM; return the exit code."""
-        self.popen.send_signal(signal.SIGTERM)
-        try:
-            code = self.popen.wait(within_s)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            pytest.fail(f"did not end within {within_s} s of SIGTERM:\n{''.join(self.lines)}")
-        self._close()
-        return code
 
 
 def _headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -19,7 +19,8 @@ from forked import run
 from payment_contracts.replay import find_contract, verify
 from payment_contracts.states import States, serve_states
 from payment_contracts.verdict import BROKEN, HOLDS, INVALID, InvalidRunError
-from processes import Process, Service, Stub, wait_for
+from processes import Service, Stub, wait_for
+from programs import Process
 
 CONTRACTS = ROOT / "contracts"
 FOREIGN = Path(__file__).with_name("foreign.py")
