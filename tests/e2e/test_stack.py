@@ -129,7 +129,7 @@ class Stack:
         )
 
     def fault(self, neighbour: str, **switch: Any) -> None:
-        """Switch a misbehaviour on, see services/stubs/order/README.md."""
+        """Switch a misbehaviour on, see services/stubs/README.md."""
         self._neighbours[neighbour].post("/_stub/faults", json=switch).raise_for_status()
 
     def heal(self, neighbour: str) -> None:

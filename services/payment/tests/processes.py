@@ -209,7 +209,7 @@ class Stub:
         self.process.kill()
 
     def fault(self, **switch: Any) -> None:
-        """Switch a misbehaviour on, see services/stubs/order/README.md."""
+        """Switch a misbehaviour on, see services/stubs/README.md."""
         self._http.post("/_stub/faults", json=switch).raise_for_status()
 
     def faults(self) -> list[dict[str, Any]]:
