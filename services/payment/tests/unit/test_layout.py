@@ -1,6 +1,7 @@
 """Where code lives: no file is long, and each module may import only what its place allows."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -76,6 +77,45 @@ def test_every_package_says_in_a_sentence_what_lives_there() -> None:
         if not file.read_text().startswith('"""')
     ]
     assert silent == []
+
+
+def in_the_documents() -> list[str]:
+    """Return the modules that docs/architecture.md lists by package."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    files = text.split("## The packages")[1].split("```")[3]
+    names, package = [], ""
+    for line in files.splitlines():
+        begins = re.match(r"(\w+)(/|\.py)? {2,}(?=\w)| {4,}(?=\w)", line)
+        if begins is None:
+            continue
+        if begins[1]:
+            package = f"payment.{begins[1]}" if begins[2] == "/" else "payment"
+        names += [f"{package}.{name}" for name in line[begins.end() :].split("  ")[0].split()]
+    return sorted(names)
+
+
+def test_the_architecture_lists_every_file() -> None:
+    listed, there = set(in_the_documents()), {name for name in modules() if name != "payment.__main__"}
+    assert {"not there": sorted(listed - there), "not listed": sorted(there - listed)} == {
+        "not there": [],
+        "not listed": [],
+    }
+
+
+def test_the_map_for_newcomers_names_what_is_there() -> None:
+    tests = ROOT / "services" / "payment" / "tests"
+    folders = (
+        ROOT,
+        SOURCE / "payment",
+        tests,
+        tests / "integration",
+        tests / "contract",
+        ROOT / "requirements",
+    )
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"`([\w/.-]+\.(?:py|yaml|po|md|toml|in))`", text))
+    assert len(named) > 40
+    assert sorted(name for name in named if not any((folder / name).exists() for folder in folders)) == []
 
 
 FORBIDDEN = [
