@@ -17,7 +17,7 @@ LOCK := $(BIN)/uv pip compile --quiet --system-certs --generate-hashes --no-head
 	--universal --python-version $(firstword $(PYTHONS)) --fork-strategy fewest
 # most tests wait for processes more than they compute, so more of them than cores
 PYTEST_FLAGS ?= -n 5 --dist worksteal
-STUBS := services/stubs/order services/stubs/user
+STUBS := services/stubs
 OPC := contracts/opc/node_modules/.bin/opc
 
 # Given on the command line, else these; the environment does not change them.
@@ -135,7 +135,8 @@ lint: install
 types: install
 	$(BIN)/mypy services/payment/src services/payment/tests services/run.py contracts/src
 	$(BIN)/mypy tests
-	for stub in $(STUBS); do $(BIN)/mypy $$stub || exit 1; done
+	$(BIN)/mypy $(STUBS)/order $(STUBS)/stub
+	$(BIN)/mypy $(STUBS)/user
 	$(BIN)/mypy bench
 
 bench: install ## every measured claim, in about eight minutes; writes docs/benchmarks.md [BENCH="--rounds 3"]
@@ -146,7 +147,7 @@ fmt: install ## format, and fix what can be fixed
 
 lock: install ## requirements/*.in -> hashed *.txt, contracts/opc/package.json -> package-lock.json
 	cd requirements && $(LOCK) -o payment.txt payment.in && $(LOCK) -o dev.txt dev.in
-	for stub in $(STUBS); do (cd $$stub && $(LOCK) -o requirements.txt requirements.in) || exit 1; done
+	cd $(STUBS) && $(LOCK) -o requirements.txt requirements.in
 	cd contracts && $(LOCK) -o requirements.txt requirements.in
 	cd contracts/opc && PATH="$(BIN):$$PATH" npm install --package-lock-only --loglevel=error
 

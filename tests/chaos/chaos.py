@@ -171,12 +171,12 @@ def until_started(start: Callable[[], None], clean_up: Callable[[], None] = lamb
 
 def send(service: Service, number: signal.Signals) -> None:
     """Send a signal to whatever process the service is now."""
-    service.process.popen.send_signal(number)
+    service.process.send_signal(number)
 
 
 def lives(service: Service) -> bool:
     """Say whether the service's process has not ended."""
-    return service.process.popen.poll() is None
+    return service.process.poll() is None
 
 
 def always() -> bool:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import URL, make_url
 
 from payment.storage.opening import open_database
+from payment_life import new_order_id
 from pgbouncer import PgBouncer
 from postgres import PostgresServer, create_database, drop_database
 from processes import Service, Stub
@@ -208,3 +209,17 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         service = Service({"DATABASE_URL": url}, "serve", "--no-worker", cwd=folder)
         yield service
         service.kill()
+
+
+@pytest.fixture
+def order_id() -> int:
+    """An order that no other test pays."""
+    return new_order_id()
+
+
+@pytest.fixture
+def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the developer or CI has set must not decide a test of the settings."""
+    for name in list(os.environ):
+        if not name.startswith("PYTEST"):
+            monkeypatch.delenv(name)

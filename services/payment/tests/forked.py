@@ -1,7 +1,7 @@
-"""Python programs as processes of their own that need not import everything first.
+"""Python programs, started quickly: a process that has imported everything already is forked for each.
 
-A process that has done so (multiprocessing's fork server, one a test process) is forked for each: the same
-program, in a tenth of the time. `test_process.py` starts the service as people do.
+That process is multiprocessing's fork server: one for each pytest process, which runs `preloaded` first. The
+program is the same, and starts in a tenth of the time. `test_process.py` starts it as people do.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from contextlib import suppress
 from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from signal import SIGKILL, Signals
+from signal import SIGKILL
 from typing import TextIO
 
 import pytest
@@ -28,7 +28,7 @@ _context.set_forkserver_preload([PRELOADED])
 
 
 class Forked:
-    """A Python program that runs; as much of `subprocess.Popen` as the tests use.
+    """A Python program that runs; it is used as a `subprocess.Popen` is, see `programs.Running`.
 
     Args:
         program: the name of a package, as `python -m` takes it, or the path of a file.
@@ -89,7 +89,7 @@ class Forked:
             raise subprocess.TimeoutExpired(str(self.pid), timeout)
         return self._process.exitcode
 
-    def send_signal(self, number: Signals) -> None:
+    def send_signal(self, number: int) -> None:
         """Send it a signal, if it runs."""
         if self.poll() is None:
             with suppress(ProcessLookupError):  # it has ended just now

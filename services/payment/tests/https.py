@@ -22,25 +22,33 @@ class SecureOrder(ThreadingHTTPServer):
 
     Attributes:
         context: its side of TLS; a certificate loaded later is that of later connections.
-        told: each order's newest state.
         puts: how many PUTs arrived.
         shown: the common names of the clients' certificates.
         hangs_up: it does so when a PUT was read.
     """
 
     daemon_threads = True
+    name = "order"
 
     def __init__(self, certificate: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Orders)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(certificate)
-        self.told: dict[int, str] = {}
+        self._states: dict[int, str] = {}
         self.puts = 0
         self.shown: set[str] = set()
         self.hangs_up = False
         self.socket = self.context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.url = f"https://localhost:{self.server_port}"
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def tell(self, order_id: int, state: str) -> None:
+        """Keep an order's state."""
+        self._states[order_id] = state
+
+    def states(self) -> dict[int, str]:
+        """Return the newest state of each order that was told."""
+        return self._states
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of callers that did not trust us, or that we do not."""
@@ -58,7 +66,7 @@ class _Orders(BaseHTTPRequestHandler):
         if self.server.hangs_up:
             self.close_connection = True
             return
-        self.server.told[self._order_id()] = body["payment_status"]
+        self.server.tell(self._order_id(), body["payment_status"])
         if (shown := self.connection.getpeercert(binary_form=True)) is not None:
             subject = x509.load_der_x509_certificate(shown).subject
             self.server.shown.add(str(subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value))
@@ -73,7 +81,7 @@ class _Orders(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         order_id = self._order_id()
-        body = json.dumps({"id": order_id, "status": self.server.told.get(order_id)}).encode()
+        body = json.dumps({"id": order_id, "status": self.server.states().get(order_id)}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

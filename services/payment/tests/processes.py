@@ -1,25 +1,20 @@
-"""Real processes for the tests (our service, both stubs), and a way to wait for facts.
-
-Every service runs as its own process on a free port and is reached over HTTP; nothing is mocked.
-"""
+"""What tests talk to: our service and both stubs as real processes; and how tests wait for facts."""
 
 import json
 import os
-import queue
-import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import httpx
 import pytest
 from sqlalchemy import RowMapping, make_url
 
 from described import ROOT, check
-from forked import Forked, run
+from forked import run
 from payment.core.states import Method, State
 from payment.ledger import outbox
 from payment.ledger.batch import book
@@ -27,8 +22,8 @@ from payment.ledger.booking import PaymentRequest
 from payment.ledger.idempotency import Key
 from payment.storage.base import Database
 from payment.storage.opening import open_database
+from programs import Process
 
-START_WITHIN_S = 30.0
 Fact = TypeVar("Fact")
 
 
@@ -46,79 +41,27 @@ def wait_for(fact: Callable[[], Fact], within_s: float = 10.0, what: str = "") -
         pause_s = min(pause_s * 1.2, 0.1)  # who looks all the time keeps the others from their work
 
 
+class HasStates(Protocol):
+    """A neighbour of the tests that remembers what it was told."""
+
+    name: str
+
+    def states(self) -> dict[int, str]:
+        """Return the newest state of each id that was told."""
+        ...
+
+
+def wait_until_told(
+    neighbour: HasStates, target_id: int, status: str = "paid", within_s: float = 10.0
+) -> None:
+    """Return when the state that the neighbour knows of the order or guest is this one."""
+    what = f"{neighbour.name} {target_id}: {status}"
+    wait_for(lambda: neighbour.states().get(target_id) == status, within_s, what)
+
+
 def http_client(url: str = "", timeout_s: float = 15.0, **options: Any) -> httpx.Client:
     """Return a client of services on this machine: no proxy and no TLS, so no CAs (40 ms each) are read."""
     return httpx.Client(base_url=url, timeout=timeout_s, trust_env=False, verify=False, **options)
-
-
-class Process:
-    """A real process whose output lines are kept, and waited for.
-
-    Args:
-        command: what to run; a Python program as (package or file, arguments) is forked, see `forked`.
-        environment: what it gets beside the PATH and the like.
-        cwd: where it runs.
-        powerless: see `Forked`.
-    """
-
-    def __init__(
-        self,
-        command: list[str] | tuple[str | Path, Sequence[str]],
-        environment: dict[str, str],
-        cwd: Path | None = None,
-        *,
-        powerless: bool = False,
-    ) -> None:
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        env = inherited | environment
-        self.lines: list[str] = []
-        self._fresh: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self.popen: subprocess.Popen[str] | Forked
-        if isinstance(command, tuple):
-            self.popen = Forked(*command, env=env, cwd=cwd, powerless=powerless)
-        else:
-            self.popen = subprocess.Popen(
-                command, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.popen.stdout is not None
-        for line in self.popen.stdout:
-            self.lines.append(line)
-            self._fresh.put(line)
-        self._fresh.put(None)
-
-    def line_with(self, text: str) -> str:
-        """Return the next line that contains the text."""
-        deadline_s = time.monotonic() + START_WITHIN_S
-        while (line := self._fresh.get(timeout=max(0.01, deadline_s - time.monotonic()))) is not None:
-            if text in line:
-                return line
-        pytest.fail(f"ended with {self.popen.wait()} before it said {text!r}:\n{''.join(self.lines)}")
-
-    def kill(self) -> None:
-        """SIGKILL, as a crash or the OOM killer does."""
-        self.popen.kill()
-        self._close()
-
-    def _close(self) -> None:
-        self.popen.wait()
-        self._reader.join()
-        assert self.popen.stdout is not None
-        self.popen.stdout.close()
-
-    def stop(self, within_s: float = 10.0) -> int:
-        """SIGTERM; return the exit code."""
-        self.popen.send_signal(signal.SIGTERM)
-        try:
-            code = self.popen.wait(within_s)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            pytest.fail(f"did not end within {within_s} s of SIGTERM:\n{''.join(self.lines)}")
-        self._close()
-        return code
 
 
 def _headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -267,7 +210,7 @@ class Stub:
         self.process.kill()
 
     def fault(self, **switch: Any) -> None:
-        """Switch a misbehaviour on, see services/stubs/order/README.md."""
+        """Switch a misbehaviour on, see services/stubs/README.md."""
         self._http.post("/_stub/faults", json=switch).raise_for_status()
 
     def faults(self) -> list[dict[str, Any]]:
@@ -291,6 +234,21 @@ class Stub:
         """Return the newest state of each id that was told."""
         states = self._http.get("/_stub/states").json()["states"]
         return {int(target_id): state for target_id, state in states.items()}
+
+
+def wait_until_all_told(service: Service, within_s: float = 10.0) -> None:
+    """Return when no notification waits any more."""
+    wait_for(service.has_told_all, within_s, "all told")
+
+
+def wait_until_settled(service: Service, count: int, within_s: float = 10.0) -> list[dict[str, Any]]:
+    """Return the notifications when there are `count` or more, and none waits any more."""
+
+    def found() -> list[dict[str, Any]]:
+        rows = service.notifications()
+        return rows if len(rows) >= count and all(row["state"] != State.WAITING for row in rows) else []
+
+    return wait_for(found, within_s, f"{count} settled notifications")
 
 
 class Waiting:

@@ -1,12 +1,19 @@
 """A stand-in for the Order service: what Payment relies on, and switches that make it misbehave.
 
-Run `python app.py`. README.md has the settings, the routes and the switches.
+Run `python app.py`. README.md has its settings and a tour, ../README.md the switches.
 """
 
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
-from faults import Stub, int_setting, serve
 from flask import Flask, Response
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where `stub` is, which both stubs share
+
+from stub.server import serve
+from stub.service import Stub
+from stub.settings import int_setting
 
 MENU: tuple[dict[str, object], ...] = (
     {"menu_id": 1, "name": "Nasi goreng", "price": 20000.0, "quantity": 1},

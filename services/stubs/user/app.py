@@ -1,10 +1,18 @@
 """A stand-in for the User service: what Payment relies on, and switches that make it misbehave.
 
-Run `python app.py`. README.md has the settings, the routes and the switches.
+Run `python app.py`. README.md has its settings and a tour, ../README.md the switches.
 """
 
-from faults import Stub, int_setting, refuse_to_start, serve, setting
+import sys
+from pathlib import Path
+
 from flask import Flask, Response
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where `stub` is, which both stubs share
+
+from stub.server import serve
+from stub.service import Stub
+from stub.settings import int_setting, refuse_to_start, setting
 
 NAMES = ("Ayu Lestari", "Budi Santoso", "Citra Dewi", "Dimas Pratama", "Eka Putri")
 PAYMENT_PATH = "/users/<int:id>/payment-service"

@@ -167,7 +167,7 @@ def trusts_only_whom_it_was_told_to(clients: Clients) -> None:
             settings = NeighbourSettings(url=order.url, path=ORDER.put_path, token=None, **trusted, **shows)
             client = clients.order(settings, connect_timeout_s=2, read_timeout_s=5)
             assert is_told(client, 1, Status.PAID) == is_served
-            assert bool(order.told) == is_served
+            assert bool(order.states()) == is_served
 
 
 PROMISES: Mapping[str, Callable[[Clients], None]] = {

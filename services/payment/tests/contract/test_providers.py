@@ -19,7 +19,8 @@ from forked import run
 from payment_contracts.replay import find_contract, verify
 from payment_contracts.states import States, serve_states
 from payment_contracts.verdict import BROKEN, HOLDS, INVALID, InvalidRunError
-from processes import Process, Service, Stub, wait_for
+from processes import Service, Stub, wait_for
+from programs import Process
 
 CONTRACTS = ROOT / "contracts"
 FOREIGN = Path(__file__).with_name("foreign.py")
@@ -84,15 +85,15 @@ def test_the_stubs_keep_the_contracts(order: Stub, user: Stub) -> None:
 def test_a_stub_that_drifts_is_found(
     name: str, what: str, original: str, broken: str, tmp_path: Path, end: ExitStack
 ) -> None:
-    folder = tmp_path / name
-    shutil.copytree(ROOT / "services" / "stubs" / name, folder)
+    for part in (name, "stub"):
+        shutil.copytree(ROOT / "services" / "stubs" / part, tmp_path / part)
     changed = 0
-    for file in folder.glob("*.py"):
+    for file in tmp_path.rglob("*.py"):
         source = file.read_text()
         changed += source.count(original)
         file.write_text(source.replace(original, broken))
     assert changed, f"{what}: nothing to break"
-    process = Process((folder / "app.py", ()), {"PORT": "0"})
+    process = Process((tmp_path / name / "app.py", ()), {"PORT": "0"})
     end.callback(process.kill)
     url = process.line_with(" stub on ").split(" stub on ")[1].strip()
     code, said = run_verify(f"--{name}-url", url, f"--{name}-id", "1")

@@ -18,7 +18,8 @@ from payment_contracts.access import Access
 from payment_contracts.loopback import Handler, serve
 from payment_contracts.replay import find_contract, verify
 from payment_contracts.verdict import BROKEN, HOLDS, INVALID
-from processes import Process, Stub
+from processes import Stub
+from programs import Process
 
 GUARDED = Path(__file__).with_name("guarded.py")
 TOKEN = "s3cret-of-the-tests"

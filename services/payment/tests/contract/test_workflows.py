@@ -17,7 +17,7 @@ import yaml
 
 from described import ROOT
 from payment_contracts.verdict import BROKEN, HOLDS, INVALID
-from processes import Process
+from programs import Process
 
 FOLDER = ROOT / ".github" / "workflows"
 FOREIGN = Path(__file__).with_name("foreign.py")

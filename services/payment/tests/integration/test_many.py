@@ -30,7 +30,8 @@ from payment.storage.opening import open_database
 from payment.storage.postgres_engines import LONG_POOL_SIZE
 from payment.storage.postgres_session import ROUND_TRIP_TIMEOUT_S
 from postgres import PostgresServer, create_database, drop_database
-from processes import Process, Service, Stub, Waiting, http_client, wait_for
+from processes import Service, Stub, Waiting, http_client, wait_for, wait_until_all_told, wait_until_told
+from programs import Process
 
 Start = Callable[..., Service]
 
@@ -131,7 +132,7 @@ def test_a_start_that_fails_beside_others_on_the_port_costs_their_callers_nothin
         before = len(load.booked)
         wait_for(lambda before=before: len(load.booked) > before + 50, 20)  # type: ignore[misc]
         failed = Process(("payment", ("serve",)), settings | environment)
-        assert failed.popen.wait(20) != 0
+        assert failed.wait(20) != 0
         failed.kill()
     load.stop()
     assert set(load.answers) == {201}, load.answers
@@ -164,8 +165,8 @@ def test_a_walk_in_guest_gets_a_handful_of_puts_after_an_outage(start: Start, us
     wait_for(lambda: len(load.booked) > 200, 60)
     load.stop()
     user.start()
-    wait_for(lambda: user.states().get(7) == "paid", 10)
-    wait_for(service.has_told_all, 20)
+    wait_until_told(user, 7)
+    wait_until_all_told(service, 20)
     assert len(user.received(7)) <= 5
 
 
@@ -352,7 +353,7 @@ def test_a_worker_hears_of_a_payment_of_another_process_at_once(start: Start, or
     start("worker", POLL_INTERVAL_S="10")
     time.sleep(1)  # the worker's first look is over
     service.pay(1)
-    wait_for(lambda: order.states().get(1) == "paid", 2)
+    wait_until_told(order, 1, within_s=2)
 
 
 @ON_POSTGRESQL_ALSO_POOLED

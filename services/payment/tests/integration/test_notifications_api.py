@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
-from processes import Service, Stub, wait_for
+from processes import Service, Stub, wait_for, wait_until_told
 
 Start = Callable[..., Service]
 
 
-def told(service: Service, payment_id: int) -> dict[str, dict[str, Any]]:
+def newest(service: Service, payment_id: int) -> dict[str, dict[str, Any]]:
     """Return the newest notification of each service for a payment."""
     found = service.http.get(f"/payments/{payment_id}/notifications").json()["notifications"]
     return {row["service"]: row for row in reversed(found)}
@@ -32,8 +32,11 @@ def in_state(service: Service, state: str, of: str) -> list[dict[str, Any]]:
 def test_a_payment_shows_what_each_service_was_told(start: Start) -> None:
     service = start()
     payment_id = service.pay(7, user_id=9).json()["payment_id"]
-    wait_for(lambda: {row["state"] for row in told(service, payment_id).values()} == {"delivered"})
-    order, user = told(service, payment_id)["order"], told(service, payment_id)["user"]
+    wait_for(lambda: {row["state"] for row in newest(service, payment_id).values()} == {"delivered"})
+    order, user = (
+        newest(service, payment_id)["order"],
+        newest(service, payment_id)["user"],
+    )
     assert (order["target_id"], order["payment_id"], order["told"]) == (7, payment_id, "paid")
     assert (user["target_id"], user["payment_id"], user["told"]) == (9, payment_id, "paid")
     for row in (order, user):
@@ -119,11 +122,11 @@ def test_one_that_waits_is_tried_at_once(start: Start, order: Stub) -> None:
     wait_for(lambda: 1 in order.states(), what="Order is known to answer, so nothing is probed")
     order.fault(answer=500, times=1)
     service.pay(2)
-    wait_for(lambda: told(service, 2)["order"]["last_error"])
+    wait_for(lambda: newest(service, 2)["order"]["last_error"])
     time.sleep(0.3)  # the observation is what does not come
     assert 2 not in order.states()
-    assert service.http.post(f"/notifications/{told(service, 2)['order']['id']}/retry").status_code == 200
-    wait_for(lambda: order.states().get(2) == "paid", within_s=5)
+    assert service.http.post(f"/notifications/{newest(service, 2)['order']['id']}/retry").status_code == 200
+    wait_until_told(order, 2, within_s=5)
 
 
 def test_a_repeat_that_is_tried_early_comes_again_when_it_is_time(start: Start, order: Stub) -> None:

@@ -5,20 +5,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url, select
+from sqlalchemy import make_url, select, update
 
-from payment.core.neighbours import ORDER
+from payment.core.neighbours import ORDER, USER
 from payment.core.retry_policy import RetryPolicy
 from payment.core.states import Method, Outcome, State, Status
 from payment.ledger import claims as claiming
-from payment.ledger import judgements, leases, outbox
+from payment.ledger import judgements, leases, outages, outbox
 from payment.ledger.audience import Notification
 from payment.ledger.batch import book
 from payment.ledger.booking import PaymentRequest, Settling
 from payment.ledger.claims import Claim
 from payment.storage.base import Database
 from payment.storage.opening import open_database
-from payment.storage.tables import notifications
+from payment.storage.tables import notifications, payments
 from payment.telling.delivery import judge_delivery
 from payment.telling.downstream import DeliveryResult
 
@@ -168,3 +168,42 @@ def test_a_lease_is_given_back_by_its_owner_alone(lanes: Lanes) -> None:
     assert lanes.claim("B", 2) == []
     (late,) = lanes.claim("B", 32)
     assert late.resend_us is not None, "what a dead worker sent may still arrive"
+
+
+def test_what_fails_after_each_outage_again_is_hurried_ever_less(lanes: Lanes) -> None:
+    """Else a few targets that always fail would be tried without end, ahead of fresh news."""
+    lanes.policy = replace(lanes.policy, wait_initial_s=3_600.0)
+    lanes.pay()
+    (claim,) = lanes.claim("A", 0)
+    lanes.settle("A", claim, DeliveryResult(Outcome.OUTAGE, "HTTP 500"), at_s=1)
+    waits_s = []
+    for at_s in range(2, 7):
+        with lanes.database.write() as connection:
+            later = update(notifications).where(notifications.c.service == ORDER.name)
+            connection.execute(later.values(next_attempt_us=_us(1_000_000)))
+            outages.end_outage(connection, ORDER, _us(at_s))
+        waits_s.append((lanes.rows()[0]["next_attempt_us"] - _us(at_s)) / SECOND_US)
+    assert waits_s[0] == 0, "at once, the first time"
+    assert waits_s == sorted(waits_s)
+    assert waits_s[-1] >= 8
+
+
+def test_user_is_told_of_the_newest_payment_whichever_changed(lanes: Lanes) -> None:
+    """A row in the outbox that names an older payment is told as the newest one stands."""
+    with lanes.database.batch() as transaction:
+        both = [PaymentRequest(order_id, 5, 100, Method.CASH) for order_id in (1, 2)]
+        book(transaction, both, BEGIN_US)
+    with lanes.database.write() as connection:
+        connection.execute(update(payments).where(payments.c.order_id == 1).values(status=Status.FAILED))
+        outbox.enqueue(connection, [Notification(USER, 5, 1, None)], _us(1))
+        (claim,) = claiming.claim(
+            connection,
+            USER,
+            "A",
+            _us(2),
+            lease_us=SECOND_US,
+            resend_after_us=RESEND_AFTER_US,
+            limit=10,
+            probing=False,
+        )
+    assert claim.status is Status.PAID

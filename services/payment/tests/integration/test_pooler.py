@@ -20,7 +20,7 @@ from payment.storage.opening import open_database
 from payment.storage.postgres import Postgres
 from pgbouncer import PgBouncer
 from postgres import create_database, drop_database
-from processes import Service, Stub, wait_for
+from processes import Service, Stub, wait_for, wait_until_all_told, wait_until_told
 
 Start = Callable[..., Service]
 EVERYWHERE = pytest.mark.parametrize("database_url", ["postgresql", *POOLED], indirect=True)
@@ -67,7 +67,7 @@ def test_it_starts_books_and_tells(start: Start, order: Stub, user: Stub) -> Non
         assert service.http.get(f"/payments/{each}").status_code == 200
     assert service.http.get("/readyz").status_code == 200
     wait_for(lambda: len(order.states()) == len(user.states()) == 30)
-    wait_for(service.has_told_all)
+    wait_until_all_told(service)
     events = {line["event"] for line in service.log()}
     assert events.isdisjoint(TRACES)
     assert "not listening through a pooler, see DATABASE_LISTEN_URL" in events
@@ -135,7 +135,7 @@ def test_lanes_of_two_processes_work_where_the_default_is_serializable(
         answers = list(guests.map(lambda n: services[n % 2].pay(n, user_id=n), range(1, 201)))
     assert {answer.status_code for answer in answers} == {201}
     wait_for(lambda: len(order.states()) == len(user.states()) == 200, 20)
-    wait_for(services[0].has_told_all)
+    wait_until_all_told(services[0])
     for service in services:
         assert {line["event"] for line in service.log()}.isdisjoint(TRACES)
 
@@ -148,7 +148,7 @@ def test_with_an_address_past_it_a_worker_hears_of_a_payment_at_once(
     start("worker", POLL_INTERVAL_S="10", DATABASE_LISTEN_URL=direct.replace("postgresql:", "postgres:"))
     wait_for(lambda: run(direct, IS_LISTENING), what="it listens")
     service.pay(1)
-    wait_for(lambda: order.states().get(1) == "paid", 3)
+    wait_until_told(order, 1, within_s=3)
 
 
 IS_LISTENING = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
@@ -159,7 +159,7 @@ def test_without_one_it_looks_now_and_then(start: Start, order: Stub) -> None:
     service = start("serve", "--no-worker")
     worker = start("worker", POLL_INTERVAL_S="0.2")
     service.pay(1)
-    wait_for(lambda: order.states().get(1) == "paid", 3)
+    wait_until_told(order, 1, within_s=3)
     assert "not listening" not in {line["event"] for line in worker.log()}
 
 

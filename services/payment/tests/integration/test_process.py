@@ -20,7 +20,8 @@ from sqlalchemy import make_url, text
 from described import ROOT
 from forked import run
 from payment.storage.opening import open_database
-from processes import Process, Service, Stub, Waiting, http_client, wait_for
+from processes import Service, Stub, Waiting, http_client, wait_for
+from programs import Process
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -77,7 +78,7 @@ def test_a_newer_schema_is_worked_on(start: Callable[..., Service], database_url
 def test_a_bad_setting_stops_the_start_with_its_name(tmp_path: Path) -> None:
     for name, value in {"PORT": "abc", "ORDER_PAYMENT_PATH": "/orders/x", "AUTH": "maybe"}.items():
         process = Process(("payment", ("serve",)), {name: value}, cwd=tmp_path)
-        assert process.popen.wait(20) == 2
+        assert process.wait(20) == 2
         process.kill()
         assert f"bad setting: {name}:" in "".join(process.lines)
     assert not list(tmp_path.iterdir())
@@ -85,7 +86,7 @@ def test_a_bad_setting_stops_the_start_with_its_name(tmp_path: Path) -> None:
 
 def test_an_open_address_needs_a_word_about_authentication(tmp_path: Path) -> None:
     process = Process(("payment", ("serve",)), {"HOST": "0.0.0.0"}, cwd=tmp_path)
-    assert process.popen.wait(20) == 2
+    assert process.wait(20) == 2
     process.kill()
     assert "AUTH" in "".join(process.lines)
 
@@ -93,7 +94,7 @@ def test_an_open_address_needs_a_word_about_authentication(tmp_path: Path) -> No
 def test_a_port_in_use_gives_a_clear_message(shared: Service, tmp_path: Path) -> None:
     port = shared.url.rsplit(":", 1)[1]
     process = Process(("payment", ("serve",)), {"PORT": port}, cwd=tmp_path)
-    assert process.popen.wait(20) == 1
+    assert process.wait(20) == 1
     process.kill()
     said = "".join(process.lines)
     assert f"Alamat sudah dipakai / address in use: 127.0.0.1:{port}" in said
@@ -104,7 +105,7 @@ def test_an_address_that_cannot_be_had_is_named_with_its_trouble(tmp_path: Path)
     for host in ("nosuchhost.invalid", "192.0.2.1"):
         settings = {"HOST": host, "AUTH": "none", "PORT": "5004"}
         process = Process(("payment", ("serve",)), settings, cwd=tmp_path)
-        assert process.popen.wait(20) == 1
+        assert process.wait(20) == 1
         process.kill()
         said = "".join(process.lines)
         assert f"Alamat tidak dapat dipakai / cannot listen: {host}:5004: " in said
@@ -124,7 +125,7 @@ def test_who_listens_first_has_a_port_and_the_other_says_so(tmp_path: Path, data
             process = Process(("payment", ("serve",)), environment, cwd=tmp_path)
             wait_for(lambda: has_socket(process))
             other.listen()
-        assert process.popen.wait(20) == 1
+        assert process.wait(20) == 1
     process.kill()
     said = "".join(process.lines)
     assert f"Alamat sudah dipakai / address in use: 127.0.0.1:{port}" in said
@@ -155,8 +156,8 @@ def test_a_signal_answers_what_has_come_and_exits_0(start_alone: Service, number
     for thread in threads:
         thread.start()
     wait_for(lambda: len(answers) > 50, 10)
-    start_alone.process.popen.send_signal(number)
-    assert start_alone.process.popen.wait(10) == 0
+    start_alone.process.send_signal(number)
+    assert start_alone.process.wait(10) == 0
     stop.set()
     for thread in threads:
         thread.join()
@@ -174,18 +175,18 @@ def test_a_payment_in_hand_when_the_signal_comes_is_booked_and_answered(
         if database_url.startswith("postgresql"):
             connection.execute(text("LOCK TABLE bills"))
         waiting = Waiting(start_alone, range(1, 9))
-        start_alone.process.popen.send_signal(number)
+        start_alone.process.send_signal(number)
         wait_for(lambda: not is_listening(start_alone.url), 3)
         assert waiting.answers == {}
     database.close()
     waiting.join()
-    assert start_alone.process.popen.wait(10) == 0
+    assert start_alone.process.wait(10) == 0
     assert waiting.answers == dict.fromkeys(range(1, 9), 201)
 
 
 def has_socket(process: Process) -> bool:
     try:
-        opened = [str(each.readlink()) for each in Path(f"/proc/{process.popen.pid}/fd").iterdir()]
+        opened = [str(each.readlink()) for each in Path(f"/proc/{process.pid}/fd").iterdir()]
     except FileNotFoundError:  # one was closed as we looked
         return False
     return any(each.startswith("socket:") for each in opened)
@@ -248,7 +249,7 @@ def test_the_old_documentations_way_to_start_works(tmp_path: Path) -> None:
 def test_the_old_way_to_start_says_what_is_wrong_as_the_program_does(tmp_path: Path) -> None:
     (tmp_path / "payment.db").write_bytes(b"no database " * 500)
     process = Process((ROOT / "services" / "payment" / "app.py", ()), {"PORT": "0"}, cwd=tmp_path)
-    assert process.popen.wait(20) == 1
+    assert process.wait(20) == 1
     process.kill()
     said = "".join(process.lines)
     assert "the database cannot be used" in said
@@ -306,12 +307,12 @@ def test_make_runs_program_brings_up_the_whole_journey(tmp_path: Path) -> None:
     wait_for(lambda: httpx.get(f"{user}/users/1", verify=False).json()["payment_status"] == "paid", 1)
 
     second = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)
-    assert second.popen.wait(10) == 1
+    assert second.wait(10) == 1
     second.kill()
     assert "sudah dipakai" in "".join(second.lines)
 
-    process.popen.send_signal(signal.SIGINT)
-    assert process.popen.wait(15) == 0
+    process.send_signal(signal.SIGINT)
+    assert process.wait(15) == 0
     process.kill()
     for url in (payment, order, user):
         with pytest.raises(httpx.ConnectError):
@@ -337,8 +338,8 @@ def test_closing_the_terminal_ends_all(tmp_path: Path) -> None:
 def storm(process: Process) -> int:
     """Send SIGTERM again and again, so that one interrupts what another does; return the exit code."""
     for _ in range(1_000):
-        process.popen.send_signal(signal.SIGTERM)
-    code = process.popen.wait(15)
+        process.send_signal(signal.SIGTERM)
+    code = process.wait(15)
     process.kill()
     return code
 
@@ -362,7 +363,7 @@ def test_signals_on_top_of_each_other_end_the_service(
 def test_a_bad_port_stops_make_runs_program_with_its_name(tmp_path: Path) -> None:
     for name, value in {"PORT": "abc", "ORDER_PORT": "0", "USER_PORT": "70000"}.items():
         process = Process([sys.executable, str(ROOT / "services" / "run.py")], {name: value}, cwd=tmp_path)
-        assert process.popen.wait(10) == 2
+        assert process.wait(10) == 2
         process.kill()
         said = "".join(process.lines)
         assert f"bad setting: {name}:" in said
@@ -373,9 +374,9 @@ def test_if_one_service_ends_all_end(tmp_path: Path) -> None:
     ports = {name: str(free_port()) for name in ("PORT", "ORDER_PORT", "USER_PORT")}
     process = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)
     process.line_with("Ctrl-C")
-    children = Path(f"/proc/{process.popen.pid}/task/{process.popen.pid}/children").read_text().split()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     subprocess.run(["kill", "-KILL", children[0]], check=True)
-    assert process.popen.wait(15) == 1
+    assert process.wait(15) == 1
     process.kill()
     assert "order berhenti / ended" in "".join(process.lines)
 

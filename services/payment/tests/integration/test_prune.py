@@ -8,7 +8,7 @@ from sqlalchemy import func, make_url, select, update
 
 from payment.storage.opening import open_current
 from payment.storage.tables import bills, idempotency_keys, leases, notifications, payments, refunds
-from processes import Service, Stub, wait_for
+from processes import Service, Stub, wait_until_all_told, wait_until_told
 
 Start = Callable[..., Service]
 HOUR_US = 3_600_000_000
@@ -50,23 +50,19 @@ def sizes(database_url: str) -> dict[str, int]:
     return counted
 
 
-def told(service: Service) -> None:
-    wait_for(service.has_told_all, what="all told")
-
-
 def test_what_is_old_goes_and_the_rest_stays(start: Start, order: Stub, database_url: str) -> None:
     service = start(IDEMPOTENCY_KEPT_H=str(KEPT_H), NOTIFICATIONS_KEPT_D=str(KEPT_D), RETRY_FOR_S="0.1")
     for number in range(1, 4):
         service.pay(number, user_id=number, Idempotency_Key=f"old-{number}")
-    told(service)
+    wait_until_all_told(service)
     service.refund(1, {"amount": 5_000}, Idempotency_Key="old-refund")
     order.fault(answer=400)
     service.pay(4, user_id=4)  # Order refuses that: a dead one
-    told(service)
+    wait_until_all_told(service)
     order.heal()
     age(database_url, KEPT_H + 1)
     service.pay(5, user_id=5, Idempotency_Key="new")
-    told(service)
+    wait_until_all_told(service)
 
     before = sizes(database_url)
     gone = {"idempotency_keys": 4, "notifications": 7, "leases": 0}
@@ -90,7 +86,8 @@ def test_what_waits_is_never_deleted(start: Start, order: Stub, user: Stub, data
     age(database_url, 100 * 24)
     assert prune(service) == dict.fromkeys(("idempotency_keys", "notifications", "leases"), 0)
     start("worker")
-    wait_for(lambda: order.states().get(1) == user.states().get(1) == "paid")
+    wait_until_told(order, 1)
+    wait_until_told(user, 1)
 
 
 def test_payments_go_on_while_much_is_deleted(start: Start, database_url: str) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import make_url, update
 
 from payment.storage.opening import open_current
 from payment.storage.tables import notifications, payments
-from processes import Service, Stub, http_client, wait_for
+from processes import Service, Stub, http_client, wait_for, wait_until_all_told
 from promises import serve_answer
 
 Start = Callable[..., Service]
@@ -37,7 +37,7 @@ def put(stub: Stub, target_id: int, status: str) -> None:
 
 
 def all_told(service: Service) -> None:
-    wait_for(service.has_told_all, what="all told")
+    wait_until_all_told(service)
 
 
 def reconcile(service: Service, *arguments: str) -> tuple[int, list[dict[str, Any]], dict[str, int]]:

@@ -16,7 +16,7 @@ from payment.core.neighbours import ORDER
 from payment.core.settings import NeighbourSettings
 from payment.core.states import Outcome, Status
 from payment.telling.downstream import DeliveryResult, NeighbourClient
-from processes import Service, wait_for
+from processes import Service, wait_for, wait_until_all_told, wait_until_told
 
 Start = Callable[..., Service]
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -44,10 +44,6 @@ def serve(end: ExitStack) -> Callable[[Path], SecureOrder]:
 Serve = Callable[[Path], SecureOrder]
 
 
-def told(order: SecureOrder, order_id: int) -> None:
-    wait_for(lambda: order.told.get(order_id) == "paid", what=f"order {order_id}: paid")
-
-
 def failure(service: Service, attempts: int = 2) -> str:
     """Wait until Order could not be told so often; return what is said of it. It is not dead."""
 
@@ -67,8 +63,8 @@ def test_a_service_whose_ca_we_were_told_of_is_told_and_asked(
     order = serve(files.issue("localhost"))
     service = start(ORDER_SERVICE_URL=order.url, **{name: str(files.ca_file)})
     service.pay(1)
-    told(order, 1)
-    wait_for(service.has_told_all)
+    wait_until_told(order, 1)
+    wait_until_all_told(service)
     asked = service.cli("reconcile", "--service", "order")
     assert (asked.returncode, asked.stderr) == (0, "")
     assert "agree: 1;" in asked.stdout
@@ -81,7 +77,7 @@ def test_a_services_own_ca_goes_before_the_one_of_all(start: Start, serve: Serve
         ORDER_SERVICE_URL=order.url, ORDER_SERVICE_CA_FILE=str(files.ca_file), SSL_CERT_FILE=other
     )
     service.pay(1)
-    told(order, 1)
+    wait_until_told(order, 1)
 
 
 @pytest.mark.parametrize("kind", ["of a home-made CA", "of an intermediate CA", "signed by itself"])
@@ -100,7 +96,7 @@ def test_what_people_have_inside_their_network_can_be_trusted(
     order = serve(certificate)
     service = start(ORDER_SERVICE_URL=order.url, ORDER_SERVICE_CA_FILE=str(ca_file))
     service.pay(1)
-    told(order, 1)
+    wait_until_told(order, 1)
 
 
 NOT_TRUSTED = {
@@ -138,8 +134,8 @@ def test_whom_we_cannot_trust_is_told_nothing_until_we_can(
         service = start(
             ORDER_SERVICE_URL=order.url, RESEND_AFTER_S="0.1", ORDER_SERVICE_CA_FILE=str(files.ca_file)
         )
-    told(order, 1)
-    wait_for(service.has_told_all)
+    wait_until_told(order, 1)
+    wait_until_all_told(service)
     time.sleep(0.5)  # the observation is what does not come
     assert order.puts == 1
     assert len(service.notifications()) == 2
@@ -149,8 +145,8 @@ def test_reconcile_says_why_it_got_no_answer(start: Start, serve: Serve, files: 
     order = serve(files.issue("localhost"))
     service = start(ORDER_SERVICE_URL=order.url, ORDER_SERVICE_CA_FILE=str(files.ca_file))
     service.pay(1)
-    told(order, 1)
-    wait_for(service.has_told_all)
+    wait_until_told(order, 1)
+    wait_until_all_told(service)
     del service.environment["ORDER_SERVICE_CA_FILE"]
     asked = service.cli("reconcile", "--service", "order")
     assert asked.returncode == 1
@@ -182,7 +178,7 @@ def test_what_curl_trusts_is_nothing_to_us(start: Start, serve: Serve, files: Fi
         ORDER_SERVICE_URL=order.url, CURL_CA_BUNDLE=bundle, ORDER_SERVICE_CA_FILE=str(files.ca_file)
     )
     service.pay(1)
-    told(order, 1)
+    wait_until_told(order, 1)
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -219,9 +215,9 @@ def test_a_service_that_demands_a_certificate_gets_ours(
     assert stranger.stop() == 0
 
     service = start(**given, **pair("payment", clients))
-    told(order, 1)
+    wait_until_told(order, 1)
     assert order.shown == {"payment"}
-    wait_for(service.has_told_all)
+    wait_until_all_told(service)
     assert service.cli("reconcile", "--service", "order").returncode == 0
 
 

@@ -20,7 +20,7 @@ from payment.storage.migrate import MIGRATIONS, SCHEMA_REVISION
 from payment.storage.opening import open_database
 from payment.storage.tables import metadata
 from postgres import create_database, drop_database
-from processes import Service, Stub, wait_for
+from processes import Service, Stub, wait_for, wait_until_told
 
 NOW_US = 1_700_000_000_000_000
 
@@ -308,7 +308,7 @@ def test_the_new_version_takes_up_where_the_old_one_ended(
     """Keys replay, what waits is told, an order that is paid stays paid, ids go on."""
     upgraded.close()
     service = start()
-    wait_for(lambda: order.states().get(2) == "paid", 10, "Order hears what waited")
+    wait_until_told(order, 2)
     again = service.pay(1, Idempotency_Key="k")
     assert (again.status_code, again.headers["idempotency-replayed"]) == (201, "true")
     assert again.text == '{"message":"Pembayaran diproses","payment_id":1}'

@@ -6,15 +6,11 @@ from typing import Any
 
 import pytest
 
-from processes import Service, Stub, wait_for
+from processes import Service, Stub, wait_for, wait_until_told
 
 Start = Callable[..., Service]
 KONG = '{"message":"no Route matched with those values"}'
 QUICK = {"RETRY_MAX_S": "0.2", "RETRY_UNKNOWN_FOR_S": "1", "CIRCUIT_PROBE_MAX_S": "0.2"}
-
-
-def told(stub: Stub, target_id: int, status: str = "paid", within_s: float = 10.0) -> None:
-    wait_for(lambda: stub.states().get(target_id) == status, within_s, f"{stub.name} {target_id}: {status}")
 
 
 def row_of(service: Service, target_id: int) -> dict[str, Any]:
@@ -43,7 +39,7 @@ def test_one_unknown_order_does_not_hold_up_a_lane_that_has_just_begun(start: St
     service.pay(6)
     wait_for(lambda: small.received(6), what="a PUT for the unknown order")
     service.pay(1)
-    told(small, 1, within_s=3)
+    wait_until_told(small, 1, within_s=3)
     row = wait_for(lambda: (row := row_of(service, 6))["state"] == "dead" and row, what="dead after its hour")
     assert row["last_error"] == "unknown order: HTTP 404 Pesanan tidak ditemukan"
     assert row["attempts"] > 1
@@ -54,18 +50,18 @@ def test_many_unknown_orders_do_not_hold_it_up_either(start: Start, small: Stub)
     service.book(range(6, 106))
     service.book(range(1, 6))
     for order_id in range(1, 6):
-        told(small, order_id, within_s=5)
+        wait_until_told(small, order_id, within_s=5)
 
 
 def test_unknown_orders_on_a_route_that_is_known_do_not_open_the_circuit(start: Start, small: Stub) -> None:
     service = start(ORDER_SERVICE_URL=small.url, CIRCUIT_FAILURES="3", RETRY_MAX_S="0.2")
     service.pay(1)
-    told(small, 1)
+    wait_until_told(small, 1)
     for order_id in range(6, 16):
         service.pay(order_id)
     wait_for(lambda: len(small.received()) > 30, what="each is tried again")
     service.pay(2)
-    told(small, 2, within_s=2)
+    wait_until_told(small, 2, within_s=2)
     assert opened(service) == []
     assert row_of(service, 6)["last_outcome"] == "unknown"
 
@@ -73,7 +69,7 @@ def test_unknown_orders_on_a_route_that_is_known_do_not_open_the_circuit(start: 
 def test_what_a_process_before_this_one_heard_is_enough(start: Start, small: Stub) -> None:
     service = start(ORDER_SERVICE_URL=small.url)
     service.pay(1)
-    told(small, 1)
+    wait_until_told(small, 1)
     assert service.stop() == 0
     service = start(ORDER_SERVICE_URL=small.url, **QUICK)
     service.pay(6)
@@ -87,7 +83,7 @@ def test_a_gateways_json_404_at_a_wrong_path_lets_nothing_die(start: Start, orde
     """Not even where the right path has been told before: another path is another route."""
     service = start()
     service.pay(1)
-    told(order, 1)
+    wait_until_told(order, 1)
     assert service.stop() == 0
     order.fault(answer=404, body=body)
     wrong = start(
@@ -101,7 +97,7 @@ def test_a_gateways_json_404_at_a_wrong_path_lets_nothing_die(start: Start, orde
     assert wrong.stop() == 0
     order.heal()
     start()
-    told(order, 2)
+    wait_until_told(order, 2)
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -113,7 +109,7 @@ def test_an_expired_token_kills_nothing_and_a_new_one_tells_all(
     for order_id in range(1, 11):
         service.pay(order_id, user_id=order_id)
     for order_id in range(1, 11):
-        told(user, order_id)
+        wait_until_told(user, order_id)
 
     def tried_at_order() -> list[dict[str, Any]]:
         rows = service.notifications()
@@ -128,7 +124,7 @@ def test_an_expired_token_kills_nothing_and_a_new_one_tells_all(
     order.heal()
     start(ORDER_SERVICE_TOKEN="baru")
     for order_id in range(1, 11):
-        told(order, order_id)
+        wait_until_told(order, order_id)
 
 
 @pytest.mark.usefixtures("order")

@@ -1,0 +1,24 @@
+"""A stub's settings: environment variables, and one line for a wrong one."""
+
+import os
+import sys
+from typing import NoReturn
+
+
+def refuse_to_start(reason: str) -> NoReturn:
+    """One line on stderr, exit code 2."""
+    print(reason, file=sys.stderr)
+    raise SystemExit(2) from None
+
+
+def setting(name: str, default: str) -> str:
+    """The environment variable of this name."""
+    return os.environ.get(name, default)
+
+
+def int_setting(name: str, default: int, *, low: int, high: int) -> int:
+    """The whole number in the environment variable of this name; nothing else starts."""
+    text = setting(name, str(default))
+    if not text.isdecimal() or not low <= int(text) <= high:
+        refuse_to_start(f"{name} must be a whole number from {low} to {high}, not {text!r}")
+    return int(text)
