@@ -143,7 +143,7 @@ notifications = Table(
     Column("told", Text),  # what the service was told: pending, paid or failed
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("next_attempt_us", BigInteger, nullable=False),
-    Column("last_outcome", Text),  # of the last failed attempt, see downstream.Outcome
+    Column("last_outcome", Text),  # of the last failed attempt, see states.Outcome
     Column("last_error", Text),
     # before this the service does not want to hear of it (Retry-After), even if it is back
     Column("not_before_us", BigInteger),
