@@ -1,6 +1,6 @@
-"""The rules of booking, as one pure function: what the batch read, the requests, now -> outcomes and rows.
+"""The rules of booking, as one pure function: what the batch read, the requests, now -> results and rows.
 
-Requests that wait together are decided together, in the order in which they came, each seeing what those
+Requests that wait together are decided together, in the order in which they came. Each sees what those
 before it changed. Nothing here touches a database: `batch` reads and writes, Hypothesis tests this.
 """
 

@@ -18,7 +18,10 @@ from payment.storage.base import Database
 from payment.storage.tables import payments
 
 BATCH_MAX = 64
+"""The most payments that fail in one transaction."""
+
 PAUSE_MAX_S = 30.0
+"""The longest between two looks."""
 
 
 def find_expired(
@@ -28,15 +31,16 @@ def find_expired(
 
     Args:
         connection: to read from.
-        created_before_us: those made before this, microseconds since the epoch.
+        created_before_us: only payments that were made before this, microseconds since the epoch.
         limit: the most payments.
-        but: these are left out.
+        but: ids to leave out.
     """
     too_old = (
         select(payments.c.id)
         .where(
             payments.c.status == Status.PENDING,
-            text("status <> 'paid'"),  # SQLite takes an index for its own words only
+            # SQLite uses a partial index only if the query has its condition, word for word
+            text("status <> 'paid'"),
             payments.c.created_us < created_before_us,
             payments.c.id.not_in(but),
         )
@@ -87,7 +91,7 @@ class Expirer:
         if too_old:
             try:
                 self._fail(too_old, now_us)
-            except (IntegrityError, Undecided):  # one that cannot be changed must not keep the others
+            except (IntegrityError, Undecided):  # one that cannot be changed must not stop the others
                 for payment_id in too_old:
                     self._fail_alone(payment_id, now_us)
             self._expired()

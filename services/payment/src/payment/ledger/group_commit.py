@@ -74,7 +74,7 @@ class GroupCommit(Generic[Item, Result]):
             timer.cancel()
 
     def end(self) -> None:
-        """Tell all who still wait, and all who come, that it is too late."""
+        """Answer everybody who waits, and everybody who comes from now on, with `Unavailable`."""
         self._has_ended = True
         for _, result in (*self._batch, *self._queue):
             _give_up(result)

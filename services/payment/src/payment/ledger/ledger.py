@@ -40,10 +40,10 @@ DATABASE_TIMEOUT_S = 8.0
 """The longest a read may take; the database's own time-outs do not bound one that has frozen."""
 
 CLOSE_TIMEOUT_S = 3.0
-"""How long the end of the process waits for a batch, after its callers were answered."""
+"""How long a process that ends waits for the batch that is being written; its callers have been answered."""
 
 WAITING_PART = 4
-"""One in so many of the requests that may be in hand may be one that waits until the neighbours were told."""
+"""At most one in four of the requests in hand waits until the neighbours were told."""
 
 _log = get_logger()
 
@@ -235,13 +235,13 @@ class Ledger:
         return await self._read(look, is_short=True)
 
     def end(self) -> None:
-        """Tell all who still wait, and all who come, that it is too late."""
+        """Answer everybody who waits, and everybody who comes from now on, with `Unavailable`."""
         self._bookings.end()
         self._waiter.end()
         self._lookups.end()
 
     async def close(self) -> None:
-        """Let the batch that is being written be written, if the database lets us."""
+        """Wait a little for the batch that is being written."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._bookings.drain()

@@ -1,7 +1,7 @@
 """What is deleted once it is old: idempotency keys, settled notifications, forgotten leases. Nothing else is.
 
-In batches, each a short transaction of its own with as long a pause after it, so that no payment waits for
-more than one of them. A prune that is stopped in the middle has done what it has done.
+Each batch is a short transaction of its own, with as long a pause after it, so a payment waits for one batch
+at most. If a prune is stopped in the middle, what it has deleted stays deleted.
 """
 
 import time
@@ -29,7 +29,7 @@ from payment.storage.tables import idempotency_keys, leases, notifications
 BATCH = 1000
 HOUR_US = 3_600_000_000
 LEASES_KEPT_US = 24 * HOUR_US
-"""A lease that ran out shows that its holder may have died while it told; after a day that is over."""
+"""A lease that ran out says that its worker may have died during a PUT. After a day no such PUT arrives."""
 
 
 Transaction = Callable[[], AbstractContextManager[Connection]]

@@ -20,7 +20,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
 _NEVER_US = 2**63 - 1
 _PART = 1_000_000_000
-"""Amounts are added in two parts: a thousand of the largest are more than SQLite's integers hold."""
+"""Billions and the rest are added apart: 1,025 of the largest amounts overflow SQLite's integers."""
 
 
 @dataclass(frozen=True, slots=True)
