@@ -1,0 +1,148 @@
+"""The outbox's statements find their rows by an index, on both databases: which filter, which index."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, make_url
+
+from payment.core.neighbours import ORDER, USER
+from payment.core.states import State
+from payment.ledger import claims, judgements, leases, outages, outbox, standing
+from payment.storage.database import Database, open_database
+
+BOUND = {
+    "of_service": "order",
+    "of_owner": "me",
+    "of_target": 1,
+    "but_id": 1,
+    "again_us": 1,
+    "new_until_us": 1,
+    "now_us": 1,
+    "rows_max": 10,
+    "ids": [1, 2],
+}
+DUE, WAITING = "ix_notifications_due", "ix_notifications_waiting"
+NOT_DELIVERED, OF_PAYMENT = "ix_notifications_not_delivered", "ix_notifications_payment"
+WHAT_WAITS = (DUE, WAITING, NOT_DELIVERED)
+"""Each of these leaves out what is delivered, which is most; where nothing waits any of them will do."""
+
+GUESTS_NEWEST = "ix_payments_user_newest"
+KEYS = {"notifications": "INTEGER PRIMARY KEY", "payments": "INTEGER PRIMARY KEY"}
+"""How SQLite says that it uses a table's primary key; else it has an index for that."""
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[Connection]:
+    """A transaction on an empty database."""
+    database: Database = open_database(make_url(database_url))
+    with database.read() as opened:
+        if opened.dialect.name == "postgresql":
+            opened.exec_driver_sql("SET LOCAL enable_seqscan = off")  # no rows are no reason for an index
+        yield opened
+    database.close()
+
+
+def plan_of(connection: Connection, query: Any) -> str:
+    """Return how the database would run a statement, its parameters as parameters."""
+    run = query.compile(connection).construct_expanded_state(BOUND)
+    word = "EXPLAIN" if connection.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+    given = run.parameters if run.positiontup is None else run.positional_parameters
+    rows = connection.exec_driver_sql(f"{word} {run.statement}", given)
+    return "\n".join(str(row) for row in rows)
+
+
+class Explain:
+    """Stands where a function reads, and notes how that is done."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.plan = ""
+
+    def execute(self, query: Any) -> "Explain":
+        """Explain the query."""
+        self.plan = plan_of(self._connection, query)
+        return self
+
+    def mappings(self) -> "Explain":
+        """Find nothing."""
+        return self
+
+    def all(self) -> list[Any]:
+        """Find nothing."""
+        return []
+
+
+@pytest.mark.parametrize(
+    ("query", "indexes"),
+    [
+        pytest.param(claims._due(probing=False), [WHAT_WAITS, "leases"], id="what is due"),
+        pytest.param(claims._due(probing=True), [WHAT_WAITS, "leases"], id="a probe"),
+        pytest.param(claims._next_due_us(probing=False), [WHAT_WAITS, "leases"], id="when the next is due"),
+        pytest.param(claims._MERGEABLE, [WHAT_WAITS], id="what waits for a target"),
+        pytest.param(claims._to_tell(ORDER), ["notifications", "bills"], id="what Order is told"),
+        pytest.param(claims._to_tell(USER), ["notifications", GUESTS_NEWEST], id="what User is told"),
+        pytest.param(
+            standing._standings(ORDER), ["payments", "bills", WHAT_WAITS], id="what Order should know"
+        ),
+        pytest.param(
+            standing._standings(USER), ["payments", GUESTS_NEWEST, WHAT_WAITS], id="what User should"
+        ),
+        pytest.param(outages._hurry(), [WHAT_WAITS, "notifications"], id="what failed during an outage"),
+        pytest.param(judgements._PUT_OFF, [WHAT_WAITS], id="a repeat that waits"),
+        pytest.param(leases._RELEASE, ["leases"], id="what is given back"),
+    ],
+)
+def test_a_turn_of_a_lane_uses_these_indexes(
+    connection: Connection, query: Any, indexes: list[str | tuple[str, ...]]
+) -> None:
+    plan = plan_of(connection, query)
+    for index in indexes:
+        any_of = (index,) if isinstance(index, str) else index
+        assert any(named(connection, each) in plan for each in any_of), plan
+    assert_reads_no_table(plan)
+
+
+@pytest.mark.parametrize(
+    ("which", "index"),
+    [
+        ({}, None),
+        ({"state": State.DELIVERED}, None),
+        ({"state": State.DELIVERED, "service": "user"}, None),
+        ({"payment_id": 1}, OF_PAYMENT),
+        *(
+            ({"state": state} | more, NOT_DELIVERED)
+            for state in (State.WAITING, State.DEAD, State.SUPERSEDED)
+            for more in ({}, {"service": "user"}, {"before_id": 9})
+        ),
+    ],
+    ids=str,
+)
+def test_a_list_of_notifications_uses_this_index(
+    connection: Connection, which: dict[str, Any], index: str | None
+) -> None:
+    """None: most rows are what is asked for, so a few from the newest on are a page."""
+    explain = Explain(connection)
+    outbox.find_notifications(explain, **which, limit=10)  # type: ignore[arg-type]  # all that it uses
+    if index is None:
+        assert "TEMP B-TREE" not in explain.plan
+        assert "Sort" not in explain.plan
+    else:
+        assert index in explain.plan
+        assert_reads_no_table(explain.plan)
+
+
+def assert_reads_no_table(plan: str) -> None:
+    """Let no table be read from its first row to its last."""
+    assert "Seq Scan" not in plan
+    assert not re.search(r"SCAN (notifications|payments|bills|leases)", plan), plan
+
+
+def named(connection: Connection, index: str) -> str:
+    """Return an index's name; that of a table is its primary key's."""
+    if index.startswith("ix_"):
+        return index
+    if connection.dialect.name == "postgresql":
+        return f"pk_{index}"
+    return KEYS.get(index, f"sqlite_autoindex_{index}_1")
