@@ -10,7 +10,7 @@ from sqlalchemy import Connection, make_url
 from payment.core.neighbours import ORDER, USER
 from payment.core.states import State
 from payment.ledger import claims, judgements, leases, outages, outbox, standing
-from payment.storage.database import Database, open_database
+from payment.storage.opening import open_database
 
 BOUND = {
     "of_service": "order",
@@ -36,7 +36,7 @@ KEYS = {"notifications": "INTEGER PRIMARY KEY", "payments": "INTEGER PRIMARY KEY
 @pytest.fixture
 def connection(database_url: str) -> Iterator[Connection]:
     """A transaction on an empty database."""
-    database: Database = open_database(make_url(database_url))
+    database = open_database(make_url(database_url))
     with database.read() as opened:
         if opened.dialect.name == "postgresql":
             opened.exec_driver_sql("SET LOCAL enable_seqscan = off")  # no rows are no reason for an index

@@ -16,11 +16,12 @@ from payment.core.neighbours import NEIGHBOURS, Neighbour
 from payment.core.settings import read_settings
 from payment.core.states import Method, Status
 from payment.ledger.audience import HEARS, Change
+from payment.ledger.batch import book
 from payment.ledger.booking import PaymentRequest
-from payment.ledger.ledger import book
 from payment.ledger.outbox import find_told
 from payment.ledger.standing import SOURCES, Source
-from payment.storage.database import Database, open_database
+from payment.storage.base import Database
+from payment.storage.opening import open_database
 from payment.storage.tables import payments
 from payment.telling.downstream import client_of
 from payment.telling.reconcile import Verdict, reconcile
@@ -161,8 +162,8 @@ def test_a_third_neighbour_is_told_through_its_outage_and_compared(
     loyalty.status = 503
     paid = [PaymentRequest(number, number, 20_000, Method.CASH) for number in range(1, 6)]
     pending = PaymentRequest(6, 6, 20_000, Method.CASH, Status.PENDING)
-    with database.write() as connection:
-        book(connection, [*paid, pending], time.time_ns() // 1000)
+    with database.batch() as transaction:
+        book(transaction, [*paid, pending], time.time_ns() // 1000)
     worker.wake()
 
     def told_others() -> bool:
