@@ -34,7 +34,7 @@ class BatchTransaction(ABC):
         """Return the rows of a query about what never changes: nothing is locked for it.
 
         Raises:
-            NotBegun: the connection was gone.
+            NotBegun: the connection was gone (on the event loop; a thread's is looked at before it is used).
         """
 
     @abstractmethod
@@ -47,7 +47,7 @@ class BatchTransaction(ABC):
             The rows of each query.
 
         Raises:
-            NotBegun: the connection was gone.
+            NotBegun: the connection was gone (on the event loop; a thread's is looked at before it is used).
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Commits that wait for PostgreSQL's synchronous standby while it is away: no other is begun behind them."""
+"""While PostgreSQL's synchronous standby is away, commits hang. Nothing more is written meanwhile."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Whether a database is ours to use: one of another program is refused, and nothing is added to it."""
+"""Whether a database is ours. One of another program is refused before anything is written to it."""
 
 import re
 from collections.abc import Collection

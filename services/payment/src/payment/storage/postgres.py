@@ -107,7 +107,9 @@ class Postgres(Database):
                     return await connection.run_sync(run)
         except SQLAlchemyError as error:
             if isinstance(error, NotBegun) or getattr(error, "connection_invalidated", False):
-                await self._booking.dispose()  # those that wait in the pool are as old, or would be as silent
+                await (
+                    self._booking.dispose()
+                )  # its other connections are as old, or the server is as silent there
             raise
 
     async def run_read(self, work: Callable[[Connection], Result], *, is_short: bool = False) -> Result:

@@ -74,11 +74,14 @@ def _psycopg(url: URL) -> URL:
 
 
 def _begin(connection: Connection) -> None:
-    """Begin a transaction that has to say what it needs; elsewhere psycopg does, or nobody need."""
+    """Say BEGIN, with its settings, where the session does not have them: behind a pooler, or in a migration.
+
+    Elsewhere psycopg says BEGIN for a thread, and on the event loop a statement alone needs none.
+    """
     session: Any = connection.connection.driver_connection
     options = connection.get_execution_options()
-    takes_its_time: bool = options.get("takes_its_time", False)
-    if (session.is_pooled or takes_its_time) and options.get("isolation_level") != "AUTOCOMMIT":
+    has_time: bool = options.get("has_time", False)
+    if (session.is_pooled or has_time) and options.get("isolation_level") != "AUTOCOMMIT":
         if isinstance(session, Session):
             session.autocommit = True  # psycopg says nothing; one of the event loop never does
-        connection.exec_driver_sql("; ".join(begin(session, takes_its_time=takes_its_time)))
+        connection.exec_driver_sql("; ".join(begin(session, has_time=has_time)))

@@ -45,17 +45,17 @@ def migrating(engine: Engine) -> Iterator[Connection]:
             connection.execute(text("SET lock_timeout = 0"))
             connection.commit()
         try:
-            yield connection.execution_options(takes_its_time=True)
+            yield connection.execution_options(has_time=True)
         finally:
             connection.invalidate()  # it does not go back to the pool
 
 
 @contextmanager
 def _alone_migrating(engine: Engine) -> Iterator[None]:
-    """Hold the lock of migrations, in a transaction of its own: a pooler's session would outlive us.
+    """Hold the lock of migrations, in a transaction of its own.
 
-    The transaction holds no snapshot, so an index that is built CONCURRENTLY does not wait for it, as it
-    would if we waited for the lock in the database.
+    Behind a pooler a lock of the session would outlive us. The transaction holds no snapshot, so an index
+    that is built CONCURRENTLY does not wait for it, as it would if we waited for the lock in the database.
     """
     deadline_s = time.monotonic() + MIGRATION_WAIT_S
     said = ""

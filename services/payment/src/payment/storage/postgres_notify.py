@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from payment.core.logs import facts_of, get_logger
 from payment.storage.postgres_engines import session_of
-from payment.storage.postgres_session import Session, alone
+from payment.storage.postgres_session import Session, with_time_outs
 
 CHANNEL = "payment_outbox"
 LISTEN_PAUSE_S = 1.0
@@ -61,7 +61,7 @@ class Announcer:
 
 def _notify(connection: Connection) -> None:
     session: Any = connection.connection.driver_connection
-    connection.exec_driver_sql(alone(session, f"NOTIFY {CHANNEL}"))
+    connection.exec_driver_sql(with_time_outs(session, f"NOTIFY {CHANNEL}"))
 
 
 class Listener:

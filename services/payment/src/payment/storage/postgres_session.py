@@ -37,13 +37,13 @@ _LIMITS = {
     "lock_timeout": LOCK_TIMEOUT_MS,
     "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_TIMEOUT_MS,
 }
-_SESSION = _LIMITS | {"default_transaction_isolation": "read committed"}
+_SESSION_SETTINGS = _LIMITS | {"default_transaction_isolation": "read committed"}
 _BEGIN = ("BEGIN",)
-_BEGIN_WITH_ALL = (
+_BEGIN_WITH_SETTINGS = (
     "BEGIN ISOLATION LEVEL READ COMMITTED",
     *(f"SET LOCAL {name} = {value}" for name, value in _LIMITS.items()),
 )
-_AS_LONG_AS_IT_TAKES = "SET LOCAL statement_timeout = 0"
+_NO_STATEMENT_TIMEOUT = "SET LOCAL statement_timeout = 0"
 
 # A wait that ends early closes the socket and sends nothing. psycopg would ask the server to cancel, and then
 # a COMMIT that waits for the standby "has already committed locally": visible, but lost in a failover.
@@ -57,9 +57,12 @@ class NoAnswer(psycopg.OperationalError):
 class Session(psycopg.Connection[Any]):
     """A connection whose every round trip has an end.
 
+    One thread uses it at a time: whoever has it from the pool.
+
     Attributes:
-        is_pooled: a pooler is between us and PostgreSQL.
-        answer_within_s: how long a round trip may take; None for as long as it takes.
+        is_pooled: a pooler is between us and PostgreSQL. `open` sets it, what begins a transaction reads it.
+        answer_within_s: how long a round trip may take; None for as long as it takes. A migration sets it,
+            `wait` reads it.
     """
 
     is_pooled = False
@@ -99,7 +102,7 @@ class Session(psycopg.Connection[Any]):
 
 
 class AsyncSession(psycopg.AsyncConnection[Any]):
-    """The same on the event loop."""
+    """The same on the event loop, where one task uses it at a time."""
 
     is_pooled = False
 
@@ -131,21 +134,21 @@ class AsyncSession(psycopg.AsyncConnection[Any]):
             raise
 
 
-def begin(session: Session | AsyncSession, *, takes_its_time: bool = False) -> tuple[str, ...]:
+def begin(session: Session | AsyncSession, *, has_time: bool = False) -> tuple[str, ...]:
     """Return the statements that begin a transaction of ours, to be sent as one text.
 
     Args:
         session: where.
-        takes_its_time: its statements take as long as they take, once they have their locks.
+        has_time: its statements may take as long as they like, once they have their locks.
     """
-    if takes_its_time:
-        return (*_BEGIN_WITH_ALL, _AS_LONG_AS_IT_TAKES)
-    return _BEGIN_WITH_ALL if session.is_pooled else _BEGIN
+    if has_time:
+        return (*_BEGIN_WITH_SETTINGS, _NO_STATEMENT_TIMEOUT)
+    return _BEGIN_WITH_SETTINGS if session.is_pooled else _BEGIN
 
 
-def alone(session: Session | AsyncSession, statement: str) -> str:
-    """Return a text that does this statement and nothing else, within our time-outs."""
-    return "; ".join([*_BEGIN_WITH_ALL, statement, "COMMIT"]) if session.is_pooled else statement
+def with_time_outs(session: Session | AsyncSession, statement: str) -> str:
+    """Return a text that runs one statement as a transaction with our time-outs."""
+    return "; ".join([*_BEGIN_WITH_SETTINGS, statement, "COMMIT"]) if session.is_pooled else statement
 
 
 def _tell_session(backend_pid: int) -> bytes:
@@ -153,5 +156,7 @@ def _tell_session(backend_pid: int) -> bytes:
 
     A pooler answers a new client itself, with a process id of its own making, before it has any session.
     """
-    settings = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in _SESSION.items())
+    settings = ", ".join(
+        f"set_config('{name}', '{value}', false)" for name, value in _SESSION_SETTINGS.items()
+    )
     return f"SELECT {settings} WHERE pg_backend_pid() = {backend_pid}".encode()

@@ -1,4 +1,4 @@
-"""SQLite's file: for its owner's eyes only, not another program's, and whether it can be written."""
+"""SQLite's file: only its owner may read it, another program's is refused, and why it cannot be written."""
 
 import os
 import sqlite3
@@ -23,7 +23,7 @@ def file_of(url: URL) -> Path:
 def make_private(file: Path) -> None:
     """Make a file that is not there yet for its owner alone; SQLite gives its other files the same mode.
 
-    One that is there is not even opened: to close it would end the locks that this process has on it.
+    A file that is there is not opened: closing it would release the locks that this process has on it.
 
     Raises:
         sqlite3.OperationalError: it cannot be made.

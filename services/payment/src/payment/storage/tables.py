@@ -100,8 +100,8 @@ payments = Table(
 )
 
 # Money given back. A refund is never changed nor deleted; what a payment's refunds add up to is kept on it.
-# Each says what was given back before it, and no two may say the same: whatever the code does, two refunds
-# that knew nothing of each other cannot both be there.
+# Each says how much was given back before it, and a unique index allows each such amount once for a payment:
+# of two refunds that knew nothing of each other, only one can be written.
 refunds = Table(
     "refunds",
     metadata,
@@ -149,7 +149,8 @@ notifications = Table(
     Column("last_error", Text),
     # before this the service does not want to hear of it (Retry-After), even if it is back
     Column("not_before_us", BigInteger),
-    # an attempt had no answer and may be applied late: what is delivered before this is told once more then
+    # an attempt had no answer, so the service may apply it late: if another is delivered before this time,
+    # the newest state is told once more at this time
     Column("resend_us", BigInteger),
     # True if this row only tells the newest state once more after an attempt without an answer
     Column("is_repeat", Boolean(create_constraint=False), nullable=False, server_default=text("false")),
