@@ -13,11 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, RowMapping, TextClause, select, text, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, RowMapping, select, tuple_
 
 from payment.core.errors import CursorInvalid
 from payment.core.states import Method, Status
 from payment.core.units import WHOLE_NUMBER_MAX
+from payment.storage.literals import written
 from payment.storage.tables import payments
 
 _VERSION = "1"
@@ -99,7 +100,7 @@ def _leading(selection: Selection) -> dict[Column[Any], int | str]:
     return {}
 
 
-def _conditions(selection: Selection) -> Iterable[ColumnElement[bool] | TextClause]:
+def _conditions(selection: Selection) -> Iterable[ColumnElement[bool]]:
     """Yield what the order and its bounds do not say."""
     leading = _leading(selection)
     for column, value in (
@@ -110,7 +111,7 @@ def _conditions(selection: Selection) -> Iterable[ColumnElement[bool] | TextClau
         if value is not None and column not in leading:
             yield column == value
     if _row.status in leading:
-        yield text("payments.status <> 'paid'")  # SQLite takes an index for its own words only
+        yield _row.status != written(Status.PAID)  # the condition of the index
 
 
 def cursor_of(position: Position, selection: Selection) -> str:
