@@ -13,6 +13,9 @@ import time
 import urllib.request
 from pathlib import Path
 from typing import IO, NamedTuple
+from urllib.parse import urlsplit
+
+from payment.core.neighbours import NEIGHBOURS
 
 HERE = Path(__file__).resolve().parent
 EXIT_BAD_SETTING = 2
@@ -21,8 +24,7 @@ END_WITHIN_S = 10.0
 
 TRY_IT = """
   Payment  http://localhost:{payment}   API: http://localhost:{payment}/docs
-  Order    http://localhost:{order}   (stub)
-  User     http://localhost:{user}   (stub)
+{stubs}
 
 Coba / try:
 
@@ -47,24 +49,37 @@ class Service(NamedTuple):
 
 
 def stack() -> list[Service]:
-    """Return what runs; the ports may be set by PORT, ORDER_PORT and USER_PORT."""
-    port, order, user = port_of("PORT", "5004"), port_of("ORDER_PORT", "5003"), port_of("USER_PORT", "5001")
-    neighbours = {
-        "ORDER_SERVICE_URL": f"http://localhost:{order}",
-        "USER_SERVICE_URL": f"http://localhost:{user}",
+    """Return what runs; the ports may be set by PORT, ORDER_PORT and the like for each neighbour."""
+    ports = {
+        name: port_of(f"{neighbour.prefix}_PORT", str(urlsplit(neighbour.default_url).port))
+        for name, neighbour in NEIGHBOURS.items()
+    }
+    port = port_of("PORT", "5004")
+    urls = {
+        f"{neighbour.prefix}_SERVICE_URL": f"http://localhost:{ports[name]}"
+        for name, neighbour in NEIGHBOURS.items()
     }
     python = sys.executable
     return [
-        Service("order", order, [python, str(HERE / "stubs/order/app.py")], "/health", {"PORT": str(order)}),
-        Service("user", user, [python, str(HERE / "stubs/user/app.py")], "/health", {"PORT": str(user)}),
+        *(
+            Service(name, at, [python, str(HERE / f"stubs/{name}/app.py")], "/health", {"PORT": str(at)})
+            for name, at in ports.items()
+        ),
         Service(
             "payment",
             port,
             [python, "-m", "payment", "serve"],
             "/readyz",
-            {"PORT": str(port), "LOG_FORMAT": "text", **neighbours},
+            {"PORT": str(port), "LOG_FORMAT": "text", **urls},
         ),
     ]
+
+
+def try_it(services: list[Service]) -> str:
+    """Return what a person may do with what runs."""
+    ports = {service.name: service.port for service in services}
+    stubs = [f"  {name.capitalize():8} http://localhost:{ports[name]}   (stub)" for name in NEIGHBOURS]
+    return TRY_IT.format(**ports, stubs="\n".join(stubs))
 
 
 def port_of(name: str, default: str) -> int:
@@ -96,7 +111,7 @@ def main() -> int:
     try:
         if not all(is_ready(service, process, signals) for service, process in running):
             return 0 if signals else 1
-        print(TRY_IT.format(**{service.name: service.port for service in services}), flush=True)
+        print(try_it(services), flush=True)
         while not signals:
             for service, process in running:
                 if process.poll() is not None:

@@ -51,6 +51,7 @@ TOLD_LOYALTY = Source(
     of_target=lambda payment_id: _itself.c.id == payment_id,
     facts=(_itself.c.status,),
     status=Status,
+    seal=(_itself.c.updated_us,),
 )
 
 

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, RowMapping, TextClause, select, text, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, RowMapping, select, tuple_
 
 from payment.core.states import Method, Status
+from payment.storage.literals import written
 from payment.storage.tables import payments
 
 _row = payments.c
@@ -92,7 +93,7 @@ def _leading(selection: Selection) -> dict[Column[Any], int | str]:
     return {}
 
 
-def _conditions(selection: Selection) -> Iterable[ColumnElement[bool] | TextClause]:
+def _conditions(selection: Selection) -> Iterable[ColumnElement[bool]]:
     """Yield the conditions on all columns but the first one of the index."""
     leading = _leading(selection)
     for column, value in (
@@ -103,5 +104,4 @@ def _conditions(selection: Selection) -> Iterable[ColumnElement[bool] | TextClau
         if value is not None and column not in leading:
             yield column == value
     if _row.status in leading:
-        # SQLite uses a partial index only if the query has its condition, word for word
-        yield text("payments.status <> 'paid'")
+        yield _row.status != written(Status.PAID)  # the condition of the index

@@ -20,7 +20,7 @@ from payment.storage.tables import notifications
 _row = notifications.c
 
 NOT_DELIVERED = _row.state != written(State.DELIVERED)
-"""The condition of the index of what is not delivered; SQLite needs it in a query to use that index."""
+"""The condition of the index of what is not delivered: SQLite does not conclude it from another state."""
 
 
 def enqueue(connection: Connection, news: Iterable[Notification], now_us: int) -> None:

@@ -17,13 +17,13 @@ from sqlalchemy import (
     delete,
     exists,
     func,
-    literal_column,
     not_,
     select,
 )
 
 from payment.core.states import State
 from payment.storage.base import Database
+from payment.storage.literals import written
 from payment.storage.tables import idempotency_keys, leases, notifications
 
 BATCH = 1000
@@ -131,7 +131,7 @@ def _leases(transaction: Transaction, act: Act, before_us: int) -> Iterator[Prun
     is_waiting = exists().where(
         notifications.c.service == leases.c.service,
         notifications.c.target_id == leases.c.target_id,
-        literal_column("notifications.state") == literal_column("'waiting'"),  # the index's own words
+        notifications.c.state == written(State.WAITING),
     )
     with transaction() as connection:
         rows = act(connection, leases, leases.c.until_us < before_us, not_(is_waiting))

@@ -37,8 +37,9 @@ class Source:
         target_id: the column of `payments` that holds the neighbour's target.
         rows: the table that knows the status, or an alias of it.
         of_target: says which of its rows belongs to a target; never more than one.
-        facts: the columns that the status is computed from, and those that change with every change of it.
-        status: computes the status from the facts, in their order.
+        facts: the columns that the status is computed from.
+        status: computes it from the facts, in their order.
+        seal: columns of which one changes with every change that the neighbour may be told.
     """
 
     target_id: Column[int]
@@ -46,6 +47,7 @@ class Source:
     of_target: Callable[[ColumnElement[int]], ColumnElement[bool]]
     facts: tuple[ColumnElement[Any], ...]
     status: Callable[..., Status]
+    seal: tuple[ColumnElement[Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,57 +80,62 @@ SOURCES: dict[str, Source] = {
         of_target=lambda order_id: bills.c.order_id == order_id,
         facts=(bills.c.total, bills.c.paid, bills.c.pending),
         status=bill_status,
+        seal=(bills.c.total, bills.c.paid, bills.c.pending),
     ),
     USER.name: Source(
         target_id=payments.c.user_id,
         rows=_newest,
         of_target=_is_guests_newest,
-        facts=(_newest.c.status, _newest.c.id, _newest.c.updated_us),
-        status=lambda newest_payment, *_: user_status(newest_payment),
+        facts=(_newest.c.status,),
+        status=user_status,
+        seal=(_newest.c.id, _newest.c.updated_us),
     ),
 }
 """By the neighbour's name."""
 
 
-def with_facts(neighbour: Neighbour, table: Table, target_id: ColumnElement[int]) -> Select[Any]:
-    """Return a query of a table's rows, each followed by the facts of the target that it names."""
+def with_facts(
+    neighbour: Neighbour, table: Table, target_id: ColumnElement[int], *more: ColumnElement[Any]
+) -> Select[Any]:
+    """Return a query of a table's rows, each followed by more columns and the facts of its target.
+
+    Give a row of it to `status_of`.
+    """
     source = SOURCES[neighbour.name]
+    # an outer join: the table's rows come first and are few, each finds its facts by an index
+    joined = table.outerjoin(source.rows, source.of_target(target_id))
     facts = (fact.label(f"fact_{n}") for n, fact in enumerate(source.facts))
-    # an outer join: the rows come first and are few, each looks its facts up by an index
-    return select(table, *facts).select_from(table.outerjoin(source.rows, source.of_target(target_id)))
-
-
-def facts_in(neighbour: Neighbour, row: Row[Any]) -> tuple[Any, ...]:
-    """Return the facts in a row of `with_facts`, to be given to `status_of`."""
-    return tuple(row._mapping[f"fact_{n}"] for n in range(len(SOURCES[neighbour.name].facts)))  # noqa: SLF001
+    return select(table, *more, *facts).select_from(joined)
 
 
 def status_of(neighbour: Neighbour, row: Row[Any]) -> Status:
     """Return what the neighbour is to be told, given a row of `with_facts`."""
-    return SOURCES[neighbour.name].status(*facts_in(neighbour, row))
+    source = SOURCES[neighbour.name]
+    return source.status(*row[-len(source.facts) :])
 
 
 def find_standings(
     connection: Connection, neighbour: Neighbour, payment_ids: Collection[int]
 ) -> dict[int, Standing]:
     """Return what a neighbour is to be told now of the targets of some payments, by the payment's id."""
+    seal = [f"seal_{n}" for n in range(len(SOURCES[neighbour.name].seal))]
     rows = connection.execute(_standings(neighbour), {"ids": payment_ids})
     return {
-        row.id: Standing(status_of(neighbour, row), bool(row.is_waiting), facts_in(neighbour, row))
+        row.id: Standing(
+            status_of(neighbour, row), bool(row.is_waiting), tuple(getattr(row, name) for name in seal)
+        )
         for row in rows
     }
 
 
 @cache
 def _standings(neighbour: Neighbour) -> Select[Any]:
-    target_id = SOURCES[neighbour.name].target_id
-    query = with_facts(neighbour, payments, target_id).add_columns(
-        exists()
-        .where(
-            notifications.c.service == neighbour.name,
-            notifications.c.target_id == target_id,
-            notifications.c.state == written(State.WAITING),
-        )
-        .label("is_waiting")
+    source = SOURCES[neighbour.name]
+    is_waiting = exists().where(
+        notifications.c.service == neighbour.name,
+        notifications.c.target_id == source.target_id,
+        notifications.c.state == written(State.WAITING),
     )
+    seal = (column.label(f"seal_{n}") for n, column in enumerate(source.seal))
+    query = with_facts(neighbour, payments, source.target_id, is_waiting.label("is_waiting"), *seal)
     return query.where(payments.c.id.in_(bindparam("ids", type_=BigInteger, expanding=True)))

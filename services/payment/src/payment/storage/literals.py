@@ -8,7 +8,8 @@ from sqlalchemy import ColumnClause, literal_column
 def written(value: StrEnum) -> ColumnClause[str]:
     """Return a value as a literal of SQL, to compare a column with; for our own values only.
 
-    SQLite uses a partial index only for a query that repeats the index's condition word for word, so
-    `state <> 'delivered'` must not hold a parameter; and with a parameter there it plans at each run anew.
+    A partial index is used only for a query whose own condition includes the index's. With a parameter that
+    would depend on its value: SQLite would plan anew at each run, and a plan that PostgreSQL keeps could not
+    use the index.
     """
     return literal_column(f"'{value}'")

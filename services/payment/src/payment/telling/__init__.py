@@ -1,1 +1,1 @@
-"""The worker: claims what is due, tells Order and User, settles it. It may import ledger and below."""
+"""Telling: claims what is due, tells the neighbours, records the results. It may import ledger and below."""
