@@ -273,7 +273,7 @@ def free_port() -> int:
 COMMANDS = ("migrate", "notifications list", "notifications retry --all-dead", "report", "reconcile", "prune")
 RUN_ALL = """
 import gc, sys
-from payment.__main__ import cli
+from payment.cli.program import cli
 for command in sys.argv[1:]:
     cli(command.split(), standalone_mode=False)
 gc.collect()
