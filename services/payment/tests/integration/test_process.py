@@ -1,5 +1,6 @@
 """The program as operators meet it: start, settings, ports, signals, pages, the command line."""
 
+import json
 import os
 import pty
 import signal
@@ -11,13 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 
 import httpx
 import pytest
 from sqlalchemy import make_url, text
 
-from described import ROOT
+from described import ROOT, description
 from forked import run
 from payment.storage.database import open_database
 from processes import Process, Service, Stub, Waiting, http_client, wait_for
@@ -235,6 +237,44 @@ def test_a_signal_while_the_database_is_locked_answers_503_and_exits_0(
         waiting.join()
     assert set(waiting.answers.values()) == {503}
     assert "Traceback" not in "".join(service.process.lines)
+
+
+@pytest.mark.parametrize("place", ["security", "GET /payments"])
+def test_a_description_that_asks_for_keys_which_nothing_checks_stops_the_start(
+    tmp_path: Path, database_url: str, place: str
+) -> None:
+    """As Connexion documents `security:`; its middleware for that is not among ours."""
+    asks = deepcopy(description())
+    asks["components"]["securitySchemes"] = {
+        "ApiKey": {"type": "apiKey", "in": "header", "name": "X-Key", "x-apikeyInfoFunc": "payment.keys.find"}
+    }
+    asking = asks if place == "security" else asks["paths"]["/payments"]["get"]
+    asking["security"] = [{"ApiKey": []}]
+    file = tmp_path / "with_keys.json"
+    file.write_text(json.dumps(asks))
+    environment = {"OPENAPI_FILE": str(file), "DATABASE_URL": database_url, "PORT": "0"}
+    ran = run("payment", ["serve"], env=environment, cwd=tmp_path, timeout_s=30)
+    assert ran.returncode == 2, ran.stderr
+    assert "bad setting: OPENAPI_FILE: meminta `security`" in ran.stderr
+    assert f"asks for `security`, which nothing here checks ({place})" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+LOADED = """
+import sys
+from payment.cli.program import main
+try:
+    main(["--help"])
+finally:
+    print(*{"connexion", "starlette", "uvicorn", "requests", "alembic"} & sys.modules.keys())
+"""
+
+
+def test_help_loads_neither_the_web_framework_nor_the_clients(tmp_path: Path) -> None:
+    """A person waits for it."""
+    said = subprocess.check_output([sys.executable, "-c", LOADED], cwd=tmp_path, text=True)
+    assert "notifications" in said
+    assert said.endswith("\n\n"), said
 
 
 def test_the_old_documentations_way_to_start_works(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from jsonschema import Draft4Validator
 from described import description, resolve
 from payment.core import errors
 from payment.core.errors import PaymentError
+from payment.core.settings import SettingsError
 from payment.web import schemas
 from payment.web.messages import INDONESIAN, translate
 from payment.web.schemas import BodySchema
@@ -21,6 +22,7 @@ from payment.web.schemas import BodySchema
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Connexion and what it loads warn of one another while they load
     from payment.web.app import OPERATIONS, find_operation
+    from payment.web.specification import refuse_security
 
 DOCUMENTS = ["payment", "order", "user"]
 METHODS = {"get", "put", "post", "patch", "delete", "head", "options", "trace"}
@@ -112,15 +114,46 @@ def test_every_operation_has_its_function() -> None:
     assert {name.rpartition(".")[0] for name in operations("payment")} == OPERATIONS.keys()
 
 
+def test_an_operation_that_no_function_or_several_are_named_for_is_not_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Connexion catches this error and says which operationId it is."""
+    with pytest.raises(AttributeError):
+        find_operation("payment.api.burn_payment")
+    monkeypatch.setitem(OPERATIONS, "payment.api", OPERATIONS["payment.api"] * 2)
+    with pytest.raises(AttributeError):
+        find_operation("payment.api.create_payment")
+
+
 def test_every_public_coroutine_of_these_modules_is_an_operation() -> None:
     """An endpoint that the specification does not know is one that nobody can reach."""
     functions = {
         f"{prefix}.{name}"
-        for prefix, module in OPERATIONS.items()
+        for prefix, modules in OPERATIONS.items()
+        for module in modules
         for name, function in vars(module).items()
         if inspect.iscoroutinefunction(function) and not name.startswith("_")
     }
     assert functions == set(operations("payment"))
+
+
+KEY = {"ApiKey": list[str]()}
+
+
+@pytest.mark.parametrize("security", [None, [], [{}]], ids=str)
+def test_a_description_may_say_that_it_asks_for_no_key(security: list[Any] | None) -> None:
+    refuse_security({"security": security, "paths": {"/payments": {"get": {"security": security}}}})
+
+
+@pytest.mark.parametrize("security", [[KEY], [{}, KEY], [KEY | {"Other": []}]], ids=str)
+@pytest.mark.parametrize("place", ["security", "PATCH /payments"])
+def test_a_description_that_asks_for_a_key_is_refused(place: str, security: list[Any]) -> None:
+    """Nothing here would check it, and nobody would notice."""
+    whole, operation = ({"security": security}, {}) if place == "security" else ({}, {"security": security})
+    with pytest.raises(SettingsError) as refused:
+        refuse_security(whole | {"paths": {"/payments": {"summary": "", "get": {}, "patch": operation}}})
+    (said,) = refused.value.problems["OPENAPI_FILE"]
+    assert said.count(f"({place})") == 2, "in both languages"
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -30,7 +30,7 @@ from payment.web.schemas import BodySchema, Choice, NewPayment, NewRefund, Settl
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Connexion and what it loads warn of one another while they load
-    from payment.web.operations import parse_json
+    from payment.web.json_text import parse_json
 
 NUMBERS = ("order_id", "user_id", "amount")
 KNOWN = {*NUMBERS, "method", "status", "order_total", "reason", "expected_refunded"}
