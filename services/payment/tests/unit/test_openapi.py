@@ -15,7 +15,7 @@ from described import description, resolve
 from payment.core import errors
 from payment.core.errors import PaymentError
 from payment.core.settings import SettingsError
-from payment.web import schemas
+from payment.web import http_errors, schemas
 from payment.web.messages import INDONESIAN, translate
 from payment.web.schemas import BodySchema
 
@@ -60,7 +60,7 @@ BROUGHT = {
 
 ERRORS = [
     error
-    for error in vars(errors).values()
+    for error in (vars(errors) | vars(http_errors)).values()
     if isinstance(error, type) and issubclass(error, PaymentError) and error is not PaymentError
 ]
 
@@ -174,7 +174,7 @@ def test_what_an_operation_may_refuse_with_is_documented_and_no_more(name: str) 
 
 
 @pytest.mark.parametrize(
-    "error", [e for e in ERRORS if e is not errors.HttpRefused], ids=lambda e: e.__name__
+    "error", [e for e in ERRORS if e is not http_errors.HttpRefused], ids=lambda e: e.__name__
 )
 def test_the_status_of_every_error_is_documented_somewhere(error: type[PaymentError]) -> None:
     assert error.status in set().union(*REFUSALS.values())
@@ -231,7 +231,7 @@ def is_said(words: str) -> bool:
     """Say whether an error of ours has these Indonesian words, whatever its facts are."""
     rules = [value for name, value in vars(schemas).items() if name.startswith("MUST_BE_")]
     messages = [*rules, *(error.message for error in ERRORS)]
-    messages.remove(errors.FieldInvalid.message)  # "{field} {rule}" would let anything pass
+    messages.remove(http_errors.FieldInvalid.message)  # "{field} {rule}" would let anything pass
     field_and_rule = words.partition(" ")[2]
     for message in messages:
         pattern = re.sub(r"\\\{\w+\\\}", ".+", re.escape(translate(message, INDONESIAN)))

@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 
 from described import description, resolve
-from payment.core.errors import BodyNotObject, FieldInvalid, FieldsRequired, JsonInvalid, PaymentError
+from payment.core.errors import PaymentError
 from payment.core.states import Method, Status
 from payment.core.units import WHOLE_NUMBER_MAX
 from payment.ledger.answers import NotificationAnswer, PaymentAnswer, Timestamp
+from payment.web.http_errors import BodyNotObject, FieldInvalid, FieldsRequired, JsonInvalid
 from payment.web.messages import ENGLISH, INDONESIAN, words_of
 from payment.web.schemas import BodySchema, Choice, NewPayment, NewRefund, Settlement, Text, WholeNumber
 

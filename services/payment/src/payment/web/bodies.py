@@ -7,8 +7,8 @@ from typing import Any
 from connexion.validators.abstract import AbstractRequestBodyValidator
 from starlette.types import Receive, Scope
 
-from payment.core.errors import BodyTooLarge, BodyTooSlow, HttpInvalid
 from payment.web import schemas
+from payment.web.http_errors import BodyTooLarge, BodyTooSlow, HttpInvalid
 from payment.web.json_text import parse_json
 from payment.web.routing import CONTEXT
 

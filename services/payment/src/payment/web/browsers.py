@@ -11,8 +11,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from payment.core.errors import HostUnknown, HttpInvalid, OriginForeign
-from payment.core.settings import ANY_HOST
+from payment.core.setting_rules import ANY_HOST
+from payment.web.http_errors import HostUnknown, HttpInvalid, OriginForeign
 from payment.web.problems import ALWAYS_ANSWERED
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})

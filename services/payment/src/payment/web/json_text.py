@@ -5,8 +5,8 @@ from collections import Counter
 from decimal import Decimal
 from typing import Any
 
-from payment.core.errors import FieldInvalid, JsonInvalid
 from payment.web import schemas
+from payment.web.http_errors import FieldInvalid, JsonInvalid
 
 NAME_MAX_CHARS = 200
 """How much of a name that a caller made up is told back to him."""

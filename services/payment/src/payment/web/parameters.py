@@ -6,9 +6,9 @@ from typing import Any
 
 from jsonschema import Draft4Validator
 
-from payment.core.errors import FieldInvalid
 from payment.core.units import read_date, read_time
 from payment.web import schemas
+from payment.web.http_errors import FieldInvalid
 
 
 def read_whole_number(text: str) -> int | str:

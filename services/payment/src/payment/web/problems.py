@@ -8,14 +8,8 @@ from http import HTTPStatus
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from payment.core.errors import (
-    HttpRefused,
-    MethodNotAllowed,
-    PaymentError,
-    RouteNotFound,
-    Unavailable,
-    Unexpected,
-)
+from payment.core.errors import PaymentError, Unavailable, Unexpected
+from payment.web.http_errors import HttpRefused, MethodNotAllowed, RouteNotFound
 from payment.web.messages import choose_language, words_of
 from payment.web.replies import JSON, Reply, best_type
 

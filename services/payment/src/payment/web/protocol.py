@@ -7,8 +7,9 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, par
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from payment.core.errors import BodyTooSlow, HeadersTooLarge, HttpInvalid, PaymentError
+from payment.core.errors import PaymentError
 from payment.web.corked_transport import CorkedTransport
+from payment.web.http_errors import BodyTooSlow, HeadersTooLarge, HttpInvalid
 from payment.web.problems import reply_to
 
 LAST_REQUEST_S = 1.0

@@ -8,7 +8,7 @@ from connexion.operations.abstract import AbstractOperation
 from connexion.spec import Specification
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from payment.core.errors import MethodNotAllowed, RouteNotFound
+from payment.web.http_errors import MethodNotAllowed, RouteNotFound
 from payment.web.problems import PATH_MAX_CHARS
 
 CONTEXT = "connexion_context"

@@ -19,7 +19,7 @@ from connexion.operations.abstract import AbstractOperation
 from starlette.types import ASGIApp, Receive, Scope, Send
 from werkzeug.http import parse_options_header
 
-from payment.core.errors import MediaTypeUnsupported, ParameterUnknown
+from payment.web.http_errors import MediaTypeUnsupported, ParameterUnknown
 from payment.web.json_text import NAME_MAX_CHARS
 from payment.web.parameters import Parameter
 from payment.web.problems import ALWAYS_ANSWERED
