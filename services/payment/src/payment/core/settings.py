@@ -143,10 +143,9 @@ def _neighbours(env: Environment) -> dict[str, Any]:
 
     def neighbour(name: str, url: str, path: str, placeholder: str) -> Neighbour:
         ca_file = env.parsed(f"{name}_SERVICE_CA_FILE", "", rules.certificates_if_any)
-        path_name = f"{name}_PAYMENT_PATH"
         return Neighbour(
             url=env.parsed(f"{name}_SERVICE_URL", url, rules.service_url),
-            path=env.str(path_name, path, validate=rules.is_path_with(placeholder)),
+            path=env.str(f"{name}_PAYMENT_PATH", path, validate=rules.is_path_with(placeholder)),
             token=env.parsed(f"{name}_SERVICE_TOKEN", "", rules.token_if_any),
             ca_file=ca_file or ssl_cert_file or requests_ca_bundle,
             client_cert_file=env.parsed(f"{name}_SERVICE_CLIENT_CERT_FILE", "", rules.certificates_if_any),

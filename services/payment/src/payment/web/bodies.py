@@ -33,9 +33,8 @@ class JsonBody(AbstractRequestBodyValidator):
     async def wrap_receive(self, receive: Receive, *, scope: Scope) -> tuple[Receive, Scope]:
         """Put the validated body into the request's Connexion context."""
         if self._says_too_large(scope):
-            if (b"expect", b"100-continue") not in scope[
-                "headers"
-            ]:  # one that asks first is not told to send
+            asks_first = (b"expect", b"100-continue") in scope["headers"]  # and is then not told to send
+            if not asks_first:
                 await self._read(receive, DRAIN_MAX_BYTES, keep=False)
             raise BodyTooLarge(limit=self._max_bytes)
         body = await self._read(receive, self._max_bytes, keep=True)

@@ -10,6 +10,7 @@ from werkzeug.http import parse_list_header, unquote_header_value
 WAIT_MAX_S = 30.0
 PREFER_MAX_CHARS = 1024
 
+# opentelemetry-api would make a context and a span of it for each request (docs/decisions/0013)
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -19,7 +20,7 @@ def wait_of(prefer: Sequence[str]) -> float:
     Args:
         prefer: its `Prefer` headers. The first `wait` that makes sense counts; long ones are ignored.
     """
-    said = ",".join(prefer)
+    said = ",".join(prefer)  # several headers are one list (RFC 9110, 5.3)
     if not said or len(said) > PREFER_MAX_CHARS:
         return 0.0
     for preference in parse_list_header(said):

@@ -1,9 +1,8 @@
 """Connexion's request validation, with everything that depends only on the specification built at the start.
 
 As it comes, Connexion rebuilds parsers, validators and decorators for every request, which is half of the
-time a request takes (docs/decisions/0003). The classes here and in
-`routing`, `bodies` and `endpoints` are subclasses of its own extension points, no patches; the exact
-Connexion version is locked.
+time a request takes (docs/decisions/0003). The classes here and in `routing`, `bodies`, `docs_page` and
+`endpoints` are subclasses of its own extension points, no patches; the exact Connexion version is locked.
 """
 
 from collections.abc import Mapping
