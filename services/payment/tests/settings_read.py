@@ -42,6 +42,6 @@ def problems(monkeypatch: pytest.MonkeyPatch, **environment: str) -> dict[str, l
 def names_in_code() -> set[str]:
     """Return the name of every setting that `read_settings` asks the environment for."""
     code = inspect.getsource(module)
-    plain = re.findall(r'(?:env\.\w+|seconds|count|pem)\(\s*"([A-Z][A-Z_]+)"', code)
+    plain = re.findall(r'env\.\w+\(\s*"([A-Z][A-Z_]+)"', code)
     of_neighbours = re.findall(r'f"\{name\}(_[A-Z_]+)"', code)
     return {*plain, *(name + suffix for name in ("ORDER", "USER") for suffix in of_neighbours)}

@@ -1,4 +1,4 @@
-"""Lists of payments: pages, filters, cursors, and CSV (design, "Reading")."""
+"""Lists of payments: pages, filters, cursors, and CSV."""
 
 import csv
 import io

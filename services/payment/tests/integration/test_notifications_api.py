@@ -1,4 +1,4 @@
-"""What Order and User were told, over HTTP, and `Prefer: wait` (design, sections 2 and 3)."""
+"""What Order and User were told, over HTTP, and `Prefer: wait`."""
 
 import threading
 import time

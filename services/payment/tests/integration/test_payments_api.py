@@ -1,4 +1,4 @@
-"""What others rely on (design, section 2): every answer and every refusal, over real HTTP."""
+"""What others rely on: every answer and every refusal, over real HTTP."""
 
 import json
 from collections.abc import Iterator

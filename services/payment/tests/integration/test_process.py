@@ -1,5 +1,6 @@
 """The program as operators meet it: start, settings, ports, signals, pages, the command line."""
 
+import json
 import os
 import pty
 import signal
@@ -11,13 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 
 import httpx
 import pytest
 from sqlalchemy import make_url, text
 
-from described import ROOT
+from described import ROOT, description
 from forked import run
 from payment.storage.opening import open_database
 from processes import Service, Stub, Waiting, http_client, wait_for
@@ -238,6 +240,44 @@ def test_a_signal_while_the_database_is_locked_answers_503_and_exits_0(
     assert "Traceback" not in "".join(service.process.lines)
 
 
+@pytest.mark.parametrize("place", ["security", "GET /payments"])
+def test_a_description_that_asks_for_keys_which_nothing_checks_stops_the_start(
+    tmp_path: Path, database_url: str, place: str
+) -> None:
+    """As Connexion documents `security:`; its middleware for that is not among ours."""
+    asks = deepcopy(description())
+    asks["components"]["securitySchemes"] = {
+        "ApiKey": {"type": "apiKey", "in": "header", "name": "X-Key", "x-apikeyInfoFunc": "payment.keys.find"}
+    }
+    asking = asks if place == "security" else asks["paths"]["/payments"]["get"]
+    asking["security"] = [{"ApiKey": []}]
+    file = tmp_path / "with_keys.json"
+    file.write_text(json.dumps(asks))
+    environment = {"OPENAPI_FILE": str(file), "DATABASE_URL": database_url, "PORT": "0"}
+    ran = run("payment", ["serve"], env=environment, cwd=tmp_path, timeout_s=30)
+    assert ran.returncode == 2, ran.stderr
+    assert "bad setting: OPENAPI_FILE: meminta `security`" in ran.stderr
+    assert f"asks for `security`, which nothing here checks ({place})" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+LOADED = """
+import sys
+from payment.cli.program import main
+try:
+    main(["--help"])
+finally:
+    print(*{"connexion", "starlette", "uvicorn", "requests", "alembic"} & sys.modules.keys())
+"""
+
+
+def test_help_loads_neither_the_web_framework_nor_the_clients(tmp_path: Path) -> None:
+    """A person waits for it."""
+    said = subprocess.check_output([sys.executable, "-c", LOADED], cwd=tmp_path, text=True)
+    assert "notifications" in said
+    assert said.endswith("\n\n"), said
+
+
 def test_the_old_documentations_way_to_start_works(tmp_path: Path) -> None:
     process = Process(
         [sys.executable, str(ROOT / "services" / "payment" / "app.py")], {"PORT": "0"}, cwd=tmp_path
@@ -274,7 +314,7 @@ def free_port() -> int:
 COMMANDS = ("migrate", "notifications list", "notifications retry --all-dead", "report", "reconcile", "prune")
 RUN_ALL = """
 import gc, sys
-from payment.__main__ import cli
+from payment.cli.program import cli
 for command in sys.argv[1:]:
     cli(command.split(), standalone_mode=False)
 gc.collect()

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment.core.errors import FieldInvalid, JsonInvalid, PaymentError
+from payment.web.http_errors import FieldInvalid, JsonInvalid, PaymentError
 from payment.web.schemas import NewPayment
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Connexion and what it loads warn of one another while they load
-    from payment.web.operations import parse_json
+    from payment.web.json_text import parse_json
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 import payment
 from payment.core import errors
-from payment.core.errors import FieldInvalid, PaymentError
-from payment.web import schemas
+from payment.core.errors import PaymentError
+from payment.web import http_errors, schemas
+from payment.web.http_errors import FieldInvalid
 from payment.web.messages import ENGLISH, INDONESIAN, choose_language, translate, words_of
 
 SOURCES = Path(payment.__file__).parent
@@ -29,7 +30,7 @@ def errors_below(parent: type[PaymentError]) -> Iterator[type[PaymentError]]:
 # Not all there are in the process: a test's own error is none of ours.
 ERRORS: list[type[PaymentError]] = [
     PaymentError,
-    *(e for e in errors_below(PaymentError) if e.__module__ == errors.__name__),
+    *(e for e in errors_below(PaymentError) if e.__module__ in {errors.__name__, http_errors.__name__}),
 ]
 
 
@@ -110,13 +111,13 @@ def test_every_error_has_a_name_of_its_own_that_fits_into_a_urn(error: type[Paym
 def an_instance_of(error: type[PaymentError]) -> PaymentError:
     """Make one with every fact that it has a place for."""
     required: dict[type[PaymentError], Callable[[], PaymentError]] = {
-        errors.MethodNotAllowed: lambda: errors.MethodNotAllowed(method="PUT", allowed="GET, HEAD"),
-        errors.BodyTooSlow: lambda: errors.BodyTooSlow(timeout_s=10.0),
-        errors.BodyTooLarge: lambda: errors.BodyTooLarge(limit=65_536),
-        errors.MediaTypeUnsupported: lambda: errors.MediaTypeUnsupported(method="POST"),
-        errors.HttpRefused: lambda: errors.HttpRefused(status=418, reason="teapot"),
+        http_errors.MethodNotAllowed: lambda: http_errors.MethodNotAllowed(method="PUT", allowed="GET, HEAD"),
+        http_errors.BodyTooSlow: lambda: http_errors.BodyTooSlow(timeout_s=10.0),
+        http_errors.BodyTooLarge: lambda: http_errors.BodyTooLarge(limit=65_536),
+        http_errors.MediaTypeUnsupported: lambda: http_errors.MediaTypeUnsupported(method="POST"),
+        http_errors.HttpRefused: lambda: http_errors.HttpRefused(status=418, reason="teapot"),
         errors.Unavailable: lambda: errors.Unavailable(retry_after_s=3),
-        errors.FieldInvalid: lambda: errors.FieldInvalid(
+        http_errors.FieldInvalid: lambda: http_errors.FieldInvalid(
             field="amount", rule=schemas.MUST_BE_WHOLE, minimum=1, maximum=9
         ),
     }
@@ -139,7 +140,7 @@ def test_the_words_that_others_rely_on() -> None:
     said = {
         words_of(error, INDONESIAN)
         for error in (
-            errors.FieldsRequired(),
+            http_errors.FieldsRequired(),
             errors.PaymentNotFound(),
             errors.BillSettled(order_id=1),
         )
@@ -159,7 +160,7 @@ def test_a_wrong_field_is_named_with_its_rule_in_the_callers_language() -> None:
 
 def test_a_path_full_of_braces_is_shown_as_it_is() -> None:
     """What a caller sends is a fact, never a format."""
-    error = errors.RouteNotFound(path="/{0}/{x!r:>9}/%s")
+    error = http_errors.RouteNotFound(path="/{0}/{x!r:>9}/%s")
     assert words_of(error, ENGLISH) == "There is nothing at /{0}/{x!r:>9}/%s"
 
 

@@ -14,13 +14,15 @@ from jsonschema import Draft4Validator
 from described import description, resolve
 from payment.core import errors
 from payment.core.errors import PaymentError
-from payment.web import schemas
+from payment.core.settings import SettingsError
+from payment.web import http_errors, schemas
 from payment.web.messages import INDONESIAN, translate
 from payment.web.schemas import BodySchema
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Connexion and what it loads warn of one another while they load
     from payment.web.app import OPERATIONS, find_operation
+    from payment.web.specification import refuse_security
 
 DOCUMENTS = ["payment", "order", "user"]
 METHODS = {"get", "put", "post", "patch", "delete", "head", "options", "trace"}
@@ -58,7 +60,7 @@ BROUGHT = {
 
 ERRORS = [
     error
-    for error in vars(errors).values()
+    for error in (vars(errors) | vars(http_errors)).values()
     if isinstance(error, type) and issubclass(error, PaymentError) and error is not PaymentError
 ]
 
@@ -112,15 +114,46 @@ def test_every_operation_has_its_function() -> None:
     assert {name.rpartition(".")[0] for name in operations("payment")} == OPERATIONS.keys()
 
 
+def test_an_operation_that_no_function_or_several_are_named_for_is_not_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Connexion catches this error and says which operationId it is."""
+    with pytest.raises(AttributeError):
+        find_operation("payment.api.burn_payment")
+    monkeypatch.setitem(OPERATIONS, "payment.api", OPERATIONS["payment.api"] * 2)
+    with pytest.raises(AttributeError):
+        find_operation("payment.api.create_payment")
+
+
 def test_every_public_coroutine_of_these_modules_is_an_operation() -> None:
     """An endpoint that the specification does not know is one that nobody can reach."""
     functions = {
         f"{prefix}.{name}"
-        for prefix, module in OPERATIONS.items()
+        for prefix, modules in OPERATIONS.items()
+        for module in modules
         for name, function in vars(module).items()
         if inspect.iscoroutinefunction(function) and not name.startswith("_")
     }
     assert functions == set(operations("payment"))
+
+
+KEY = {"ApiKey": list[str]()}
+
+
+@pytest.mark.parametrize("security", [None, [], [{}]], ids=str)
+def test_a_description_may_say_that_it_asks_for_no_key(security: list[Any] | None) -> None:
+    refuse_security({"security": security, "paths": {"/payments": {"get": {"security": security}}}})
+
+
+@pytest.mark.parametrize("security", [[KEY], [{}, KEY], [KEY | {"Other": []}]], ids=str)
+@pytest.mark.parametrize("place", ["security", "PATCH /payments"])
+def test_a_description_that_asks_for_a_key_is_refused(place: str, security: list[Any]) -> None:
+    """Nothing here would check it, and nobody would notice."""
+    whole, operation = ({"security": security}, {}) if place == "security" else ({}, {"security": security})
+    with pytest.raises(SettingsError) as refused:
+        refuse_security(whole | {"paths": {"/payments": {"summary": "", "get": {}, "patch": operation}}})
+    (said,) = refused.value.problems["OPENAPI_FILE"]
+    assert said.count(f"({place})") == 2, "in both languages"
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -141,7 +174,7 @@ def test_what_an_operation_may_refuse_with_is_documented_and_no_more(name: str) 
 
 
 @pytest.mark.parametrize(
-    "error", [e for e in ERRORS if e is not errors.HttpRefused], ids=lambda e: e.__name__
+    "error", [e for e in ERRORS if e is not http_errors.HttpRefused], ids=lambda e: e.__name__
 )
 def test_the_status_of_every_error_is_documented_somewhere(error: type[PaymentError]) -> None:
     assert error.status in set().union(*REFUSALS.values())
@@ -198,7 +231,7 @@ def is_said(words: str) -> bool:
     """Say whether an error of ours has these Indonesian words, whatever its facts are."""
     rules = [value for name, value in vars(schemas).items() if name.startswith("MUST_BE_")]
     messages = [*rules, *(error.message for error in ERRORS)]
-    messages.remove(errors.FieldInvalid.message)  # "{field} {rule}" would let anything pass
+    messages.remove(http_errors.FieldInvalid.message)  # "{field} {rule}" would let anything pass
     field_and_rule = words.partition(" ")[2]
     for message in messages:
         pattern = re.sub(r"\\\{\w+\\\}", ".+", re.escape(translate(message, INDONESIAN)))

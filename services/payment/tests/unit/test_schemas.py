@@ -1,4 +1,4 @@
-"""Bodies and answers: Marshmallow and openapi/payment.yaml say the same, and no bytes do any harm.
+"""Bodies: Marshmallow and openapi/payment.yaml say the same, and no bytes do any harm.
 
 Where a test below fails, the specification tells callers something else than the service does.
 """
@@ -15,15 +15,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from described import description, validator
-from payment.core.errors import BodyNotObject, FieldInvalid, FieldsRequired, PaymentError
+from payment.core.errors import PaymentError
 from payment.core.states import Method, Status
 from payment.core.units import WHOLE_NUMBER_MAX
+from payment.web.http_errors import BodyNotObject, FieldInvalid, FieldsRequired
 from payment.web.messages import ENGLISH, INDONESIAN, words_of
 from payment.web.schemas import BodySchema, Choice, NewPayment, NewRefund, Settlement, Text, WholeNumber
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Connexion and what it loads warn of one another while they load
-    from payment.web.operations import parse_json
+    from payment.web.json_text import parse_json
 
 
 NUMBERS = ("order_id", "user_id", "amount")

@@ -60,6 +60,10 @@ def test_without_any_setting_the_service_is_this() -> None:
     )
 
 
+def test_how_patient_we_are_unless_somebody_says_otherwise_is_said_by_the_policy() -> None:
+    assert read_settings().retry == RetryPolicy()
+
+
 def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Each differs from its default and from every other, so that no two can be swapped."""
     openapi_file = tmp_path / "other.yaml"

@@ -63,8 +63,7 @@ def bill_status(total: int, paid: int, pending: int) -> Status:
         pending: what payments that still wait hold of it, whole rupiah.
 
     Returns:
-        `paid` once the bill is settled, `pending` while part of it is paid or waits, else `failed`
-        (design: "Who hears what").
+        `paid` once the bill is settled, `pending` while part of it is paid or waits, else `failed`.
     """
     if paid >= total:
         return Status.PAID

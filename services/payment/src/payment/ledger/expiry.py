@@ -15,6 +15,7 @@ from payment.ledger.batch import Undecided, book
 from payment.ledger.booking import Settling
 from payment.ledger.idempotency import BookedAnswer
 from payment.storage.base import Database
+from payment.storage.literals import written
 from payment.storage.tables import payments
 
 BATCH_MAX = 64
@@ -39,8 +40,7 @@ def find_expired(
         select(payments.c.id)
         .where(
             payments.c.status == Status.PENDING,
-            # SQLite uses a partial index only if the query has its condition, word for word
-            text("status <> 'paid'"),
+            payments.c.status != written(Status.PAID),  # the condition of the index
             payments.c.created_us < created_before_us,
             payments.c.id.not_in(but),
         )

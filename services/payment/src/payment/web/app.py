@@ -5,7 +5,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
 
-import yaml
 from connexion.middleware.lifespan import LifespanMiddleware
 from connexion.middleware.main import ConnexionMiddleware
 from connexion.options import SwaggerUIOptions
@@ -14,15 +13,22 @@ from starlette.types import ASGIApp
 
 from payment.core.settings import Settings
 from payment.ledger.ledger import Ledger
-from payment.web import api, health
+from payment.web.bodies import JsonBody
 from payment.web.browsers import NoForeignPages
-from payment.web.operations import Docs, Endpoints, Handler, JsonBody, Routing, Validation
-from payment.web.problems import JSON, Problems
+from payment.web.docs_page import DocsPage
+from payment.web.endpoints import Endpoints, Handler
+from payment.web.operations import bills, health, notifications, payments, refunds, reports
+from payment.web.problems import Problems
+from payment.web.replies import JSON
+from payment.web.routing import Routing
+from payment.web.specification import read_specification, refuse_security
+from payment.web.validation import Validation
 
-OPERATIONS = {"payment.api": api, "payment.health": health}
-"""What stands before the dot of an operationId, and the functions that it names."""
-
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a seventh of the time, where it was built
+OPERATIONS = {
+    "payment.api": (payments, refunds, bills, reports, notifications),
+    "payment.health": (health,),
+}
+"""What stands before the last dot of an operationId, and the modules with the functions that it names."""
 
 
 def create_app(
@@ -34,6 +40,9 @@ def create_app(
         settings: limits, and where the specification is.
         ledger: the use cases.
         running: a context that lasts from the first request to the last.
+
+    Raises:
+        SettingsError: the specification asks for what nothing here checks.
     """
 
     @asynccontextmanager
@@ -42,10 +51,9 @@ def create_app(
             yield
 
     body = partial(JsonBody, max_bytes=settings.body_max_bytes, timeout_s=settings.request_timeout_s)
-    problems = partial(
-        Problems, requests_max=2 * settings.requests_max
-    )  # as many again as may wait to be booked
-    middlewares: list[Any] = [problems, Docs, Routing, Validation, LifespanMiddleware]
+    # as many again as may wait to be booked
+    problems = partial(Problems, requests_max=2 * settings.requests_max)
+    middlewares: list[Any] = [problems, DocsPage, Routing, Validation, LifespanMiddleware]
     if settings.auth == "none":  # what no key tells apart
         allowed = settings.allowed_hosts
         middlewares.insert(1, partial(NoForeignPages, bound_to=settings.host, allowed_hosts=allowed))
@@ -56,13 +64,20 @@ def create_app(
         validator_map={"body": {JSON: body}},
         swagger_ui_options=SwaggerUIOptions(swagger_ui_path="/docs"),
     )
-    specification = yaml.load(settings.openapi_file.read_bytes(), _Loader)  # noqa: S506  # as safe
-    app.add_api(specification, resolver=Resolver(find_operation))
+    app.add_api(read_specification(settings.openapi_file), resolver=Resolver(find_operation))
+    for api in app.apis:
+        refuse_security(api.specification)
     return app
 
 
 def find_operation(operation_id: str) -> Handler:
-    """Return the function that an operationId names."""
-    module, _, name = operation_id.rpartition(".")
-    handler: Handler = getattr(OPERATIONS[module], name)
-    return handler
+    """Return the function that an operationId names.
+
+    Raises:
+        AttributeError: there is none, or several; Connexion says which operationId it cannot resolve.
+    """
+    prefix, _, name = operation_id.rpartition(".")
+    found: list[Handler] = [getattr(each, name) for each in OPERATIONS[prefix] if hasattr(each, name)]
+    if len(found) != 1:
+        raise AttributeError(name)
+    return found[0]

@@ -1,4 +1,4 @@
-"""What a page of another site must not reach through its reader's browser, and what our own page may do.
+"""What a page of another site must not reach through its reader's browser.
 
 A page may send requests to any address, also to one on its reader's own machine or network. Where no key is
 asked for (AUTH=none), being reachable is being allowed, so two things tell our own callers from such a page:
@@ -6,19 +6,16 @@ the name by which we are called, and the origin that a browser names with each c
 """
 
 import re
-from base64 import b64encode
 from functools import lru_cache
-from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from payment.core.errors import HostUnknown, HttpInvalid, OriginForeign
-from payment.core.settings import ANY_HOST
-from payment.web.problems import ALWAYS_ANSWERED, FOR_BROWSERS
+from payment.core.setting_rules import ANY_HOST
+from payment.web.http_errors import HostUnknown, HttpInvalid, OriginForeign
+from payment.web.problems import ALWAYS_ANSWERED
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
-PAGES = frozenset({"/docs/", "/docs/index.html"})
 HOST_MAX_CHARS = 200
 _PORTS = {"http": 80, "https": 443}
 _ADDRESSES_KEPT = 256
@@ -117,40 +114,3 @@ def address_of(name: str) -> IPv4Address | IPv6Address | None:
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address
-
-
-def send_for_browsers(send: Send, path: str) -> Send:
-    """Return what sends an answer of /docs or /openapi.*, with what browsers are told of it."""
-    headers = dict(FOR_BROWSERS)
-    if path.startswith("/docs"):
-        headers[b"cache-control"] = b"no-cache"  # asked for again, but sent only if it has changed
-    start: Message | None = None
-
-    async def send_(message: Message) -> None:
-        nonlocal start
-        if message["type"] == "http.response.start":
-            start = message  # held back, as a page's policy depends on the page
-            return
-        if start is not None:
-            if path in PAGES:
-                headers[b"content-security-policy"] = policy_of(message["body"].decode())
-            await send({**start, "headers": [*start["headers"], *headers.items()]})
-            start = None
-        await send(message)
-
-    return send_
-
-
-def policy_of(page: str) -> bytes:
-    """Return the Content-Security-Policy that lets a page do what it does, and reach no other host.
-
-    Its inline script and style are allowed by their hashes; nothing of a caller's may stand in such a page.
-    """
-    allowed = {"script": "'self'", "style": "'self'"}
-    for kind, text in re.findall(r"<(script|style)>(.*?)</\1>", page, re.DOTALL):
-        allowed[kind] += f" 'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
-    return (
-        f"default-src 'none'; script-src {allowed['script']}; style-src {allowed['style']}; "
-        "connect-src 'self'; img-src 'self' data:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ).encode()

@@ -1,13 +1,15 @@
 """HTTP/1 by uvicorn, with our limits on a request's head, and refusals in our shape."""
 
-from asyncio import AbstractEventLoop, TimerHandle, Transport
+from asyncio import TimerHandle, Transport
 from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from payment.core.errors import BodyTooSlow, HeadersTooLarge, HttpInvalid, PaymentError
+from payment.core.errors import PaymentError
+from payment.web.corked_transport import CorkedTransport
+from payment.web.http_errors import BodyTooSlow, HeadersTooLarge, HttpInvalid
 from payment.web.problems import reply_to
 
 LAST_REQUEST_S = 1.0
@@ -16,38 +18,14 @@ LAST_REQUEST_S = 1.0
 HOP_BY_HOP = (b"connection", b"upgrade", b"http2-settings")
 
 
-class State(ServerState):
-    """uvicorn's, and whether the end has begun."""
+class EndingState(ServerState):
+    """What uvicorn's connections share, and whether the end has begun.
+
+    Attributes:
+        is_ending: `Server.shutdown` sets it, each new connection reads it; both in the event loop.
+    """
 
     is_ending = False
-
-
-class Corked:
-    """A transport that sends what is written in one turn of the event loop at once: head and body."""
-
-    def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._unsent: list[bytes] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Send this soon."""
-        if not self._unsent:
-            self._loop.call_soon(self._send)
-        self._unsent.append(data)
-
-    def close(self) -> None:
-        """Send what was written, then close."""
-        self._send()
-        self._transport.close()
-
-    def _send(self) -> None:
-        if self._unsent and not self._transport.is_closing():  # the caller may have gone in this very turn
-            self._transport.write(b"".join(self._unsent))
-        self._unsent = []
 
 
 class Protocol(HttpToolsProtocol):
@@ -69,9 +47,9 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Expect a request."""
-        super().connection_made(Corked(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(CorkedTransport(transport, self.loop))  # type: ignore[arg-type]
         self._expect_head()
-        if isinstance(self.server_state, State) and self.server_state.is_ending:
+        if isinstance(self.server_state, EndingState) and self.server_state.is_ending:
             self.shutdown()  # it was in the queue
 
     def connection_lost(self, exc: Exception | None) -> None:

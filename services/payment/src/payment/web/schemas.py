@@ -12,9 +12,10 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields
 
-from payment.core.errors import BodyNotObject, FieldInvalid, FieldRequired, FieldsRequired, PaymentError
+from payment.core.errors import PaymentError
 from payment.core.states import Method, Status
 from payment.core.units import WHOLE_NUMBER_MAX
+from payment.web.http_errors import BodyNotObject, FieldInvalid, FieldRequired, FieldsRequired
 
 MUST_BE_WHOLE = "must be a whole number from {minimum} to {maximum}"
 MUST_BE_ONE_OF = "must be one of: {choices}"

@@ -13,7 +13,7 @@ from types import FrameType
 import uvicorn
 from uvicorn.server import HANDLED_SIGNALS
 
-from payment.web.protocol import State
+from payment.web.protocol import EndingState
 
 FINISH_PAYMENTS_S = 3.0
 """How long an ending server has for the payments that have come; those that still wait are answered 503."""
@@ -48,7 +48,7 @@ class Server(uvicorn.Server):
         too_late: Callable[[], None],
     ) -> None:
         super().__init__(config)
-        self.server_state = self._state = State()
+        self.server_state = self._state = EndingState()
         self._listener = listener
         self._listening = listening
         self._ending = ending

@@ -2,8 +2,8 @@
 
 from payment.core.errors import Unavailable
 from payment.storage.migrate import SCHEMA_REVISION, is_current
-from payment.web.operations import Request
-from payment.web.problems import Reply
+from payment.web.endpoints import Request
+from payment.web.replies import Reply
 
 
 async def live(request: Request) -> Reply:

@@ -1,0 +1,75 @@
+"""`payment notifications list` and `payment notifications retry`."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+
+from payment.cli.opening import now_us, opened
+from payment.cli.text_table import lines_of
+from payment.core.neighbours import NEIGHBOURS
+from payment.core.settings import Settings
+from payment.core.states import State
+from payment.core.units import WHOLE_NUMBER_MAX
+from payment.ledger import outbox
+from payment.ledger.answers import NotificationAnswer
+
+COLUMNS = ("id", "service", "target_id", "payment_id", "state", "told", "attempts", "last_error")
+
+
+@click.group()
+def notifications() -> None:
+    """Apa yang diberitahukan kepada Order dan User / what Order and User were told."""
+
+
+@notifications.command("list")
+@click.option("--service", type=click.Choice(list(NEIGHBOURS)))
+@click.option("--state", type=click.Choice([state.value for state in State]))
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Satu objek JSON sebaris / JSON lines.")
+@click.pass_obj
+def list_notifications(
+    settings: Settings, *, service: str | None, state: str | None, limit: int, as_json: bool
+) -> None:
+    """Daftar, yang terbaru dulu / list, newest first."""
+    with opened(settings).read() as connection:
+        rows = outbox.find_notifications(
+            connection,
+            service=service,
+            state=State(state) if state else None,
+            limit=limit,
+        )
+    found: list[dict[str, Any]] = NotificationAnswer(many=True).dump(rows)
+    if as_json:
+        for row in found:
+            click.echo(json.dumps(row))
+    else:
+        for line in _table_of(found):
+            click.echo(line)
+
+
+@notifications.command("retry")
+@click.argument("notification_id", type=click.IntRange(1, WHOLE_NUMBER_MAX), required=False)
+@click.option("--all-dead", is_flag=True, help="Semua yang mati / all that are dead.")
+@click.pass_obj
+def retry_notifications(settings: Settings, *, notification_id: int | None, all_dead: bool) -> None:
+    """Kirim lagi / send again: one NOTIFICATION_ID, or --all-dead."""
+    if (notification_id is None) != all_dead:
+        raise click.UsageError("Beri NOTIFICATION_ID atau --all-dead / give one of the two.")
+    with opened(settings).write() as connection:
+        sent = outbox.send_again(connection, now_us(), notification_id=notification_id)
+    if not sent and not all_dead:
+        click.echo(
+            f"Notifikasi {notification_id} tidak ada atau sudah selesai / "
+            f"notification {notification_id} does not exist or is settled",
+            err=True,
+        )
+        sys.exit(1)
+    click.echo(f"Dikirim lagi / to be sent again: {len(sent)}")
+
+
+def _table_of(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    cells = [COLUMNS, *(tuple(str(row[name] or "") for name in COLUMNS) for row in rows)]
+    return lines_of(cells, aligned="<" * len(COLUMNS))

@@ -1,0 +1,142 @@
+"""What the text of a setting must be: each function returns what it means, or says why it is wrong.
+
+Every function here raises marshmallow's ValidationError, whose words come after the setting's name.
+"""
+
+import re
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from marshmallow import ValidationError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from payment.core.certificates import holds_certificates
+
+DRIVERS = ("sqlite", "postgresql", "postgresql+psycopg")
+OTHER_NAMES = {"postgres": "postgresql"}
+"""Schemes that mean the same: what most hosting services hand out."""
+
+ANY_HOST = "*"
+IPV6 = 6
+
+
+def is_path_with(placeholder: str) -> Callable[[str], None]:
+    """Return the rule of a path that holds an id's placeholder once."""
+
+    def check(path: str) -> None:
+        before, found, after = path.partition(f"{{{placeholder}}}")
+        if not (path.startswith("/") and found) or re.search(r"[{}?#\s]", before + after):
+            raise ValidationError(f"must start with / and hold {{{placeholder}}} once")
+
+    return check
+
+
+def service_url(text: str) -> str:
+    """Return a neighbour's URL, without a slash at its end."""
+    try:
+        parts = urlsplit(text)
+        is_one = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # half an IPv6 address, a port beyond 65535
+        is_one = False
+    if not is_one or re.search(r"[{}?#\s]", text):
+        raise ValidationError("is not an http(s) URL")
+    return text.rstrip("/")
+
+
+def token_if_any(text: str) -> str | None:
+    """Return a token that can stand in a header."""
+    if text and not re.fullmatch(r"[!-~]+", text):
+        raise ValidationError("must be visible ASCII characters")
+    return text or None
+
+
+def database_url(text: str) -> URL:
+    """Return the URL of a database that keeps payments."""
+    try:
+        parsed = make_url(text)
+    except (ArgumentError, ValueError):
+        raise ValidationError("is not a database URL, for example sqlite:///payment.db") from None
+    parsed = parsed.set(drivername=OTHER_NAMES.get(parsed.drivername, parsed.drivername))
+    if parsed.drivername not in DRIVERS:
+        raise ValidationError(f"{parsed.drivername} is not supported; use sqlite or postgresql")
+    if parsed.drivername == "sqlite":
+        _check_sqlite(parsed, text)
+    return parsed
+
+
+def _check_sqlite(url: URL, text: str) -> None:
+    if url.host:
+        raise ValidationError("names a host; a path begins after three slashes: sqlite:///payment.db")
+    file = url.database or ":memory:"
+    if ":memory:" in file or "mode=memory" in text:
+        raise ValidationError("names no file: a payment must survive the process")
+    if url.query.get("mode") == "ro" or "immutable" in url.query:
+        raise ValidationError("names a file that may only be read: a payment must be written")
+
+
+def listen_url_if_any(text: str) -> URL | None:
+    """Return the URL at which PostgreSQL is without its pooler."""
+    url = database_url(text) if text else None
+    if url and url.get_backend_name() != "postgresql":
+        raise ValidationError("is where PostgreSQL is without its pooler; SQLite has none")
+    return url
+
+
+def time_zone(name: str) -> ZoneInfo:
+    """Return a time zone."""
+    try:
+        return ZoneInfo(name)
+    except (LookupError, ValueError, OSError):  # no such name; no name at all; a folder of names
+        raise ValidationError("is not an IANA time zone, for example Asia/Jakarta") from None
+
+
+def hosts(text: str) -> tuple[str, ...]:
+    """Return names and addresses that stand with commas between them."""
+    found = tuple(host for each in text.split(",") if (host := each.strip()))
+    for host in found:
+        if not (host == ANY_HOST or re.fullmatch(r"[A-Za-z0-9._-]+", host) or _is_ipv6(host)):
+            raise ValidationError(
+                f"must be names or addresses without scheme and port, or {ANY_HOST}: not {host}"
+            )
+    return found
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ip_address(re.sub(r"^\[(.*)\]$", r"\1", host)).version == IPV6
+    except ValueError:
+        return False
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine reaches the address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def is_file(path: Path) -> None:
+    """Let the path of a file pass."""
+    if not path.is_file():
+        raise ValidationError("there is no such file")
+
+
+def file_if_any(text: str) -> Path | None:
+    """Return the path of a file that is there."""
+    if not text:
+        return None
+    is_file(Path(text))
+    return Path(text)
+
+
+def certificates_if_any(text: str) -> Path | None:
+    """Return the path of a file of PEM certificates."""
+    file = file_if_any(text)
+    if file:
+        holds_certificates(file)
+    return file

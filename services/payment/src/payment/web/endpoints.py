@@ -1,0 +1,89 @@
+"""The innermost application: it calls the function that an operationId names, and sends its answer."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
+from connexion.operations.abstract import AbstractOperation
+from connexion.spec import Specification
+from starlette.types import Receive, Scope, Send
+
+from payment.ledger.ledger import Ledger
+from payment.web.headers import next_link, trace_of
+from payment.web.replies import Reply, Stream
+from payment.web.routing import CONTEXT
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A validated request as an operation of the API gets it."""
+
+    scope: Scope
+    ledger: Ledger
+    parameters: Mapping[str, Any]
+    body: Mapping[str, Any]
+
+    def header(self, name: str) -> str | None:
+        """Return the first value of a header, None if it is not there."""
+        return next(iter(self.header_values(name.encode())), None)
+
+    def header_values(self, name: bytes) -> list[str]:
+        """Return all values of a header (its name in lower case)."""
+        return [value.decode("latin-1") for key, value in self.scope["headers"] if key == name]
+
+    def trace(self) -> str:
+        """Return the trace that this request belongs to, its caller's or a new one (`traceparent`)."""
+        return trace_of(self.header_values(b"traceparent"))
+
+    def next_link(self, cursor: str | None) -> list[tuple[bytes, bytes]]:
+        """Return the `Link` header to the page that begins at the cursor; none if there is none."""
+        return next_link(self.scope["path"], self.scope["query_string"], cursor)
+
+
+Handler = Callable[[Request], Awaitable[Reply | Stream]]
+
+
+class Endpoint:
+    """Calls the function that an operationId names."""
+
+    def __init__(self, handler: Handler, ledger: Ledger) -> None:
+        self._handler = handler
+        self._ledger = ledger
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call it and send its reply; the body has been read."""
+        context = scope["extensions"][CONTEXT]
+        request = Request(scope, self._ledger, context["parameters"], context.get("body", {}))
+        reply = await self._handler(request)
+        if isinstance(reply, Reply):
+            await reply.send(send)
+        else:
+            await reply.send(send, receive, head_only=scope["method"] == "HEAD")
+
+
+class EndpointAPI(RoutedAPI[Endpoint]):
+    """The operations of the specification as endpoints."""
+
+    def __init__(self, *args: Any, ledger: Ledger, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._ledger = ledger
+        self.add_paths()
+
+    def make_operation(self, operation: AbstractOperation) -> Endpoint:
+        """Build the endpoint of an operation."""
+        return Endpoint(operation.function, self._ledger)
+
+
+class Endpoints(RoutedMiddleware[EndpointAPI]):
+    """The innermost app: one endpoint an operation."""
+
+    api_cls = EndpointAPI
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__(app=self)  # nothing comes after it
+        self._ledger = ledger
+
+    def add_api(self, specification: Specification, **kwargs: Any) -> EndpointAPI:
+        """Register a specification."""
+        return super().add_api(specification, ledger=self._ledger, **kwargs)

@@ -1,0 +1,59 @@
+"""The headers that an operation reads or writes by itself: `Prefer`, `traceparent` and `Link`."""
+
+import re
+import secrets
+from collections.abc import Sequence
+from urllib.parse import parse_qsl, urlencode
+
+from werkzeug.http import parse_list_header, unquote_header_value
+
+WAIT_MAX_S = 30.0
+PREFER_MAX_CHARS = 1024
+
+# opentelemetry-api would make a context and a span of it for each request (docs/decisions/0013)
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def wait_of(prefer: Sequence[str]) -> float:
+    """Return for how long the caller prefers to wait (RFC 7240, 4.3), seconds; 0 if it does not say.
+
+    Args:
+        prefer: its `Prefer` headers. The first `wait` that makes sense counts; long ones are ignored.
+    """
+    said = ",".join(prefer)  # several headers are one list (RFC 9110, 5.3)
+    if not said or len(said) > PREFER_MAX_CHARS:
+        return 0.0
+    for preference in parse_list_header(said):
+        name, _, value = preference.partition(";")[0].partition("=")
+        seconds = unquote_header_value(value.strip())
+        if name.strip().lower() == "wait" and re.fullmatch("[0-9]{1,9}", seconds):
+            return min(float(seconds), WAIT_MAX_S)
+    return 0.0
+
+
+def trace_of(traceparent: Sequence[str]) -> str:
+    """Return the caller's `traceparent` (W3C Trace Context), or a new one if it sent none that is valid.
+
+    Args:
+        traceparent: its `traceparent` headers.
+    """
+    for value in traceparent:
+        if _TRACEPARENT.fullmatch(value):
+            return value
+    made_up = secrets.token_hex(24)  # one call: the system is asked for each
+    return f"00-{made_up[:32]}-{made_up[32:]}-01"
+
+
+def next_link(path: str, query: bytes, cursor: str | None) -> list[tuple[bytes, bytes]]:
+    """Return the `Link` to the next page (RFC 8288), with the filters of this one.
+
+    Args:
+        path: this page's.
+        query: this page's.
+        cursor: where the next page begins; None if this is the last.
+    """
+    if cursor is None:
+        return []
+    asked = parse_qsl(query.decode("latin-1"))
+    new_query = urlencode([*((name, value) for name, value in asked if name != "cursor"), ("cursor", cursor)])
+    return [(b"link", f'<{path}?{new_query}>; rel="next"'.encode())]

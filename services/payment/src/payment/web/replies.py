@@ -1,0 +1,96 @@
+"""Answers: one that is whole, or one that is made while it is sent; and the form that the caller prefers."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from starlette.types import Receive, Send
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+
+JSON = "application/json"
+ACCEPT_MAX_CHARS = 1024
+
+FOR_BROWSERS = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+"""What every answer of the API says to a browser that comes to show it, and to caches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP answer: status code, body, and headers beside Content-Type and Content-Length."""
+
+    status: int
+    body: bytes
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    content_type: bytes = JSON.encode()
+
+    @classmethod
+    def of_json(cls, status: int, body: object, headers: Sequence[tuple[bytes, bytes]] = ()) -> "Reply":
+        """Return an answer whose body is this value as JSON."""
+        return cls.of_text(status, json.dumps(body, ensure_ascii=False, separators=(",", ":")), headers)
+
+    @classmethod
+    def of_text(cls, status: int, text: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> "Reply":
+        """Return an answer whose body is this JSON text."""
+        return cls(status, text.encode(), list(headers))
+
+    def head(self) -> list[tuple[bytes, bytes]]:
+        """Return all its headers."""
+        return [
+            (b"content-type", self.content_type),
+            (b"content-length", b"%d" % len(self.body)),
+            *FOR_BROWSERS,
+            *self.headers,
+        ]
+
+    async def send(self, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.head()})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer whose body is made while it is sent, as fast as the caller takes it."""
+
+    chunks: AsyncIterator[str]
+    content_type: bytes
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+    async def send(self, send: Send, receive: Receive, *, head_only: bool) -> None:
+        """Send it, until the caller has all of it or goes away.
+
+        An error on the way breaks the connection off, so that a part is not taken for the whole (by HTTP/1.1;
+        HTTP/1.0 has no other end).
+        """
+        headers = [(b"content-type", self.content_type), *FOR_BROWSERS, *self.headers]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        has_left = asyncio.create_task(_left(receive))
+        try:
+            if not head_only:
+                async for chunk in self.chunks:
+                    if has_left.done():
+                        return
+                    await send({"type": "http.response.body", "body": chunk.encode(), "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            has_left.cancel()
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def best_type(accept: str | None, *offered: str) -> str:
+    """Return the media type that an `Accept` header prefers; the first for whoever takes any, or none."""
+    if accept and len(accept) > ACCEPT_MAX_CHARS:
+        accept = None  # parsing takes time that grows with the square of its length
+    wanted = parse_accept_header(accept, MIMEAccept)
+    return str(wanted.best_match(offered, default=offered[0]))

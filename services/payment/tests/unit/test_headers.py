@@ -1,0 +1,67 @@
+"""The headers that operations read by themselves: `Prefer` (RFC 7240) and `traceparent` (W3C)."""
+
+import re
+
+import pytest
+
+from payment.web.headers import PREFER_MAX_CHARS, WAIT_MAX_S, trace_of, wait_of
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize(
+    ("prefer", "wait_s"),
+    [
+        ([], 0),
+        ([""], 0),
+        (["wait=10"], 10),
+        (["WAIT = 10"], 10),
+        (['wait="10"'], 10),
+        (["respond-async, wait=10"], 10),
+        (["respond-async", "wait=10"], 10),
+        (["wait=10; of=it, wait=5"], 10),
+        (["wait=x, wait=5"], 5),
+        (["wait=999999999"], WAIT_MAX_S),
+        (["wait"], 0),
+        (["wait="], 0),
+        (["wait=-1"], 0),
+        (["wait=1.5"], 0),
+        (["wait=\u0663"], 0),
+        (["waiting=9"], 0),
+        ([",;"], 0),
+    ],
+)
+def test_how_long_a_caller_prefers_to_wait(prefer: list[str], wait_s: float) -> None:
+    assert wait_of(prefer) == wait_s
+
+
+def test_what_stands_in_quotes_is_no_preference_of_its_own() -> None:
+    assert wait_of(['note="soon, wait=9, please"']) == 0
+    assert wait_of(['note="soon, wait=9, please", wait=2']) == 2
+
+
+def test_an_endless_preference_is_ignored() -> None:
+    """Reading it takes time that all other callers would wait."""
+    assert wait_of(["wait=1" + "," * PREFER_MAX_CHARS]) == 0
+
+
+def test_the_callers_trace_goes_on() -> None:
+    assert trace_of([TRACE]) == TRACE
+    assert trace_of(["nonsense", TRACE]) == TRACE
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        TRACE.upper(),
+        TRACE.replace("00-", "ff-", 1),
+        TRACE + "-more",
+        "00-" + "0" * 32 + "-00f067aa0ba902b7-01",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-" + "0" * 16 + "-01",
+    ],
+)
+def test_a_trace_that_is_none_is_replaced(said: str) -> None:
+    made = {trace_of([said]) for _ in range(100)}
+    assert len(made) == 100
+    assert all(re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-01", each) for each in made)
