@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment.web.http_errors import FieldInvalid, JsonInvalid, PaymentError
+from payment.core.errors import PaymentError
+from payment.web.http_errors import FieldInvalid, JsonInvalid
 from payment.web.schemas import NewPayment
 
 with warnings.catch_warnings():

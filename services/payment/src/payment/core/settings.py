@@ -145,9 +145,7 @@ def _neighbours(env: Environment) -> dict[str, Any]:
         ca_file = env.parsed(f"{name}_SERVICE_CA_FILE", "", rules.certificates_if_any)
         return NeighbourSettings(
             url=env.parsed(f"{name}_SERVICE_URL", told.default_url, rules.service_url),
-            path=env.str(
-                f"{name}_PAYMENT_PATH", told.put_path, validate=rules.is_path_with(told.placeholder)
-            ),
+            path=env.str(f"{name}_PAYMENT_PATH", told.put_path, validate=is_path),
             token=env.parsed(f"{name}_SERVICE_TOKEN", "", rules.token_if_any),
             ca_file=ca_file or ssl_cert_file or requests_ca_bundle,
             client_cert_file=env.parsed(f"{name}_SERVICE_CLIENT_CERT_FILE", "", rules.certificates_if_any),
