@@ -1,18 +1,70 @@
 """Settings: what they are unless somebody says otherwise; a wrong one stops the start with its name."""
 
+import inspect
+import os
+import re
 from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from sqlalchemy.engine import make_url
+from trustme import CA, KeyType
 
-from described import ROOT
+from payment.core import settings as module
 from payment.core.retry_policy import RetryPolicy
-from payment.core.settings import Neighbour, Settings, read_settings
-from settings_read import ca_file, client_pair, names_in_code, problems
+from payment.core.settings import Neighbour, Settings, SettingsError, read_settings
 
-pytestmark = pytest.mark.usefixtures("empty_environment")
+Values = list[Any]  # texts, or texts with a name (pytest.param)
+
+ROOT = Path(__file__).resolve().parents[4]
+
+
+def names_in_code() -> set[str]:
+    """Return the name of every setting that `read_settings` asks the environment for."""
+    code = inspect.getsource(module)
+    plain = re.findall(r'(?:env\.\w+|seconds|count|pem)\(\s*"([A-Z][A-Z_]+)"', code)
+    of_neighbours = re.findall(r'f"\{name\}(_[A-Z_]+)"', code)
+    return {*plain, *(name + suffix for name in ("ORDER", "USER") for suffix in of_neighbours)}
+
+
+CLIENTS = CA()
+
+
+def ca_file(folder: Path, name: str) -> Path:
+    """Write a CA's certificate."""
+    file = folder / f"{name}.pem"
+    file.write_bytes(CLIENTS.cert_pem.bytes())
+    return file
+
+
+def client_pair(folder: Path, name: str) -> tuple[Path, Path]:
+    """Write a client's certificate and its key."""
+    leaf = CLIENTS.issue_cert(f"{name}.example")
+    cert, key = folder / f"{name}.pem", folder / f"{name}.key"
+    cert.write_bytes(b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
+    key.write_bytes(leaf.private_key_pem.bytes())
+    return cert, key
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the developer or CI has set must not decide these tests."""
+    for name in list(os.environ):
+        if not name.startswith("PYTEST"):
+            monkeypatch.delenv(name)
+
+
+def problems(monkeypatch: pytest.MonkeyPatch, **environment: str) -> dict[str, list[str]]:
+    """Read the settings in this environment; return what is wrong with them."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as refused:
+        read_settings()
+    assert all(name in str(refused.value) for name in refused.value.problems)
+    return dict(refused.value.problems)
 
 
 def test_without_any_setting_the_service_is_this() -> None:
@@ -146,6 +198,152 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
     )
 
 
+NO_COUNT: Values = ["", "0", "-1", "1.5", "many", "nan", "inf", "9" * 5000]
+NO_SECONDS: Values = ["", "0", "-1", "soon", "nan", "inf", "-inf", "1e999"]
+NO_SECONDS += [pytest.param("1e12", id="31 thousand years, more than a thread can wait")]
+NO_URL: Values = [
+    "",
+    "order:5003",
+    "ftp://order",
+    "http://",
+    "http:///orders",
+    "http://order 1",
+    "http://order?a=b",
+    "http://order#a",
+    pytest.param("http://order:99999", id="a port that cannot be"),
+    pytest.param("http://:5003", id="no host"),
+    pytest.param("http://[::1", id="half an IPv6 address"),
+    pytest.param("http://order/{tenant}", id="a placeholder that nobody fills"),
+]
+NO_TOKEN: Values = [
+    pytest.param("one\ntwo", id="a line break"),
+    pytest.param("geheim\x07", id="a control character"),
+    pytest.param("kunci-€", id="no ASCII"),
+]
+
+NO_PEM: Values = [
+    "/no/such/file.pem",
+    pytest.param("/", id="a folder"),
+    pytest.param("/dev/zero", id="a file without an end"),
+]
+NO_CERTIFICATES: Values = [*NO_PEM, pytest.param(str(ROOT / "README.md"), id="another file")]
+
+BAD: dict[str, Values] = {
+    "PORT": ["", "-1", "65536", "http", "80.5", "nan"],
+    "REUSE_PORT": ["", "maybe", "2", "-1"],
+    "AUTH": ["maybe", "None", "no", "0"],
+    "ALLOWED_HOSTS": [
+        "kasir.example:5004",
+        "http://kasir.example",
+        "kasir.example/",
+        "localhost,kasir example",
+        "kasír.example",
+        "*.example",
+        "[::1",
+        "[::1]:5004",
+        "[kasir.example]",
+    ],
+    "DATABASE_URL": [
+        "",
+        "payment.db",
+        "/data/payment.db",
+        "mysql://payment:geheim@db/payment",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        pytest.param("sqlite:///file:payment?mode=memory&uri=true", id="a memory by another name"),
+        pytest.param("sqlite+nosuchdriver:///payment.db", id="a driver that is not there"),
+        pytest.param("sqlite+aiosqlite:///payment.db", id="a driver that is not installed"),
+        pytest.param("sqlite://host/payment.db", id="a host that SQLite does not have"),
+        pytest.param("postgresql://payment:geheim@db:port/payment", id="a port that is no number"),
+        pytest.param("sqlite:///file:payment.db?mode=ro&uri=true", id="a file that may only be read"),
+        pytest.param("sqlite:///file:payment.db?immutable=1&uri=true", id="a file that never changes"),
+    ],
+    "DATABASE_LISTEN_URL": [
+        "db:5432",
+        "sqlite:///payment.db",
+        "mysql://payment:geheim@db/payment",
+    ],
+    "ORDER_SERVICE_URL": NO_URL,
+    "USER_SERVICE_URL": NO_URL,
+    "ORDER_PAYMENT_PATH": [
+        "",
+        "/orders/payment",
+        "orders/{order_id}",
+        "/orders/{user_id}",
+        "/orders/{}",
+        "/orders/{order_id",
+        "/orders/order_id}",
+        "/orders/{order_id}/{order_id}",
+        "/orders/{order_id}/{other}",
+        "/orders/{order_id.__class__}",
+        pytest.param("/orders/{order_id:q}", id="a format that an id cannot have"),
+        pytest.param("/orders/{order_id:{width}}", id="a placeholder within the placeholder"),
+        pytest.param("/orders/{order_id!z}", id="a conversion that there is not"),
+    ],
+    "USER_PAYMENT_PATH": ["", "/users", "users/{user_id}", "/users/{order_id}"],
+    "ORDER_SERVICE_TOKEN": NO_TOKEN,
+    "USER_SERVICE_TOKEN": NO_TOKEN,
+    "SSL_CERT_FILE": NO_CERTIFICATES,
+    "REQUESTS_CA_BUNDLE": NO_CERTIFICATES,
+    "ORDER_SERVICE_CA_FILE": NO_CERTIFICATES,
+    "USER_SERVICE_CA_FILE": NO_CERTIFICATES,
+    "ORDER_SERVICE_CLIENT_CERT_FILE": NO_CERTIFICATES,
+    "USER_SERVICE_CLIENT_CERT_FILE": NO_CERTIFICATES,
+    "ORDER_SERVICE_CLIENT_KEY_FILE": NO_PEM,
+    "USER_SERVICE_CLIENT_KEY_FILE": NO_PEM,
+    "TIMEZONE": [
+        "",
+        "WIB",
+        "Asia",
+        "Asia/Bandung",
+        "+07:00",
+        "../etc/passwd",
+        "/etc/localtime",
+    ],
+    "IDEMPOTENCY_KEPT_H": ["", "0", "23", "24.5", "-720", "always", "87841", "9" * 5000],
+    "NOTIFICATIONS_KEPT_D": ["", "0", "13", "14.5", "-90", "always", "3661", "9" * 5000],
+    "OPENAPI_FILE": ["", "/no/such/file.yaml", "/"],
+    "LOG_LEVEL": ["", "loud", "INFO", "critical"],
+    "LOG_FORMAT": ["", "xml", "JSON"],
+}
+COUNTS = (
+    "LANE_CONCURRENCY",
+    "CIRCUIT_FAILURES",
+    "BATCH_MAX",
+    "REQUESTS_MAX",
+    "BODY_MAX_BYTES",
+    "HEADERS_MAX_BYTES",
+)
+BAD |= dict.fromkeys(COUNTS, NO_COUNT)
+BAD |= {name: NO_SECONDS for name in names_in_code() if name.endswith("_S")}
+
+WITHOUT_A_RULE = {"HOST"}
+"""Any text may be the name of an address; the AUTH rule below looks at it."""
+
+
+def test_every_setting_has_bad_values_below() -> None:
+    assert set(BAD) == names_in_code() - WITHOUT_A_RULE
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param(
+            name, *getattr(value, "values", (value,)), id=f"{name}={getattr(value, 'id', value)!s:.40}"
+        )
+        for name, values in sorted(BAD.items())
+        for value in values
+    ],
+)
+def test_a_bad_value_is_refused_with_the_name_of_its_setting_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    said = problems(monkeypatch, **{name: value})
+    assert list(said) == [name]
+    assert said[name][0]
+
+
 @pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_LISTEN_URL"])
 def test_the_address_that_hosting_services_hand_out_is_postgresql(
     monkeypatch: pytest.MonkeyPatch, name: str
@@ -240,11 +438,161 @@ def test_an_empty_token_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> N
     assert read_settings().user.token is None
 
 
+@pytest.mark.parametrize("end_of_file", ["", "\n", "\r\n"], ids=["bare", "newline", "Windows newline"])
+@pytest.mark.parametrize("name", ["ORDER_SERVICE_TOKEN", "ORDER_SERVICE_URL", "DATABASE_URL", "PORT"])
+def test_a_setting_may_be_the_content_of_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, end_of_file: str
+) -> None:
+    """Docker and Kubernetes hand secrets over like this; an editor ends the last line."""
+    content = {
+        "ORDER_SERVICE_TOKEN": "geheim",
+        "ORDER_SERVICE_URL": "http://order:1",
+        "DATABASE_URL": "sqlite:////data/of-file.db",
+        "PORT": "81",
+    }[name]
+    file = tmp_path / "secret"
+    file.write_bytes((content + end_of_file).encode())
+    monkeypatch.setenv(f"{name}_FILE", str(file))
+    settings = read_settings()
+    read = {
+        "ORDER_SERVICE_TOKEN": settings.order.token,
+        "ORDER_SERVICE_URL": settings.order.url,
+        "DATABASE_URL": settings.database_url.render_as_string(hide_password=False),
+        "PORT": str(settings.port),
+    }[name]
+    assert read == content
+
+
+@pytest.mark.parametrize("name", ["ORDER_SERVICE_TOKEN", "DATABASE_URL", "PORT"])
+def test_a_file_that_is_not_there_is_a_bad_setting_like_any_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    (bad,) = problems(monkeypatch, **{f"{name}_FILE": str(tmp_path / "missing")})
+    assert bad in {name, f"{name}_FILE"}
+
+
+def test_a_file_that_holds_no_text_is_a_bad_setting_like_any_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_bytes(b"\xff\xfe\x00geheim")
+    said = problems(monkeypatch, ORDER_SERVICE_TOKEN_FILE=str(tmp_path / "token"))
+    assert set(said) <= {"ORDER_SERVICE_TOKEN", "ORDER_SERVICE_TOKEN_FILE"}
+    assert "geheim" not in str(said)
+
+
+def test_a_missing_file_is_named_beside_other_bad_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    missing = str(tmp_path / "missing")
+    said = problems(monkeypatch, PORT="x", ORDER_SERVICE_TOKEN_FILE=missing, USER_SERVICE_TOKEN_FILE=missing)
+    assert {name.removesuffix("_FILE") for name in said} == {
+        "PORT",
+        "ORDER_SERVICE_TOKEN",
+        "USER_SERVICE_TOKEN",
+    }
+
+
+def test_a_bad_value_in_a_file_is_refused_by_the_name_of_the_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "port").write_text("x")
+    assert list(problems(monkeypatch, PORT_FILE=str(tmp_path / "port"))) == ["PORT"]
+
+
 def test_notifications_are_kept_for_as_long_as_any_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     long = str(100 * 24 * 3600)
     assert list(problems(monkeypatch, RETRY_FOR_S=long)) == ["NOTIFICATIONS_KEPT_D"]
     monkeypatch.setenv("NOTIFICATIONS_KEPT_D", "100")
     assert read_settings().notifications_kept_d == 100
+
+
+@pytest.mark.parametrize("name", ["ORDER", "USER"])
+def test_of_the_files_of_cas_the_nearest_is_trusted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """Its own, that of OpenSSL, that of `requests`; the public ones if none is said, or said to be empty."""
+
+    def trusted() -> Path | None:
+        settings = read_settings()
+        return {"ORDER": settings.order, "USER": settings.user}[name].ca_file
+
+    assert trusted() is None
+    for setting in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", f"{name}_SERVICE_CA_FILE"):
+        monkeypatch.setenv(setting, "")
+        before = trusted()
+        file = ca_file(tmp_path, setting)
+        monkeypatch.setenv(setting, str(file))
+        assert trusted() == file != before
+
+
+CERTIFICATE = CLIENTS.cert_pem.bytes().decode()
+BROKEN = CERTIFICATE.replace("MII", "M!I", 1)
+
+
+@pytest.mark.parametrize("name", ["ORDER_SERVICE_CA_FILE", "SSL_CERT_FILE", "USER_SERVICE_CLIENT_CERT_FILE"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        pytest.param("", "holds no certificate (PEM)", id="empty"),
+        pytest.param(CLIENTS.private_key_pem.bytes().decode(), "holds no certificate (PEM)", id="a key"),
+        pytest.param(BROKEN, "holds a broken certificate (PEM)", id="broken"),
+        pytest.param(CERTIFICATE[:200], "holds a broken certificate (PEM)", id="cut off"),
+        pytest.param(CERTIFICATE + BROKEN, "holds a broken certificate (PEM)", id="the second is broken"),
+    ],
+)
+def test_a_file_without_a_sound_certificate_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, content: str, said: str
+) -> None:
+    file = tmp_path / "bad.pem"
+    file.write_text(content)
+    assert problems(monkeypatch, **{name: str(file)}) == {name: [said]}
+
+
+def test_a_certificate_and_its_key_are_given_together(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cert, key = client_pair(tmp_path, "payment")
+    cert_name, key_name = "ORDER_SERVICE_CLIENT_CERT_FILE", "ORDER_SERVICE_CLIENT_KEY_FILE"
+    monkeypatch.setenv(cert_name, str(cert))
+    assert problems(monkeypatch) == {key_name: [f"is missing beside {cert_name}"]}
+    monkeypatch.setenv(cert_name, "")
+    assert problems(monkeypatch, **{key_name: str(key)}) == {cert_name: [f"is missing beside {key_name}"]}
+
+
+def test_a_key_that_is_not_its_certificates_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cert, key = client_pair(tmp_path, "payment")
+    monkeypatch.setenv("USER_SERVICE_CLIENT_CERT_FILE", str(cert))
+
+    def refused(content: bytes) -> str:
+        file = tmp_path / "bad.key"
+        file.write_bytes(content)
+        said = problems(monkeypatch, USER_SERVICE_CLIENT_KEY_FILE=str(file))
+        assert list(said) == ["USER_SERVICE_CLIENT_KEY_FILE"]
+        return said["USER_SERVICE_CLIENT_KEY_FILE"][0]
+
+    for another in (CLIENTS.issue_cert("x"), CLIENTS.issue_cert("x", key_type=KeyType.RSA)):
+        assert "does not belong to the first certificate in payment.pem" in refused(
+            another.private_key_pem.bytes()
+        )
+    sound = key.read_bytes()
+    locked = serialization.load_pem_private_key(sound, None).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"geheim"),
+    )
+    assert refused(locked) == "is encrypted; a key without a password is needed"
+    for no_key in (b"", sound[:60], cert.read_bytes()):
+        assert refused(no_key) == "holds no private key (PEM)"
+
+
+def test_a_certificate_and_its_key_may_be_one_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "both.pem"
+    file.write_bytes(CLIENTS.issue_cert("payment.example").private_key_and_cert_chain_pem.bytes())
+    for part in ("CERT", "KEY"):
+        monkeypatch.setenv(f"ORDER_SERVICE_CLIENT_{part}_FILE", str(file))
+    assert read_settings().order.client_key_file == file
 
 
 def test_what_the_test_run_has_in_its_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
