@@ -215,11 +215,3 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def order_id() -> int:
     """An order that no other test pays."""
     return new_order_id()
-
-
-@pytest.fixture
-def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the developer or CI has set must not decide a test of the settings."""
-    for name in list(os.environ):
-        if not name.startswith("PYTEST"):
-            monkeypatch.delenv(name)

@@ -1,4 +1,4 @@
-"""Settings that are files, or name files: secrets, CAs, certificates and their keys."""
+"""Settings in files, and files that settings name: certificates and keys. A wrong one stops the start."""
 
 from pathlib import Path
 
@@ -7,9 +7,12 @@ from cryptography.hazmat.primitives import serialization
 from trustme import KeyType
 
 from payment.core.settings import read_settings
-from settings_read import CLIENTS, ca_file, client_pair, problems
+from setting_files import CLIENTS, ca_file, client_pair, empty_environment, problems
 
-pytestmark = pytest.mark.usefixtures("empty_environment")
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty_environment(monkeypatch)
 
 
 @pytest.mark.parametrize("end_of_file", ["", "\n", "\r\n"], ids=["bare", "newline", "Windows newline"])

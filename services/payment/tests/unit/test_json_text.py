@@ -1,4 +1,4 @@
-"""The bytes of a body are JSON or are refused: numbers of any size, members given twice, huge bodies."""
+"""What is JSON, and what is not: nothing is rounded, nothing is given twice."""
 
 import json
 import math

@@ -1,13 +1,11 @@
-"""What is wrong with the settings of an environment, and certificates as the files that settings name."""
+"""Settings for tests: an environment, and the files that settings may name."""
 
-import inspect
-import re
+import os
 from pathlib import Path
 
 import pytest
 from trustme import CA
 
-from payment.core import settings as module
 from payment.core.settings import SettingsError, read_settings
 
 CLIENTS = CA()
@@ -29,6 +27,13 @@ def client_pair(folder: Path, name: str) -> tuple[Path, Path]:
     return cert, key
 
 
+def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the developer or CI has set must not decide these tests."""
+    for name in list(os.environ):
+        if not name.startswith("PYTEST"):
+            monkeypatch.delenv(name)
+
+
 def problems(monkeypatch: pytest.MonkeyPatch, **environment: str) -> dict[str, list[str]]:
     """Read the settings in this environment; return what is wrong with them."""
     for name, value in environment.items():
@@ -37,11 +42,3 @@ def problems(monkeypatch: pytest.MonkeyPatch, **environment: str) -> dict[str, l
         read_settings()
     assert all(name in str(refused.value) for name in refused.value.problems)
     return dict(refused.value.problems)
-
-
-def names_in_code() -> set[str]:
-    """Return the name of every setting that `read_settings` asks the environment for."""
-    code = inspect.getsource(module)
-    plain = re.findall(r'env\.\w+\(\s*"([A-Z][A-Z_]+)"', code)
-    of_neighbours = re.findall(r'f"\{name\}(_[A-Z_]+)"', code)
-    return {*plain, *(name + suffix for name in ("ORDER", "USER") for suffix in of_neighbours)}
