@@ -1,4 +1,4 @@
-"""Settings in files, and files that settings name (certificates, keys); a wrong one is refused by its name."""
+"""Settings in files, and files that settings name: certificates and keys. A wrong one stops the start."""
 
 from pathlib import Path
 
