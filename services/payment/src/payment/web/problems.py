@@ -67,7 +67,7 @@ class Problems:
     def __init__(self, app: ASGIApp, *, requests_max: int) -> None:
         self._app = app
         self._requests_max = requests_max
-        self._in_flight = 0
+        self._in_flight = 0  # each request counts itself in and out; all of that in the event loop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; answer what it raises."""
