@@ -9,7 +9,7 @@ from sqlalchemy import Connection, make_url
 
 from payment.core.neighbours import ORDER, USER
 from payment.core.states import State
-from payment.ledger import claims, judgements, leases, outages, outbox, standing
+from payment.ledger import batch, claims, judgements, leases, lookups, outages, outbox, standing
 from payment.storage.opening import open_database
 
 BOUND = {
@@ -22,6 +22,10 @@ BOUND = {
     "now_us": 1,
     "rows_max": 10,
     "ids": [1, 2],
+    "order_ids": [1, 2],
+    "callers": ["", "a"],
+    "operations": ["create_payment", "create_refund"],
+    "keys": ["1", "2"],
 }
 DUE, WAITING = "ix_notifications_due", "ix_notifications_waiting"
 NOT_DELIVERED, OF_PAYMENT = "ix_notifications_not_delivered", "ix_notifications_payment"
@@ -105,6 +109,21 @@ def test_a_turn_of_a_lane_uses_these_indexes(
 
 
 @pytest.mark.parametrize(
+    ("query", "table"),
+    [
+        pytest.param(lookups.BILLS_OF_ORDERS, "bills", id="bills"),
+        pytest.param(batch._USED_KEYS, "idempotency_keys", id="keys"),
+        pytest.param(batch._ORDERS_OF_PAYMENTS, "payments", id="orders of payments"),
+        pytest.param(batch._NAMED_PAYMENTS, "payments", id="payments"),
+    ],
+)
+def test_a_batch_looks_up_what_it_touches_by_its_key(connection: Connection, query: Any, table: str) -> None:
+    plan = plan_of(connection, query)
+    assert named(connection, table) in plan, plan
+    assert_reads_no_table(plan)
+
+
+@pytest.mark.parametrize(
     ("which", "index"),
     [
         ({}, None),
@@ -136,7 +155,7 @@ def test_a_list_of_notifications_uses_this_index(
 def assert_reads_no_table(plan: str) -> None:
     """Let no table be read from its first row to its last."""
     assert "Seq Scan" not in plan
-    assert not re.search(r"SCAN (notifications|payments|bills|leases)", plan), plan
+    assert not re.search(r"SCAN (notifications|payments|bills|leases|idempotency_keys)", plan), plan
 
 
 def named(connection: Connection, index: str) -> str:

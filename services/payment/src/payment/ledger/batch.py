@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, exists, not_, select, tuple_
+from sqlalchemy import bindparam, exists, not_, select
 
 from payment.core.units import WHOLE_NUMBER_MAX
 from payment.ledger import outbox
@@ -38,10 +38,13 @@ _NAMED_PAYMENTS = PAYMENTS_BY_ID.add_columns(
         "is_newest"
     )
 )
+_key = idempotency_keys.c
+# Column by column: for a list of triples SQLite reads the whole table. What is found beyond what was asked for
+# (a key of that name of another caller) is never looked up.
 _USED_KEYS = select(idempotency_keys).where(
-    tuple_(idempotency_keys.c.caller, idempotency_keys.c.operation, idempotency_keys.c.key).in_(
-        bindparam("identities", expanding=True)
-    )
+    _key.caller.in_(bindparam("callers", expanding=True)),
+    _key.operation.in_(bindparam("operations", expanding=True)),
+    _key.key.in_(bindparam("keys", expanding=True)),
 )
 
 
@@ -124,7 +127,9 @@ class BatchPlan:
         """Return the queries to run once the locks are held, each under the name of what it finds."""
         queries: dict[str, Query] = {"bills": (BILLS_OF_ORDERS, {"order_ids": sorted(self.order_ids)})}
         if self.keys:
-            queries["used_keys"] = (_USED_KEYS, {"identities": sorted(self.keys)})
+            callers, operations, keys = (sorted(set(each)) for each in zip(*self.keys, strict=True))
+            which = {"callers": callers, "operations": operations, "keys": keys}
+            queries["used_keys"] = (_USED_KEYS, which)
         if self.payment_ids:
             queries["payments"] = (_NAMED_PAYMENTS, {"ids": self.payment_ids})
         if self.payments_new:
