@@ -47,10 +47,10 @@ def test_one_unknown_order_does_not_hold_up_a_lane_that_has_just_begun(start: St
 
 def test_many_unknown_orders_do_not_hold_it_up_either(start: Start, small: Stub) -> None:
     service = start(ORDER_SERVICE_URL=small.url)
-    service.book(range(6, 106))
+    service.book(range(6, 56))
     service.book(range(1, 6))
     for order_id in range(1, 6):
-        wait_until_told(small, order_id, within_s=5)
+        wait_until_told(small, order_id)
 
 
 def test_unknown_orders_on_a_route_that_is_known_do_not_open_the_circuit(start: Start, small: Stub) -> None:

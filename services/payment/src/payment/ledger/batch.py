@@ -39,8 +39,8 @@ _NAMED_PAYMENTS = PAYMENTS_BY_ID.add_columns(
     )
 )
 _key = idempotency_keys.c
-# Column by column: for a list of triples SQLite reads the whole table. What is found beyond what was asked for
-# (a key of that name of another caller) is never looked up.
+# Column by column: for a list of triples SQLite reads the whole table. What is found beyond what was asked
+# for (a key of that name of another caller) is never looked up.
 _USED_KEYS = select(idempotency_keys).where(
     _key.caller.in_(bindparam("callers", expanding=True)),
     _key.operation.in_(bindparam("operations", expanding=True)),
