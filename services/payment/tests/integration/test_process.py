@@ -251,7 +251,7 @@ def test_the_old_way_to_start_says_what_is_wrong_as_the_program_does(tmp_path: P
     assert process.popen.wait(20) == 1
     process.kill()
     said = "".join(process.lines)
-    assert "the database cannot be used" in said
+    assert "another program's database" in said
     assert "Traceback" not in said
 
 
