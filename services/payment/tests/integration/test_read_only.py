@@ -25,7 +25,9 @@ def assert_can_only_be_read(service: Service, because: str, in_log: str) -> None
     for refused in (service.pay(2), service.pay(3, Idempotency_Key="k"), service.refund(1)):
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
         assert set(refused.json()) == {"error"}
-    assert any(line["event"] == "batch failed" and in_log in line["error"] for line in service.log())
+    wait_for(
+        lambda: any(line["event"] == "batch failed" and in_log in line["error"] for line in service.log())
+    )
     assert service.http.get("/payments/1").json()["status"] == "paid"
     assert "Traceback" not in "".join(service.process.lines)
 
