@@ -38,7 +38,7 @@ from payment.storage.tables import leases, notifications
 _row = notifications.c
 
 MERGE_MAX = 10_000
-"""The most rows that a claim merges: no payment waits longer for that on SQLite, which has one writer."""
+"""The most rows that are merged at once: SQLite has one writer, and no payment is to wait longer for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,12 @@ class Claim:
     Attributes:
         id: the notification that stands for everything that waits for the target.
         status: what to tell, as of the claim.
-        attempts: failed attempts so far.
-        due_since_us: when the retry policy's patience began.
+        attempts: the most failed attempts of a row that it stands for.
+        due_since_us: the age at which we give up (RETRY_FOR_S) counts from this.
         unknown_since_us: since when the neighbour says it does not know the target.
-        resend_us: until when an earlier attempt without an answer may still be applied; None if there was
-            none. What is delivered before that is told once more then.
-        is_repeat: it is told only because of such an attempt.
+        resend_us: when an earlier attempt without an answer can no longer be applied; None if there was
+            none. What ends before that is told once more then.
+        is_repeat: it is told only because an earlier attempt had no answer.
     """
 
     id: int
@@ -141,9 +141,9 @@ def claim(
         return []
     carriers = _merge(connection, neighbour, list(taken), now_us)
     claims = _read_claims(connection, neighbour, carriers)
-    left_by_the_dead = [item.id for item in claims if taken[item.target_id]]
-    if left_by_the_dead:  # their PUTs may still arrive, whoever tells next
-        changed = [{"id": id_, "resend_us": now_us + resend_after_us} for id_ in left_by_the_dead]
+    taken_over = [item.id for item in claims if taken[item.target_id]]
+    if taken_over:  # their PUTs may still arrive, whoever tells next
+        changed = [{"id": id_, "resend_us": now_us + resend_after_us} for id_ in taken_over]
         update_rows(connection, notifications, changed)
         claims = _read_claims(connection, neighbour, carriers)
     release(connection, neighbour, owner, taken.keys() - {item.target_id for item in claims})

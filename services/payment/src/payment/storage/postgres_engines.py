@@ -80,8 +80,8 @@ def _begin(connection: Connection) -> None:
     """
     session: Any = connection.connection.driver_connection
     options = connection.get_execution_options()
-    has_time: bool = options.get("has_time", False)
-    if (session.is_pooled or has_time) and options.get("isolation_level") != "AUTOCOMMIT":
+    is_slow: bool = options.get("is_slow", False)
+    if (session.is_pooled or is_slow) and options.get("isolation_level") != "AUTOCOMMIT":
         if isinstance(session, Session):
             session.autocommit = True  # psycopg says nothing; one of the event loop never does
-        connection.exec_driver_sql("; ".join(begin(session, has_time=has_time)))
+        connection.exec_driver_sql("; ".join(begin(session, is_slow=is_slow)))

@@ -45,7 +45,7 @@ def migrating(engine: Engine) -> Iterator[Connection]:
             connection.execute(text("SET lock_timeout = 0"))
             connection.commit()
         try:
-            yield connection.execution_options(has_time=True)
+            yield connection.execution_options(is_slow=True)
         finally:
             connection.invalidate()  # it does not go back to the pool
 

@@ -1,8 +1,8 @@
-"""Sessions of PostgreSQL: each round trip has an end, each transaction our time-outs and our isolation.
+"""Sessions of PostgreSQL: each round trip has a time limit, each transaction our time-outs and isolation.
 
-On a direct connection the session is told both once. A pooler (PgBouncer and its like) lends sessions, for a
-transaction each or for longer, and others get them after us: behind one each transaction says for itself what
-it needs, and nothing is prepared (docs/decisions/0012).
+A session on a direct connection is told the time-outs and the isolation once. A pooler (PgBouncer and its
+like) lends sessions, and others get them next: so each transaction through one says for itself what it needs,
+and nothing is prepared (docs/decisions/0012).
 """
 
 import asyncio
@@ -55,12 +55,12 @@ class NoAnswer(psycopg.OperationalError):
 
 
 class Session(psycopg.Connection[Any]):
-    """A connection whose every round trip has an end.
+    """A connection whose every round trip has a time limit.
 
     One thread uses it at a time: whoever has it from the pool.
 
     Attributes:
-        is_pooled: a pooler is between us and PostgreSQL. `open` sets it, what begins a transaction reads it.
+        is_pooled: a pooler is between us and PostgreSQL. `open` sets it, the others read it.
         answer_within_s: how long a round trip may take; None for as long as it takes. A migration sets it,
             `wait` reads it.
     """
@@ -80,11 +80,11 @@ class Session(psycopg.Connection[Any]):
             raise
         if row is None:
             session.is_pooled = True
-            session.prepare_threshold = None  # the next transaction may be in another session
+            session.prepare_threshold = None  # the next transaction may be on another backend
         return session
 
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
-        """Wait for the server's answer, at most `timeout` seconds.
+        """Wait for the server's answer; a `timeout`, in seconds, takes the place of `answer_within_s`.
 
         Raises:
             NoAnswer: there was none within `answer_within_s`; the connection is closed.
@@ -134,25 +134,25 @@ class AsyncSession(psycopg.AsyncConnection[Any]):
             raise
 
 
-def begin(session: Session | AsyncSession, *, has_time: bool = False) -> tuple[str, ...]:
+def begin(session: Session | AsyncSession, *, is_slow: bool = False) -> tuple[str, ...]:
     """Return the statements that begin a transaction of ours, to be sent as one text.
 
     Args:
         session: where.
-        has_time: its statements may take as long as they like, once they have their locks.
+        is_slow: its statements have no time-out, though their locks do.
     """
-    if has_time:
+    if is_slow:
         return (*_BEGIN_WITH_SETTINGS, _NO_STATEMENT_TIMEOUT)
     return _BEGIN_WITH_SETTINGS if session.is_pooled else _BEGIN
 
 
 def with_time_outs(session: Session | AsyncSession, statement: str) -> str:
-    """Return a text that runs one statement as a transaction with our time-outs."""
+    """Return a text that runs one statement under our time-outs."""
     return "; ".join([*_BEGIN_WITH_SETTINGS, statement, "COMMIT"]) if session.is_pooled else statement
 
 
 def _tell_session(backend_pid: int) -> bytes:
-    """Return a query that sets up the session and returns a row, if this process serves it.
+    """Return a query that sets up the session and returns a row, if this backend serves it.
 
     A pooler answers a new client itself, with a process id of its own making, before it has any session.
     """

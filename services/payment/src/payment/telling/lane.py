@@ -33,13 +33,13 @@ from payment.telling.in_hand import Ended, InHand
 from payment.telling.senders import Senders
 
 LINGER_S = 0.05
-"""While the senders have plenty, others may end within this time before they are written together."""
+"""While the senders are busy, ended deliveries wait this long for more, to be written together."""
 
 DATABASE_PAUSE_S = 1.0
-"""How long a lane leaves a database alone that did not answer."""
+"""How long a lane pauses after an error."""
 
 STOP_WITHIN_S = 9.0
-"""How long a stopping lane waits for deliveries in flight; their leases run out by themselves."""
+"""How long a stopping lane waits for deliveries in flight; the leases of later ones run out."""
 
 
 class Lane:
@@ -64,7 +64,7 @@ class Lane:
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._log = get_logger(service=neighbour.name)
         self._thread = threading.Thread(target=self._run, name=f"lane-{neighbour.name}", daemon=True)
-        # filled by any thread, emptied by the lane's; None is a wake
+        # filled by any thread, emptied by the lane's; None: look at the outbox now
         self._inbox: queue.SimpleQueue[Ended | None] = queue.SimpleQueue()
         self._senders = Senders(
             client,
@@ -75,14 +75,14 @@ class Lane:
             log=self._log,
         )
         # written and read by the lane's thread alone
-        self._has_come_back = False  # the outage is over, and the outbox does not know it yet
-        self._kept_routes: set[str] = set()  # those of the client's known routes that the database knows
+        self._has_come_back = False  # `end_outage` is still to be called
+        self._stored_routes: set[str] = set()  # the client's known routes that the database has
         # written by the lane's thread, read by the senders too
         self._circuit = Circuit(
             failures_max=settings.circuit_failures, probe_wait_max_s=settings.circuit_probe_max_s
         )
         self._in_hand = InHand(settings.lane_concurrency)
-        # set by whoever wakes, cleared by the lane's thread: there is a wake in the inbox
+        # set by whoever wakes, cleared by the lane's thread: a look at the outbox is due
         self._is_woken = False
         # set by whoever stops, read by all
         self._stopping = threading.Event()
@@ -180,8 +180,8 @@ class Lane:
         """While our route has not been seen to exist, ask whether another process saw it."""
         if self._client.put_route not in self._client.known_routes:
             with self._database.read() as connection:
-                self._kept_routes = routes.find_known(connection, self._client.routes)
-            self._client.known_routes.update(self._kept_routes)
+                self._stored_routes = routes.find_known(connection, self._client.routes)
+            self._client.known_routes.update(self._stored_routes)
 
     def _judge_ended(self, now_us: int) -> None:
         """Judge what ended, once; it stays in hand until it is written."""
@@ -200,7 +200,7 @@ class Lane:
             self._in_hand.judgements.append(judgement)
             self._log_judgement(judgement)
             if not (result.may_be_unknown and claim.attempts == 0):
-                self._note_health(judgement, now_us)  # else whatever else is new is tried first
+                self._note_health(judgement, now_us)  # else it may be one unknown id: others go first
         self._in_hand.all_judged(now_us)
 
     def _note_health(self, judgement: Judgement, now_us: int) -> None:
@@ -242,7 +242,7 @@ class Lane:
         until_us = now_us + self._lease_us
         renews = now_us >= in_hand.renew_us
         renewed = in_hand.unfinished() if renews else set()
-        new_routes = self._client.known_routes - self._kept_routes
+        new_routes = self._client.known_routes - self._stored_routes
         claims: list[Claim] = []
         with self._database.write() as connection:
             routes.keep_known(connection, new_routes, now_us)
@@ -262,7 +262,7 @@ class Lane:
                     probing=probing,
                 )
         # committed: only now may memory say so
-        self._kept_routes |= new_routes
+        self._stored_routes |= new_routes
         in_hand.written(claims, renewed, until_us)
         if renews:
             in_hand.renew_us = now_us + self._lease_us // 3
@@ -270,7 +270,7 @@ class Lane:
 
     def _idle_s(self, due_us: int | None, now_us: int, *, has_more: bool) -> float:
         if has_more:
-            return 0.0  # one look sees a part of what is due
+            return 0.0  # more may be due: a claim takes a part of it
         waits = [self._settings.poll_interval_s]
         if not self._in_hand.is_empty:
             waits.append(max(self._in_hand.renew_us - now_us, 0) / SECOND_US)
@@ -285,7 +285,7 @@ class Lane:
         now_us = _now_us()
         if self._stopping.is_set() or self._circuit.state(now_us) is CircuitState.OPEN:
             return False
-        # else this process slept too long, and another may be telling by now
+        # False: the lease ran out while this process slept, and another may be telling by now
         return self._in_hand.is_leased(claim.target_id, now_us)
 
 
