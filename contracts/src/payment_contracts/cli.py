@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import traceback
 from collections.abc import Sequence
 
 from payment_contracts.access import REFUSED
@@ -32,6 +33,10 @@ def _verify_target(target: Target, options: Options) -> int:
         results, advice = _replay(target, options)
     except InvalidRunError as error:
         print(f"  invalid run: {error}")
+        return INVALID
+    except Exception:  # noqa: BLE001  # a fault of ours must not hide what was found of the other service
+        print("  invalid run: this program itself failed", flush=True)
+        traceback.print_exc()
         return INVALID
     for result in results:
         _print_result(result)

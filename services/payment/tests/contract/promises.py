@@ -129,7 +129,9 @@ def takes_a_404_for_unknown_only_where_the_route_is_known(clients: Clients) -> N
                 assert judged(client) == (("unknown", True) if shows else ("no-route", False)), status
 
 
-NOT_SHOWING = tuple((status, False) for status in (302, 401, 403, 404, 405, 408, 429, 500, 502, 503))
+NOT_SHOWING = tuple(
+    (status, False) for status in (302, 401, 403, 404, 405, 407, 408, 421, 426, 429, 500, 502, 503)
+)
 
 
 def takes_a_refused_token_for_an_outage(clients: Clients) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import make_url, text
 from conftest import POOLED
 from payment.storage.opening import open_database
 from postgres import PostgresServer, create_database
-from processes import Service, wait_for
+from processes import Service, wait_for, wait_until_all_told
 
 Start = Callable[..., Service]
 
@@ -33,10 +33,9 @@ def assert_can_only_be_read(service: Service, because: str, in_log: str) -> None
     assert "Traceback" not in "".join(service.process.lines)
 
 
-@pytest.mark.parametrize("database_url", ["postgresql", POOLED[0]], indirect=True)
-def test_a_database_that_is_set_to_be_read(start: Start, direct: str) -> None:
-    assert start("serve", "--no-worker").pay(1).status_code == 201
-    database = open_database(make_url(direct))
+def set_read_only(database_url: str) -> None:
+    """Let every later transaction of the database only read."""
+    database = open_database(make_url(database_url))
     with database.write() as connection:
         name = database.url.database
         connection.execute(text(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'))
@@ -44,8 +43,26 @@ def test_a_database_that_is_set_to_be_read(start: Start, direct: str) -> None:
         sessions = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         connection.execute(text(f"SELECT pg_terminate_backend(pid) {sessions}"))
     database.close()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql", POOLED[0]], indirect=True)
+def test_a_database_that_is_set_to_be_read(start: Start, direct: str) -> None:
+    assert start("serve", "--no-worker").pay(1).status_code == 201
+    set_read_only(direct)
     service = start()
     assert_can_only_be_read(service, "default_transaction_read_only is on", "in a read-only transaction")
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_reconcile_needs_only_to_read(start: Start, direct: str) -> None:
+    service = start()
+    service.pay(1)
+    wait_until_all_told(service)
+    assert service.stop() == 0
+    set_read_only(direct)
+    run = service.cli("reconcile", "--json")
+    assert (run.returncode, run.stdout.count("\n")) == (0, 1), run.stderr
+    assert '"agrees": 2' in run.stdout
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # for `end`

@@ -194,6 +194,7 @@ NO_URL: Values = [
     pytest.param("http://:5003", id="no host"),
     pytest.param("http://[::1", id="half an IPv6 address"),
     pytest.param("http://order/{tenant}", id="a placeholder that nobody fills"),
+    pytest.param("http://kasir:geheim@order:5003", id="a password, which would take the token's place"),
 ]
 NO_TOKEN: Values = [
     pytest.param("one\ntwo", id="a line break"),

@@ -44,6 +44,8 @@ def service_url(text: str) -> str:
         is_one = False
     if not is_one or re.search(r"[{}?#\s]", text):
         raise ValidationError("is not an http(s) URL")
+    if "@" in parts.netloc:  # it would take the token's place, and stand in logs and tables
+        raise ValidationError("holds a user or a password; a token is given by itself")
     return text.rstrip("/")
 
 

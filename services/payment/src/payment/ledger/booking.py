@@ -168,7 +168,7 @@ class _Batch:
         self._written = Writes()
 
     def result(self, request: BookingRequest) -> BookingResult:
-        """BookedAnswer or refuse a request."""
+        """Answer or refuse a request."""
         key = request.key
         try:
             if key and (used := self._used_keys.get(key.identity)):

@@ -1,4 +1,4 @@
-"""Waiting until both neighbours were told of a payment (RFC 7240, `wait`): one query for all who wait."""
+"""Waiting until the neighbours were told of a payment (RFC 7240, `wait`): one query for all who wait."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
@@ -12,7 +12,7 @@ class DeliveryWaiter:
     """Lets requests wait until the neighbours were told of their payments. All of it runs on one event loop.
 
     Args:
-        look: returns those of the payments whose order and guest were told.
+        look: returns those of the payments of which all were told who are waited for.
         waiting_max: the most requests that wait; one more gets its answer at once. During an outage of a
             neighbour all of them wait as long as they may, and other requests still need room.
     """
@@ -30,7 +30,7 @@ class DeliveryWaiter:
         self._has_ended = False  # `end` sets it, `wait` reads it
 
     async def wait(self, payment_id: int, within_s: float) -> bool:
-        """Return True once both were told of the payment, False if that takes longer or the server ends.
+        """Return True once they were told of the payment, False if that takes longer or the server ends.
 
         False at once if too many wait already.
         """

@@ -14,7 +14,7 @@ from payment.storage.base import Database
 from payment.storage.batch import BatchTransaction
 from payment.storage.errors import NotBegun, before_the_first_write, was_gone
 from payment.storage.hung_commits import HungCommits
-from payment.storage.ownership import OUR_TABLES, refuse_foreign
+from payment.storage.ownership import OUR_TABLES, ForeignDatabase, refuse_foreign
 from payment.storage.postgres_batch import PostgresBatch
 from payment.storage.postgres_engines import (
     BOOKING_POOL_SIZE,
@@ -146,6 +146,12 @@ class Postgres(Database):
 
     def refuse_foreign(self) -> None:
         """See `Database.refuse_foreign`; others' tables may stand beside ours, but not have our names."""
+        try:
+            self._refuse_foreign()
+        except ForeignDatabase:
+            self._refuse_foreign()  # a first migration may have been committed between the two looks
+
+    def _refuse_foreign(self) -> None:
         revision = self.schema_revision()
         with self.read() as connection:
             tables = connection.execute(THERE, {"names": sorted(OUR_TABLES)}).scalars().all()

@@ -29,7 +29,7 @@ from payment.telling.neighbour_answers import object_in, outcome_of, sentence_of
 ANSWER_MAX_BYTES = 64 * 1024
 ERROR_MAX_CHARS = 200
 
-_NO_ANSWER = (RequestException, HTTPError, OSError)
+_NO_ANSWER = (RequestException, HTTPError, OSError, ValueError)  # the last: TLS, ended in another thread
 # a gateway's own words: what it passed on may still be applied
 _GATEWAY = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 

@@ -155,8 +155,8 @@ class Lane:
             How long there is nothing to do, seconds, unless something comes into the inbox.
         """
         self._client.end_slow_calls()
-        self._look_up_routes()
         self._judge_ended(now_us)
+        self._look_up_routes()
         room, probing = self._room(now_us)
         claims: list[Claim] = []
         if self._in_hand.has_results or self._in_hand.must_renew(now_us):

@@ -9,6 +9,11 @@ from payment.core.states import Outcome
 
 BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 DENIED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+OF_GATEWAYS = (
+    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED,
+    HTTPStatus.MISDIRECTED_REQUEST,
+    HTTPStatus.UPGRADE_REQUIRED,
+)
 _JSON = re.compile(r"application/([^;\s]+\+)?json\s*(;.*)?", re.IGNORECASE)
 _SENTENCES = ("error", "message", "detail", "title")
 
@@ -41,7 +46,8 @@ def shows_route(status: int) -> bool:
     """
     outcome = outcome_of(status, is_own_word=False, is_route_known=False)
     is_redirect = 300 <= status < 400  # noqa: PLR2004  # RFC 9110, 15.4
-    return outcome in (Outcome.DELIVERED, Outcome.REJECTED) and not is_redirect
+    is_of_gateway = is_redirect or status in OF_GATEWAYS
+    return outcome in (Outcome.DELIVERED, Outcome.REJECTED) and not is_of_gateway
 
 
 def object_in(content_type: str, body: bytes) -> dict[str, Any] | None:

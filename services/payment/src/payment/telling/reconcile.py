@@ -13,7 +13,9 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, not_, select, tuple_
+from sqlalchemy.exc import SQLAlchemyError
 
+from payment.core.logs import facts_of, get_logger
 from payment.core.neighbours import Neighbour
 from payment.core.states import Status
 from payment.ledger import known_routes as routes
@@ -117,12 +119,16 @@ def _look_up_routes(database: Database, clients: Iterable[NeighbourClient]) -> N
 
 
 def _keep_routes(database: Database, clients: Iterable[NeighbourClient]) -> None:
+    """Note the routes that were seen to exist, for later runs; a database that can only be read need not."""
     seen = set().union(*(client.known_routes for client in clients))
     with database.read() as connection:
         new = seen - routes.find_known(connection, seen)
     if new:
-        with database.write() as connection:
-            routes.keep_known(connection, new, time.time_ns() // 1000)
+        try:
+            with database.write() as connection:
+                routes.keep_known(connection, new, time.time_ns() // 1000)
+        except SQLAlchemyError as error:
+            get_logger().info("known routes are not kept", **facts_of(error))
 
 
 def _tell_again(database: Database, targets: Iterable[Target]) -> None:
