@@ -47,7 +47,7 @@ class PgBouncer:
     """
 
     def __init__(self, server: URL, mode: str) -> None:
-        if PROGRAM is None:
+        if PROGRAM is None:  # no PyPI package has it; `make test` needs only Python, make and a compiler
             pytest.skip("NOT RUN, there is no pgbouncer here: apt-get install pgbouncer")
         self._folder = Path(tempfile.mkdtemp(prefix="payment-pgbouncer-"))
         self.log = self._folder / "log"

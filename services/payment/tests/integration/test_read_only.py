@@ -89,17 +89,23 @@ def test_a_standby_is_not_ready_until_it_is_promoted(end: ExitStack, tmp_path: P
     assert service.pay(2).status_code == 201
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_a_file_that_may_not_be_written(
-    migrated_file: Path, database_url: str, end: ExitStack, tmp_path: Path
-) -> None:
-    del database_url
+def service_without_power(migrated_file: Path, end: ExitStack, tmp_path: Path) -> tuple[Path, Service]:
+    """Return the folder of a database file, and a service on it whose user must heed the files' modes."""
     folder = tmp_path / "data"
     folder.mkdir()
     shutil.copy(migrated_file, folder / "payment.db")
     environment = {"DATABASE_URL": f"sqlite:///{folder}/payment.db"}
     service = Service(environment, "serve", "--no-worker", cwd=tmp_path, powerless=True)
     end.callback(service.kill)
+    return folder, service
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_file_that_may_not_be_written(
+    migrated_file: Path, database_url: str, end: ExitStack, tmp_path: Path
+) -> None:
+    del database_url
+    folder, service = service_without_power(migrated_file, end, tmp_path)
     assert service.pay(1).status_code == 201
     assert service.http.get("/readyz").status_code == 200
     assert service.stop() == 0
@@ -125,12 +131,7 @@ def test_a_folder_that_may_not_be_written_and_a_file_that_is_gone(
 ) -> None:
     """The next start could not make its log there; what is written to a file that is gone is gone with it."""
     del database_url
-    folder = tmp_path / "data"
-    folder.mkdir()
-    shutil.copy(migrated_file, folder / "payment.db")
-    environment = {"DATABASE_URL": f"sqlite:///{folder}/payment.db"}
-    service = Service(environment, "serve", "--no-worker", cwd=tmp_path, powerless=True)
-    end.callback(service.kill)
+    folder, service = service_without_power(migrated_file, end, tmp_path)
     folder.chmod(0o500)
     try:
         said = service.http.get("/readyz").json()["error"]
