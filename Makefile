@@ -56,15 +56,16 @@ $(VENV)/.installed: requirements/dev.txt services/payment/pyproject.toml contrac
 	$(BIN)/uv pip check --quiet --python $(BIN)/python
 	@touch $@
 
-run: install ## Payment on 5004 (SQLite), Order on 5003 and User on 5001 (stubs); Ctrl-C ends all
+run: install ## [KEYS=1: with API keys] Payment on 5004 (SQLite), Order on 5003, User on 5001 (stubs); Ctrl-C ends all
 	@$(BIN)/python services/run.py
 
-up: ## the whole stack in Docker: PostgreSQL, migration, API, worker, stubs; returns when all is healthy
+up: ## [AUTH=keys] the whole stack in Docker: PostgreSQL, migration, API, worker, stubs; returns when all is healthy
 	docker compose build
 	docker compose up --detach --wait --wait-timeout 120
 	@docker compose ps --format 'table {{.Service}}\t{{.Status}}\t{{.Ports}}'
 	@echo; echo "  Payment  http://localhost:5004   API: http://localhost:5004/docs"
 	@echo "  Order    http://localhost:5003   User  http://localhost:5001   (stubs)"
+	$(if $(filter keys,$(AUTH)),@echo "  Kunci / a key: docker compose exec api payment keys create --client kasir-1 --scope payments:write")
 
 down: ## end the stack; VOLUMES=1 also forgets the payments
 	docker compose down --remove-orphans $(if $(VOLUMES),--volumes)
@@ -107,7 +108,8 @@ verify-contracts: install ## ORDER_URL=… USER_URL=… [ORDER_ID= USER_ID= *_ST
 compare-openapi: $(OPC) ## contracts beside OpenAPI files [ORDER_OPENAPI= USER_OPENAPI=: a provider's own]
 	$(BIN)/node $(OPC) --oas $(ORDER_OPENAPI) contracts/payment-order.json
 	$(BIN)/node $(OPC) --oas $(USER_OPENAPI) contracts/payment-user.json
-	$(BIN)/node $(OPC) --oas openapi/payment.yaml contracts/restaurant-payment.json
+	@grep -v '^      security:' openapi/payment.yaml > $(VENV)/open.yaml # as with AUTH=none: the contracts have no keys
+	$(BIN)/node $(OPC) --oas $(VENV)/open.yaml contracts/restaurant-payment.json contracts/feed-payment.json
 
 $(OPC): contracts/opc/package-lock.json | $(VENV)/.installed
 	cd contracts/opc && PATH="$(BIN):$$PATH" npm ci --prefer-offline --no-audit --no-fund --loglevel=error

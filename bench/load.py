@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 ANSWER_TIMEOUT_S = 30.0
 """How long after the end of the run an answer may still come before it counts as missing."""
@@ -61,6 +61,19 @@ class Gets:
         return f"GET {self.paths[n % len(self.paths)]} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
+class Requests(Protocol):
+    """The requests of a run, by their number."""
+
+    @property
+    def expected_status(self) -> int:
+        """The status of a good answer."""
+        ...
+
+    def __call__(self, n: int) -> bytes:
+        """The bytes of request number n."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LoadResult:
     """What one run measured. Times and rate are those of the expected answers alone."""
@@ -90,7 +103,7 @@ class LoadResult:
 def run_load(
     host: str,
     port: int,
-    make_request: PostPayments | Gets,
+    make_request: Requests,
     *,
     duration_s: float,
     connections: int = 16,
@@ -110,7 +123,7 @@ def run_load(
 def _drive(
     host: str,
     port: int,
-    make_request: PostPayments | Gets,
+    make_request: Requests,
     duration_s: float,
     connections: int,
     requests_max: int | None,

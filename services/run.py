@@ -1,6 +1,7 @@
 """Run the whole journey on this machine: Payment on SQLite with its worker, and both stubs.
 
-`make run` calls this. Ctrl-C ends everything, and so does closing its terminal; if one service ends, all end.
+`make run` calls this; with KEYS=1 Payment asks for API keys, and one is made to try it. Ctrl-C ends all, and
+so does closing its terminal; if one service ends, all end.
 """
 
 import os
@@ -12,10 +13,12 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
+from payment.core.environment import Environment
 from payment.core.neighbours import NEIGHBOURS
+from payment.core.setting_rules import token_if_any
 
 HERE = Path(__file__).resolve().parent
 EXIT_BAD_SETTING = 2
@@ -30,7 +33,7 @@ Coba / try:
 
   curl -i http://localhost:{payment}/payments \\
     -H 'Content-Type: application/json' \\
-    -d '{{"order_id": 1, "user_id": 1, "amount": 20000}}'
+{key}    -d '{{"order_id": 1, "user_id": 1, "amount": 20000}}'
   curl http://localhost:{order}/orders/1
   curl http://localhost:{user}/users/1
 
@@ -49,7 +52,11 @@ class Service(NamedTuple):
 
 
 def stack() -> list[Service]:
-    """Return what runs; the ports may be set by PORT, ORDER_PORT and the like for each neighbour."""
+    """Return what runs.
+
+    The ports may be set by PORT, ORDER_PORT and the like for each neighbour. A stub demands the token that
+    Payment sends it, so none if none is set.
+    """
     ports = {
         name: port_of(f"{neighbour.prefix}_PORT", str(urlsplit(neighbour.default_url).port))
         for name, neighbour in NEIGHBOURS.items()
@@ -59,10 +66,17 @@ def stack() -> list[Service]:
         f"{neighbour.prefix}_SERVICE_URL": f"http://localhost:{ports[name]}"
         for name, neighbour in NEIGHBOURS.items()
     }
+    tokens = tokens_of_neighbours()
     python = sys.executable
     return [
         *(
-            Service(name, at, [python, str(HERE / f"stubs/{name}/app.py")], "/health", {"PORT": str(at)})
+            Service(
+                name,
+                at,
+                [python, str(HERE / f"stubs/{name}/app.py")],
+                "/health",
+                {"PORT": str(at), "TOKEN": tokens[name]},
+            )
             for name, at in ports.items()
         ),
         Service(
@@ -70,25 +84,72 @@ def stack() -> list[Service]:
             port,
             [python, "-m", "payment", "serve"],
             "/readyz",
-            {"PORT": str(port), "LOG_FORMAT": "text", **urls},
+            {
+                "PORT": str(port),
+                "LOG_FORMAT": "text",
+                **urls,
+                **({"AUTH": "keys"} if asks_for_keys() else {}),
+            },
         ),
     ]
 
 
-def try_it(services: list[Service]) -> str:
-    """Return what a person may do with what runs."""
+def try_it(services: list[Service], key: str | None) -> str:
+    """Return what a person may do with what runs, with this API key if one is asked for."""
     ports = {service.name: service.port for service in services}
     stubs = [f"  {name.capitalize():8} http://localhost:{ports[name]}   (stub)" for name in NEIGHBOURS]
-    return TRY_IT.format(**ports, stubs="\n".join(stubs))
+    with_key = f"    -H 'Authorization: Bearer {key}' \\\n" if key else ""
+    return TRY_IT.format(**ports, stubs="\n".join(stubs), key=with_key)
+
+
+def key_to_try_it(payment: Service) -> str:
+    """Make an API key that is good for everything, for a day; end if that cannot be done."""
+    command = [sys.executable, "-m", "payment", "keys", "create", "--client", "coba"]
+    made = subprocess.run(  # noqa: S603  # our own program
+        [*command, "--scope", "admin", "--expires", "24h"],
+        env={**os.environ, **payment.environment},  # noqa: TID251  # a program of its own
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if made.returncode:
+        sys.exit(made.returncode)
+    return made.stdout.strip()
+
+
+def asks_for_keys() -> bool:
+    """Say whether Payment is to ask for API keys; end if the setting says neither."""
+    read = Environment()
+    asks = read.bool("KEYS", False)  # environs' default
+    for name, wrong in read.problems().items():
+        refuse_to_start(name, wrong[0])
+    return bool(asks)
+
+
+def tokens_of_neighbours() -> dict[str, str]:
+    """Return the neighbours' tokens as Payment reads them, "" for none; end with the name of a wrong one."""
+    read = Environment()
+    tokens = {
+        name: read.parsed(f"{neighbour.prefix}_SERVICE_TOKEN", "", token_if_any) or ""
+        for name, neighbour in NEIGHBOURS.items()
+    }
+    for name, wrong in read.problems().items():
+        refuse_to_start(name, wrong[0])
+    return tokens
 
 
 def port_of(name: str, default: str) -> int:
     """Return the port that a setting says; end with its name if it says none."""
     said = os.environ.get(name, default)  # noqa: TID251  # a program of its own
     if not (said.isdecimal() and 0 < int(said) < 2**16):
-        print(f"Pengaturan salah / bad setting: {name}: must be 1 to 65535", file=sys.stderr)
-        sys.exit(EXIT_BAD_SETTING)
+        refuse_to_start(name, "must be 1 to 65535")
     return int(said)
+
+
+def refuse_to_start(name: str, wrong: str) -> NoReturn:
+    """End because of a setting: its name and what is wrong, never what it says."""
+    print(f"Pengaturan salah / bad setting: {name}: {wrong}", file=sys.stderr)
+    sys.exit(EXIT_BAD_SETTING)
 
 
 def main() -> int:
@@ -103,6 +164,7 @@ def main() -> int:
         )
     if taken:
         return 1
+    key = key_to_try_it(services[-1]) if services[-1].environment.get("AUTH") == "keys" else None
     signals: list[int] = []  # no threading.Event: who waits for one may hold the lock that setting it takes
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` wants it
@@ -111,7 +173,7 @@ def main() -> int:
     try:
         if not all(is_ready(service, process, signals) for service, process in running):
             return 0 if signals else 1
-        print(try_it(services), flush=True)
+        print(try_it(services, key), flush=True)
         while not signals:
             for service, process in running:
                 if process.poll() is not None:

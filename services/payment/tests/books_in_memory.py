@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
+from payment.core.cause import Cause
 from payment.core.errors import (
     PaymentError,
 )
@@ -28,6 +29,7 @@ from payment.ledger.rows import PAYMENTS
 
 NOW_US = 1_700_000_000_000_000
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+CAUSE = Cause("kasir-1/Ab3dE6gH", "r-1", TRACE)
 RENDERERS = Renderers(payment=PaymentAnswer().text, refund=RefundAnswer().text)
 
 
@@ -65,6 +67,7 @@ class Ledger:
         self.written.refunds += writes.refunds
         self.written.keys += writes.keys
         self.written.notifications += writes.notifications
+        self.written.happened += writes.happened
         self.written.changed_bills += writes.changed_bills
         self.written.changed_payments += writes.changed_payments
         return outcomes
@@ -96,7 +99,7 @@ def pay(
         method=method,
         status=status,
         order_total=order_total,
-        traceparent=TRACE,
+        cause=CAUSE,
     )
     return replace(request, key=_key("create_payment", key, caller, request))
 
@@ -106,14 +109,14 @@ def later(amount: int = 20_000, **changes: int) -> PaymentRequest:
 
 
 def settle(payment_id: int, status: Status = Status.PAID, key: str | None = None) -> Settling:
-    request = Settling(payment_id, status, traceparent=TRACE)
+    request = Settling(payment_id, status, cause=CAUSE)
     return replace(request, key=_key("settle_payment", key, "", request))
 
 
 def refund(
     payment_id: int, amount: int | None = None, expected_refunded: int | None = None, key: str | None = None
 ) -> RefundRequest:
-    request = RefundRequest(payment_id, amount, "salah pesan", expected_refunded, traceparent=TRACE)
+    request = RefundRequest(payment_id, amount, "salah pesan", expected_refunded, cause=CAUSE)
     return replace(request, key=_key("create_refund", key, "", request))
 
 

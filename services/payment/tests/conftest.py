@@ -212,6 +212,31 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
+def start_keyed(end: ExitStack, database_url: str, tmp_path: Path) -> Callable[..., Service]:
+    """Return a function that starts a service that asks for API keys, without a worker and neighbours."""
+
+    def start_keyed(**settings: str) -> Service:
+        environment = {"DATABASE_URL": database_url, "AUTH": "keys"} | settings
+        service = Service(environment, "serve", "--no-worker", cwd=tmp_path)
+        end.callback(service.kill)
+        return service
+
+    return start_keyed
+
+
+@pytest.fixture(scope="module", params=BOTH)
+def shared_keyed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """Return a running service that asks for API keys, shared by a module's tests."""
+    folder = tmp_path_factory.mktemp("shared-keyed")
+    with fresh_database(request.param, folder, request) as url:
+        service = Service({"DATABASE_URL": url, "AUTH": "keys"}, "serve", "--no-worker", cwd=folder)
+        yield service
+        service.kill()
+
+
+@pytest.fixture
 def order_id() -> int:
     """An order that no other test pays."""
     return new_order_id()

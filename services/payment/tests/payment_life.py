@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import count
+from typing import Any
 
 import httpx
 
@@ -33,3 +34,12 @@ def bill_of(service: Service, order_id: int) -> tuple[int, int, int, int, bool]:
     assert list(bill) == ["order_id", "total", "paid", "pending", "remaining", "settled"]
     assert bill["order_id"] == order_id
     return bill["total"], bill["paid"], bill["pending"], bill["remaining"], bill["settled"]
+
+
+def every_payment(service: Service) -> Iterator[dict[str, Any]]:
+    """Yield all payments, newest first."""
+    url = "/payments?limit=200"
+    while url:
+        answer = service.http.get(url)
+        yield from answer.json()["payments"]
+        url = answer.links.get("next", {}).get("url", "")

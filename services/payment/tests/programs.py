@@ -3,6 +3,7 @@
 import os
 import queue
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -137,3 +138,20 @@ class Process:
         except subprocess.TimeoutExpired:
             self.kill()
             pytest.fail(f"did not end within {within_s} s of SIGTERM:\n{''.join(self.lines)}")
+
+
+def free_port() -> int:
+    """Return a port that nobody uses yet."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def storm(process: Process) -> int:
+    """Send SIGTERM again and again, so that one interrupts what another does; return the exit code."""
+    for _ in range(1_000):
+        process.send_signal(signal.SIGTERM)
+    code = process.wait(15)
+    process.kill()
+    return code

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where `stub` is,
 
 from stub.server import serve
 from stub.service import Stub
-from stub.settings import int_setting
+from stub.settings import int_setting, token_setting
 
 MENU: tuple[dict[str, object], ...] = (
     {"menu_id": 1, "name": "Nasi goreng", "price": 20000.0, "quantity": 1},
@@ -38,9 +38,9 @@ def order(order_id: int, status: str) -> dict[str, object]:
     }
 
 
-def create_app(count: int) -> Flask:
-    """The stub with the orders 1 to `count`."""
-    stub = Stub(count, "Pesanan tidak ditemukan", order)
+def create_app(count: int, token: str = "") -> Flask:
+    """The stub with the orders 1 to `count`; `token` is demanded of every caller, "" for none."""
+    stub = Stub(count, "Pesanan tidak ditemukan", order, token)
     app = Flask(__name__, static_folder=None)
     stub.add_routes(app)
 
@@ -56,4 +56,5 @@ def create_app(count: int) -> Flask:
 
 
 if __name__ == "__main__":
-    serve(create_app(int_setting("ORDER_COUNT", 20, low=0, high=10**9)), "order", 5003)
+    count = int_setting("ORDER_COUNT", 20, low=0, high=10**9)
+    serve(create_app(count, token_setting()), "order", 5003)

@@ -17,6 +17,13 @@ def json_response(content: object, status: int = 200) -> Response:
     return Response(text, status, content_type="application/json")
 
 
+def no_entry() -> Response:
+    """The answer to a request that does not bring the token which is demanded (RFC 6750, 3)."""
+    response = json_response({"error": "Token tidak ada atau salah"}, 401)
+    response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
 class DroppedConnection(Response):
     """An answer that is never sent: the connection is closed in its place."""
 

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable
+from hmac import compare_digest
 from threading import Lock
 from typing import Any, TypedDict
 
 from flask import Flask, Response, request
 
-from stub.answers import DroppedConnection, fault_answer, json_response
+from stub.answers import DroppedConnection, fault_answer, json_response, no_entry
 from stub.server import BODY_LIMIT_BYTES
 from stub.switches import Faults, refusal
 
@@ -30,13 +31,17 @@ class Stub:
     """The state behind one stub, and what its routes do with it.
 
     `count`: ids 1 to count exist. `unknown`: the error of a 404. `show`: makes the resource out of
-    an id and its payment status. Nothing is stored for an id before its first PUT.
+    an id and its payment status. `token`: what get and put demand as a bearer token, "" for nothing.
+    Nothing is stored for an id before its first PUT.
     """
 
-    def __init__(self, count: int, unknown: str, show: Callable[[int, str], dict[str, object]]) -> None:
+    def __init__(
+        self, count: int, unknown: str, show: Callable[[int, str], dict[str, object]], token: str
+    ) -> None:
         self._count = count
         self._unknown = unknown
         self._show = show
+        self._token = token
         self._faults = Faults()
         self._lock = Lock()
         self._states: dict[int, str] = {}
@@ -45,15 +50,19 @@ class Stub:
 
     def get(self, target_id: int, unknown: dict[str, str] | None = None) -> Response:
         """200 and the resource, or 404 with the usual error, or with what is given as `unknown`."""
+        if not self._is_let_in():
+            return no_entry()
         if not 1 <= target_id <= self._count:
             return json_response(unknown or {"error": self._unknown}, 404)
         return json_response(self._show(target_id, self._states.get(target_id, "pending")))
 
     def put(self, target_id: int, field: str) -> Response:
-        """Record the request, meet the switches in force, apply the status that `field` holds."""
+        """Record the request, ask for the token, meet the switches in force, apply what `field` holds."""
         body = request.get_json(silent=True)
         status = body.get(field) if isinstance(body, dict) else None
         entry = self._record(target_id, status if isinstance(status, str) else None)
+        if not self._is_let_in():
+            return no_entry()
         fault, released = self._faults.take(target_id)
         if not fault:
             return self._apply(entry, field)
@@ -69,6 +78,13 @@ class Stub:
         if "drop" in fault:
             return DroppedConnection()
         return response or fault_answer(fault)
+
+    def _is_let_in(self) -> bool:
+        """Whether the request brings the token, or none is demanded."""
+        scheme, _, brought = request.headers.get("Authorization", "").partition(" ")
+        # as bytes, since it takes no str that is not ASCII
+        is_right = compare_digest(brought.strip().encode(), self._token.encode())
+        return not self._token or (is_right and scheme.lower() == "bearer")
 
     def _record(self, target_id: int, status: str | None) -> Received:
         entry = Received(

@@ -1,6 +1,7 @@
 """A stub's settings: environment variables, and one line for a wrong one."""
 
 import os
+import re
 import sys
 from typing import NoReturn
 
@@ -14,6 +15,14 @@ def refuse_to_start(reason: str) -> NoReturn:
 def setting(name: str, default: str) -> str:
     """The environment variable of this name."""
     return os.environ.get(name, default)
+
+
+def token_setting() -> str:
+    """TOKEN, the bearer token that is demanded, "" for none; one that no header can carry does not start."""
+    token = setting("TOKEN", "").strip()
+    if token and not re.fullmatch(r"[!-~]+", token):
+        refuse_to_start("TOKEN must be visible ASCII characters")  # without the token itself: this is logged
+    return token
 
 
 def int_setting(name: str, default: int, *, low: int, high: int) -> int:

@@ -10,6 +10,7 @@ import uvicorn
 
 from payment.core.logs import get_logger
 from payment.core.settings import Settings
+from payment.ledger.key_ring import KeyRing
 from payment.ledger.ledger import Ledger
 from payment.storage.opening import open_current
 from payment.telling.worker import Worker
@@ -42,21 +43,26 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
         booked=worker.wake if worker else lambda: None,
         time_zone=settings.time_zone,
     )
+    key_ring = KeyRing(database) if settings.auth == "keys" else None
     host, port = listener.getsockname()[:2]
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
+        if key_ring:
+            await key_ring.begin()
         if worker:
             worker.start()
         yield
         await ledger.close()
+        if key_ring:
+            await key_ring.end()
         if worker:
             await asyncio.to_thread(worker.stop)
         await database.aclose()
         _log.info("stopped")
 
     config = uvicorn.Config(
-        create_app(settings, ledger, running),
+        create_app(settings, ledger, running, key_ring),
         loop="uvloop",
         http=partial(  # type: ignore[arg-type]  # any factory of protocols will do
             Protocol,
@@ -76,6 +82,7 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
         listener=listener,
         listening=partial(_log.info, "listening", url=url, worker=with_worker),
         ending=worker.begin_stop if worker else lambda: None,
+        last_requests=ledger.feed.end,
         too_late=ledger.end,
     )
     gc.freeze()  # what a start has made stays; no collection need look at it again

@@ -1,6 +1,6 @@
 """Writes the contracts: `python consumer.py FOLDER` (`make contracts`), after each interaction was made once.
 
-What is called, and what is relied on in the answers: `neighbours.py`, `restaurant.py`.
+What is called, and what is relied on in the answers: `neighbours.py`, `restaurant.py`, `feed.py`.
 """
 
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pact import Pact
 
+from feed import feed_interactions
 from interaction import Interaction
 from neighbours import ORDER, USER, interactions_with
 from restaurant import restaurant_interactions
@@ -19,6 +20,7 @@ CONTRACTS: Mapping[tuple[str, str], Sequence[Interaction]] = {
     ("payment", "order"): interactions_with(ORDER),
     ("payment", "user"): interactions_with(USER),
     ("restaurant", "payment"): restaurant_interactions(),
+    ("feed", "payment"): feed_interactions(),
 }
 """By consumer and provider."""
 

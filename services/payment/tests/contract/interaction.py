@@ -9,7 +9,8 @@ from typing import Any
 
 from pact import Pact, match
 
-JSON_TYPE = match.regex("application/json", regex=r"(?i)^application/([^;\s]+\+)?json\s*(;.*)?$")
+JSON = "application/json"
+JSON_TYPE = match.regex(JSON, regex=r"(?i)^application/([^;\s]+\+)?json\s*(;.*)?$")
 SUCCESS = {"status": {"$": {"matchers": [{"match": "statusCode", "status": "success"}]}}}
 
 
@@ -26,6 +27,7 @@ class Interaction:
         request: the JSON body that we send, None for none.
         status: the answer's status code.
         answer: what is read of the answer's JSON body; None if nothing is.
+        answer_type: its media type; for JSON any kind of JSON will do.
         call: makes the call; raises AssertionError unless it does what it must with this answer.
         any_success: any 2xx will do.
         reads: what reads the answer, where `call` is any HTTP client; raises if it cannot.
@@ -39,8 +41,9 @@ class Interaction:
     path: str
     request: Mapping[str, Any] | None
     status: int
-    answer: Mapping[str, Any] | None
+    answer: Any
     call: Callable[[str], None]
+    answer_type: str = JSON
     any_success: bool = False
     reads: Callable[[Any], None] | None = None
     request_headers: Mapping[str, Any] = field(default_factory=dict)
@@ -67,12 +70,14 @@ class Interaction:
         for name, value in self.request_headers.items():
             interaction.with_header(name, value)
         if self.request is not None:
-            interaction.with_body(dict(self.request), "application/json")
+            interaction.with_body(dict(self.request), JSON)
         interaction.will_respond_with(self.status)
         for name, value in self.answer_headers.items():
             interaction.with_header(name, value)
         if self.any_success:
             interaction.with_matching_rules(SUCCESS, "Response")
         if self.answer is not None:
-            interaction.with_header("Content-Type", JSON_TYPE)
-            interaction.with_body(dict(self.answer), "application/json")
+            is_json = self.answer_type == JSON
+            interaction.with_header("Content-Type", JSON_TYPE if is_json else self.answer_type)
+            body = dict(self.answer) if isinstance(self.answer, Mapping) else self.answer
+            interaction.with_body(body, self.answer_type)

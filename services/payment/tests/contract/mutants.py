@@ -59,6 +59,7 @@ MUTANTS = {
     "no traceparent": Mutant(CLIENT, '"traceparent": traceparent,', ""),
     "no Accept": Mutant(CLIENT, ', "Accept": "application/json"}', "}"),
     "no Authorization": Mutant(CLIENT, "if settings.token:", "if False:"),
+    "Authorization without a token": Mutant(CLIENT, "if settings.token:", "if True:"),
     "no Bearer": Mutant(CLIENT, 'f"Bearer {settings.token}"', "settings.token"),
     "TLS is not verified": Mutant(  # `verify=False` alone is refused by the context that checks host names
         CLIENT,

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from ssl import CERT_REQUIRED
@@ -41,6 +42,7 @@ CLAIM = Claim(
     resend_us=None,
     is_repeat=False,
     traceparent=TRACE,
+    request_id=None,
 )
 
 
@@ -69,6 +71,17 @@ def keeps_the_contracts(clients: Clients) -> None:
     """Each call is the contract's, and its answer is understood."""
     for neighbour in (ORDER, USER):
         for interaction in interactions_with(neighbour, clients.of(neighbour)):
+            exercise(("payment", neighbour.name), interaction)
+
+
+def keeps_the_contracts_with_a_token_too(clients: Clients) -> None:
+    """They say nothing of `Authorization`, so a service that asks for it can keep them too."""
+
+    def with_token(make: MakeClient, settings: NeighbourSettings, **options: Any) -> NeighbourClient:
+        return make(replace(settings, token=TOKEN), **options)
+
+    for neighbour in (ORDER, USER):
+        for interaction in interactions_with(neighbour, partial(with_token, clients.of(neighbour))):
             exercise(("payment", neighbour.name), interaction)
 
 
@@ -181,6 +194,7 @@ PROMISES: Mapping[str, Callable[[Clients], None]] = {
         takes_a_refused_token_for_an_outage,
         trusts_only_whom_it_was_told_to,
         keeps_the_contracts,
+        keeps_the_contracts_with_a_token_too,
         does_its_work_with_every_answer_that_serves,
     )
 }

@@ -1,4 +1,4 @@
-"""The other side: stubs, foreign services and our own API against the very same committed files."""
+"""The other side: stubs and foreign services against the very same committed files."""
 
 import json
 import os
@@ -7,7 +7,6 @@ import socket
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,9 @@ import pytest
 
 from described import ROOT
 from forked import run
-from payment_contracts.replay import find_contract, verify
-from payment_contracts.states import States, serve_states
-from payment_contracts.verdict import BROKEN, HOLDS, INVALID, InvalidRunError
-from processes import Service, Stub, wait_for
+from payment_contracts.states import serve_states
+from payment_contracts.verdict import BROKEN, HOLDS, INVALID
+from processes import Stub, wait_for
 from programs import Process
 
 CONTRACTS = ROOT / "contracts"
@@ -196,70 +194,3 @@ def test_make_passes_what_it_is_given(order: Stub, user: Stub) -> None:
     assert "Error 1" in ran.stderr
     assert "7 of 7 interactions hold" in ran.stdout
     assert "USER_PAYMENT_PATH=/users/{user_id}/payment-service" in ran.stdout
-
-
-@pytest.fixture
-def own(start_alone: Service) -> tuple[Service, States]:
-    """Our own service and its provider states, set up through its public API."""
-    fresh_order = count(1)
-
-    def states(state: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-        if state == "payment does not exist":
-            return parameters
-        order_id = next(fresh_order)
-        if state == "order has no payment":
-            return {"order_id": order_id}
-        made: dict[str, Any] = {"order_id": order_id}
-        match state:
-            case "order is paid" | "payment exists":
-                booked = start_alone.pay(order_id)
-            case "payment is pending":
-                booked = start_alone.pay(order_id, fields={"status": "pending"})
-            case "two payments exist":
-                start_alone.pay(order_id)
-                booked = start_alone.pay(next(fresh_order))
-            case "order is paid in part":
-                total = {"order_total": parameters["order_total"]}
-                booked = start_alone.pay(order_id, amount=parameters["paid"], fields=total)
-            case "order is paid with an Idempotency-Key":
-                made["idempotency_key"] = f"order-{order_id}"
-                booked = start_alone.pay(order_id, Idempotency_Key=made["idempotency_key"])
-            case "payment is refunded in part":
-                booked = start_alone.pay(order_id)
-                part = {"amount": parameters["refunded"]}
-                start_alone.refund(booked.json()["payment_id"], part).raise_for_status()
-            case _:
-                raise InvalidRunError("nobody here knows it")
-        return made | {"payment_id": booked.json()["payment_id"]}
-
-    return start_alone, states
-
-
-def test_we_keep_what_the_restaurant_relies_on(own: tuple[Service, States]) -> None:
-    service, states = own
-    contract = find_contract(CONTRACTS, "restaurant", "payment")
-    results = verify(contract, service.url, states)
-    assert [result for result in results if result.faults] == []
-    assert len(results) == len(contract["interactions"])
-
-
-def test_a_promise_that_we_break_is_found(own: tuple[Service, States]) -> None:
-    service, states = own
-    contract = find_contract(CONTRACTS, "restaurant", "payment")
-    for interaction in contract["interactions"]:
-        if interaction["description"] == "pay an order":
-            interaction["response"]["status"] = 200
-            interaction["response"]["body"]["content"]["message"] = "Pembayaran berhasil"
-        if interaction["description"] == "send a payment again with its Idempotency-Key":
-            interaction["response"]["headers"]["Idempotency-Replayed"] = ["false"]
-        if interaction["description"] == "list the payments a page at a time":
-            interaction["response"]["headers"]["Link"] = ["</payments>"]
-            del interaction["response"]["matchingRules"]["header"]
-    results = verify(contract, service.url, states)
-    broken = {result.description: result.faults for result in results if result.faults}
-    assert set(broken) == {
-        "pay an order",
-        "send a payment again with its Idempotency-Key",
-        "list the payments a page at a time",
-    }
-    assert {came for _, came, _ in broken["pay an order"]} >= {"status 201"}

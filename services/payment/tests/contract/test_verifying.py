@@ -105,6 +105,24 @@ def test_services_behind_tls_a_token_and_a_base_path_are_verified(
     assert said.count("7 of 7 interactions hold") == 2
 
 
+def test_the_stubs_keep_the_contracts_while_they_demand_tokens(end: ExitStack) -> None:
+    """Without one, or with another, the run says which setting is wrong, and nothing of the contract."""
+    order, user = (Stub(name, TOKEN=f"{TOKEN}-{name}") for name in ("order", "user"))
+    end.callback(order.kill)
+    end.callback(user.kill)
+    both = ("--order-url", order.url, "--order-id", "7", "--user-url", user.url, "--user-id", "9")
+
+    code, said = run_verify(*both, ORDER_SERVICE_TOKEN=f"{TOKEN}-order", USER_SERVICE_TOKEN=f"{TOKEN}-user")
+    assert code == HOLDS, said
+    assert said.count("7 of 7 interactions hold") == 2
+
+    code, said = run_verify(*both, USER_SERVICE_TOKEN=f"{TOKEN}-order")
+    assert code == INVALID, said
+    assert "401 to GET /orders/7: the token is missing; set ORDER_SERVICE_TOKEN" in said
+    assert "401 to GET /users/9: the token is wrong or may not do this; see USER_SERVICE_TOKEN" in said
+    assert "BROKEN" not in said
+
+
 def test_a_known_drift_is_named_behind_a_token_too(guarded: Callable[..., str]) -> None:
     url = guarded("user", "/users/<int:user_id>/payment-status", TOKEN=TOKEN)
     code, said = run_verify("--user-url", url, USER_SERVICE_TOKEN=TOKEN)

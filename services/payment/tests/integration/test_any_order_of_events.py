@@ -32,7 +32,10 @@ from payment.storage.base import Database
 from payment.storage.batch import ThreadBatch
 from payment.storage.opening import open_database
 from payment.storage.tables import (
+    api_keys,
     bills,
+    event_log,
+    events,
     idempotency_keys,
     known_routes,
     leases,
@@ -45,6 +48,7 @@ from payment.storage.tables import (
 SECOND_US = 1_000_000
 EXPIRES_US = 5 * SECOND_US
 UNKNOWN_ID = 2**53 - 1
+EMPTIED = (events, notifications, idempotency_keys, leases, known_routes, refunds, payments, bills)
 OPERATIONS = {PaymentRequest: "pay", Settling: "settle", RefundRequest: "refund"}
 PAYMENT_FIELDS = [
     "id",
@@ -212,7 +216,7 @@ class Life(RuleBasedStateMachine):
     def empty(self) -> None:
         """Begin with nothing: a fresh database for each example would take most of the time."""
         with self.database.write() as connection:
-            for table in (notifications, idempotency_keys, leases, known_routes, refunds, payments, bills):
+            for table in EMPTIED:
                 connection.execute(delete(table))
 
     @rule(batch=st.lists(drawn, min_size=1, max_size=5))
@@ -220,6 +224,7 @@ class Life(RuleBasedStateMachine):
         """Let requests come together; each must be answered as the model says."""
         requests = [self._real(request, key) for request, key in batch]
         news_before = len(self._rows(notifications))
+        events_before, refunds_before = len(self._rows(events)), len(self._rows(refunds))
         newest = {self.model.newest(1), self.model.newest(2)}
         before = {number: payment.status for number, payment in self.model.payments.items()}
         self.now_us += SECOND_US
@@ -235,6 +240,16 @@ class Life(RuleBasedStateMachine):
         told_user = {row["payment_id"] for row in news if row["service"] == USER.name}
         assert told_user <= newest | (changed - before.keys()), "User hears of a guest's newest payment only"
         assert all(row["traceparent"] is None for row in news)
+        happened = self._rows(events)[events_before:]
+        given_back = [row["data"] for row in happened if row["types"] == "refund.created"]
+        refunded = self._rows(refunds)[refunds_before:]
+        assert [each["id"] for each in given_back] == [row["id"] for row in refunded]
+        of_payments = {row["payment_id"]: row for row in happened if row["types"] != "refund.created"}
+        assert {number: row["data"]["status"] for number, row in of_payments.items()} == {
+            number: self.model.payments[number].status for number in changed
+        }, "whoever reads the newest event of a payment knows its state"
+        created = [row["payment_id"] for row in happened if row["types"].startswith("payment.created")]
+        assert created == sorted(changed - before.keys())
 
     @rule(batch=st.lists(drawn, min_size=1, max_size=5))
     def ask_in_vain(self, batch: Sequence[tuple[AnyRequest, str | None]]) -> None:
@@ -481,5 +496,4 @@ def _count(database: Database, table: Table) -> int:
 
 def test_every_table_is_emptied_between_examples() -> None:
     """A new table has to be looked at here."""
-    known = {bills, payments, refunds, notifications, idempotency_keys, leases, known_routes}
-    assert set(metadata.tables.values()) == known
+    assert set(metadata.tables.values()) == {*EMPTIED, api_keys, event_log}, "these two are not written"

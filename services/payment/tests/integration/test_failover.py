@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url, text
 
+from followers import Follower, read_all
 from payment.storage.opening import open_database
 from pgbouncer import PgBouncer
 from postgres import PostgresServer, create_database
@@ -152,6 +153,7 @@ def test_a_failover_loses_nothing_and_needs_no_restart(
     how: str,
 ) -> None:
     done = threading.Event()
+    follower = Follower(lambda: [service.url])
     guests = [Guest(service.url, n, done) for n in range(1, GUESTS + 1)]
     for guest in guests:
         guest.start()
@@ -191,6 +193,9 @@ def test_a_failover_loses_nothing_and_needs_no_restart(
     database.close()
     assert sorted(booked) == sorted(acknowledged.items()), "lost or doubled"
     assert dead == 0
+    follower.caught_up_with({event["id"] for event in read_all(service.url)})
+    made = [e["data"]["id"] for e in follower.events if e["type"] == "payment.created"]
+    assert sorted(made) == sorted(acknowledged.values()), "who followed the feed saw each payment once"
     moments_s = sorted(moment_s for guest in guests for moment_s in guest.answered_s)
     away_s = max(later - earlier for earlier, later in pairwise(moments_s))
     print(f"without service {away_s:.1f} s, acknowledged {len(acknowledged)}, answers {dict(answers)}")  # noqa: T201  # the figures

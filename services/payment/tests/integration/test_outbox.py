@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url, select, update
 
+from payment.core.cause import Cause
 from payment.core.neighbours import ORDER, USER
 from payment.core.retry_policy import RetryPolicy
 from payment.core.states import Method, Outcome, State, Status
@@ -133,7 +134,7 @@ def test_a_huge_backlog_of_one_target_is_merged_a_part_at_a_time(
     monkeypatch.setattr("payment.ledger.claims.MERGE_MAX", 100)
     lanes.pay()
     with lanes.database.write() as connection:
-        outbox.enqueue(connection, [Notification(ORDER, 1, 1, None)] * 249, BEGIN_US)
+        outbox.tell_again(connection, [Notification(ORDER, 1, 1, Cause())] * 249, BEGIN_US)
     puts = 0
     while claims := lanes.claim("A", 1):
         (claim,) = claims
@@ -193,7 +194,7 @@ def test_user_is_told_of_the_newest_payment_whichever_changed(lanes: Lanes) -> N
         book(transaction, both, BEGIN_US)
     with lanes.database.write() as connection:
         connection.execute(update(payments).where(payments.c.order_id == 1).values(status=Status.FAILED))
-        outbox.enqueue(connection, [Notification(USER, 5, 1, None)], _us(1))
+        outbox.tell_again(connection, [Notification(USER, 5, 1, Cause())], _us(1))
         (claim,) = claiming.claim(
             connection,
             USER,

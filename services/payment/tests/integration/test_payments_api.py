@@ -377,6 +377,7 @@ def test_no_json_body_gives_a_500(shared: Service, sent: object) -> None:
                 "Accept-Language",
                 "Idempotency-Key",
                 "traceparent",
+                "X-Request-Id",
                 "Content-Encoding",
             ]
         ),

@@ -8,9 +8,22 @@ import pytest
 from sqlalchemy import Connection, make_url
 
 from payment.core.neighbours import ORDER, USER
-from payment.core.states import State
-from payment.ledger import batch, claims, judgements, leases, lookups, outages, outbox, standing
+from payment.core.states import EventType, State
+from payment.ledger import (
+    batch,
+    claims,
+    event_log,
+    judgements,
+    keys,
+    leases,
+    lookups,
+    outages,
+    outbox,
+    standing,
+)
+from payment.ledger.event_log import EventSelection
 from payment.storage.opening import open_database
+from payment.storage.tables import events
 
 BOUND = {
     "of_service": "order",
@@ -33,7 +46,7 @@ WHAT_WAITS = (DUE, WAITING, NOT_DELIVERED)
 """Each of these leaves out what is delivered, which is most; where nothing waits any of them will do."""
 
 GUESTS_NEWEST = "ix_payments_user_newest"
-KEYS = {"notifications": "INTEGER PRIMARY KEY", "payments": "INTEGER PRIMARY KEY"}
+KEYS = dict.fromkeys(("events", "notifications", "payments"), "INTEGER PRIMARY KEY")
 """How SQLite says that it uses a table's primary key; else it has an index for that."""
 
 
@@ -108,6 +121,12 @@ def test_a_turn_of_a_lane_uses_these_indexes(
     assert_reads_no_table(plan)
 
 
+def test_a_look_at_the_good_keys_reads_none_that_was_revoked(connection: Connection) -> None:
+    plan = plan_of(connection, keys.ACTIVE_KEYS)
+    assert named(connection, "ix_api_keys_active") in plan, plan
+    assert_reads_no_table(plan)
+
+
 @pytest.mark.parametrize(
     ("query", "table"),
     [
@@ -152,10 +171,39 @@ def test_a_list_of_notifications_uses_this_index(
         assert_reads_no_table(explain.plan)
 
 
+RARE, OF_ITS_PAYMENT = "ix_events_rare", "ix_events_payment"
+FREQUENT = (EventType.PAYMENT_CREATED, EventType.PAYMENT_PAID)
+"""Of these the next one is never far: the log is read in its order."""
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize(
+    ("which", "index"),
+    [
+        (EventSelection(), "events"),
+        *((EventSelection(each), "events" if each in FREQUENT else RARE) for each in EventType),
+        (EventSelection(payment_id=1), OF_ITS_PAYMENT),
+        (EventSelection(EventType.PAYMENT_PAID, payment_id=1), OF_ITS_PAYMENT),
+    ],
+    ids=str,
+)
+def test_events_are_found_by_this_index(
+    connection: Connection, which: EventSelection, index: str, *, newest_first: bool
+) -> None:
+    if connection.dialect.name == "postgresql":  # for an empty table it would do
+        connection.exec_driver_sql("SET LOCAL enable_bitmapscan = off")
+    query = event_log._selected(connection, which, newest_first=newest_first)
+    plan = plan_of(connection, query.where(events.c.id >= 5, events.c.id <= 9).limit(10))
+    assert named(connection, index) in plan, plan
+    assert_reads_no_table(plan)
+    sorts = "TEMP B-TREE" in plan or "Sort" in plan
+    assert sorts == (index == OF_ITS_PAYMENT), "a few are sorted; of the log no more is read than shown"
+
+
 def assert_reads_no_table(plan: str) -> None:
     """Let no table be read from its first row to its last."""
     assert "Seq Scan" not in plan
-    assert not re.search(r"SCAN (notifications|payments|bills|leases|idempotency_keys)", plan), plan
+    assert not re.search(r"SCAN (events|notifications|payments|bills|leases|idempotency_keys)", plan), plan
 
 
 def named(connection: Connection, index: str) -> str:

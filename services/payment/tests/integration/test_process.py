@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import signal
 import socket
 import sqlite3
@@ -23,7 +22,7 @@ from described import ROOT, description
 from forked import run
 from payment.storage.opening import open_database
 from processes import Service, Stub, Waiting, http_client, wait_for
-from programs import Process
+from programs import Process, storm
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -244,10 +243,13 @@ def test_a_signal_while_the_database_is_locked_answers_503_and_exits_0(
 def test_a_description_that_asks_for_keys_which_nothing_checks_stops_the_start(
     tmp_path: Path, database_url: str, place: str
 ) -> None:
-    """As Connexion documents `security:`; its middleware for that is not among ours."""
+    """As Connexion documents `security:`; what it has for that is not among ours."""
     asks = deepcopy(description())
-    asks["components"]["securitySchemes"] = {
-        "ApiKey": {"type": "apiKey", "in": "header", "name": "X-Key", "x-apikeyInfoFunc": "payment.keys.find"}
+    asks["components"]["securitySchemes"]["ApiKey"] = {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Key",
+        "x-apikeyInfoFunc": "payment.keys.find",
     }
     asking = asks if place == "security" else asks["paths"]["/payments"]["get"]
     asking["security"] = [{"ApiKey": []}]
@@ -304,13 +306,6 @@ def test_migrate_and_its_second_time(tmp_path: Path) -> None:
         assert said in ran.stdout
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 COMMANDS = ("migrate", "notifications list", "notifications retry --all-dead", "report", "reconcile", "prune")
 RUN_ALL = """
 import gc, sys
@@ -334,63 +329,6 @@ def test_a_command_closes_what_it_opened(database_url: str) -> None:
     assert done.stderr == ""
 
 
-def test_make_runs_program_brings_up_the_whole_journey(tmp_path: Path) -> None:
-    ports = {name: str(free_port()) for name in ("PORT", "ORDER_PORT", "USER_PORT")}
-    process = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)
-    process.line_with("Ctrl-C")
-    payment, order, user = (f"http://127.0.0.1:{port}" for port in ports.values())
-    booked = httpx.post(
-        f"{payment}/payments", json={"order_id": 1, "user_id": 1, "amount": 20000}, verify=False
-    )
-    assert booked.text == '{"message":"Pembayaran diproses","payment_id":1}'
-    wait_for(lambda: httpx.get(f"{order}/orders/1", verify=False).json()["status"] == "paid", 1)
-    wait_for(lambda: httpx.get(f"{user}/users/1", verify=False).json()["payment_status"] == "paid", 1)
-
-    second = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)
-    assert second.wait(10) == 1
-    second.kill()
-    assert "sudah dipakai" in "".join(second.lines)
-
-    process.send_signal(signal.SIGINT)
-    assert process.wait(15) == 0
-    process.kill()
-    for url in (payment, order, user):
-        with pytest.raises(httpx.ConnectError):
-            httpx.get(url, verify=False)
-
-
-def test_closing_the_terminal_ends_all(tmp_path: Path) -> None:
-    ports = {name: str(free_port()) for name in ("PORT", "ORDER_PORT", "USER_PORT")}
-    run, terminal = pty.fork()
-    if run == 0:
-        os.chdir(tmp_path)
-        os.execve(sys.executable, [sys.executable, str(ROOT / "services" / "run.py")], ports)
-    said = b""
-    while b"Ctrl-C" not in said:
-        said += os.read(terminal, 65536)
-    os.close(terminal)
-    assert wait_for(lambda: os.waitpid(run, os.WNOHANG)[0], 15) == run
-    for port in ports.values():
-        with pytest.raises(httpx.ConnectError):
-            httpx.get(f"http://127.0.0.1:{port}", verify=False)
-
-
-def storm(process: Process) -> int:
-    """Send SIGTERM again and again, so that one interrupts what another does; return the exit code."""
-    for _ in range(1_000):
-        process.send_signal(signal.SIGTERM)
-    code = process.wait(15)
-    process.kill()
-    return code
-
-
-def test_signals_on_top_of_each_other_end_make_runs_program(tmp_path: Path) -> None:
-    ports = {name: str(free_port()) for name in ("PORT", "ORDER_PORT", "USER_PORT")}
-    process = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)
-    process.line_with("Ctrl-C")
-    assert storm(process) == 0
-
-
 @pytest.mark.parametrize("arguments", [("serve",), ("worker",)], ids=" ".join)
 def test_signals_on_top_of_each_other_end_the_service(
     start: Callable[..., Service], arguments: tuple[str, ...]
@@ -398,27 +336,6 @@ def test_signals_on_top_of_each_other_end_the_service(
     service = start(*arguments)
     assert storm(service.process) == 0
     assert "Traceback" not in "".join(service.process.lines)
-
-
-def test_a_bad_port_stops_make_runs_program_with_its_name(tmp_path: Path) -> None:
-    for name, value in {"PORT": "abc", "ORDER_PORT": "0", "USER_PORT": "70000"}.items():
-        process = Process([sys.executable, str(ROOT / "services" / "run.py")], {name: value}, cwd=tmp_path)
-        assert process.wait(10) == 2
-        process.kill()
-        said = "".join(process.lines)
-        assert f"bad setting: {name}:" in said
-        assert "Traceback" not in said
-
-
-def test_if_one_service_ends_all_end(tmp_path: Path) -> None:
-    ports = {name: str(free_port()) for name in ("PORT", "ORDER_PORT", "USER_PORT")}
-    process = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)
-    process.line_with("Ctrl-C")
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    subprocess.run(["kill", "-KILL", children[0]], check=True)
-    assert process.wait(15) == 1
-    process.kill()
-    assert "order berhenti / ended" in "".join(process.lines)
 
 
 def test_no_secret_is_in_the_log(start: Callable[..., Service], order: Stub) -> None:

@@ -7,7 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from sqlalchemy import func, make_url, select, update
 
 from payment.storage.opening import open_current
-from payment.storage.tables import bills, idempotency_keys, leases, notifications, payments, refunds
+from payment.storage.tables import (
+    bills,
+    event_log,
+    events,
+    idempotency_keys,
+    leases,
+    notifications,
+    payments,
+    refunds,
+)
 from processes import Service, Stub, wait_until_all_told, wait_until_told
 
 Start = Callable[..., Service]
@@ -32,6 +41,8 @@ def age(database_url: str, hours: int) -> None:
             notifications.c.created_us,
             notifications.c.settled_us,
             leases.c.until_us,
+            events.c.created_us,
+            event_log.c.begins_us,
         ):
             changed = update(column.table).values({column.name: column - hours * HOUR_US})
             connection.execute(changed.where(column.is_not(None)))
@@ -65,14 +76,14 @@ def test_what_is_old_goes_and_the_rest_stays(start: Start, order: Stub, database
     wait_until_all_told(service)
 
     before = sizes(database_url)
-    gone = {"idempotency_keys": 4, "notifications": 7, "leases": 0}
+    gone = {"idempotency_keys": 4, "notifications": 7, "leases": 0, "events": 0}
     assert prune(service, "--dry-run") == gone
     assert sizes(database_url) == before, "counting deletes nothing"
     assert prune(service) == gone
     after = {name: number - gone.get(name, 0) for name, number in before.items()}
     assert sizes(database_url) == after
     assert sorted(row["state"] for row in service.notifications()) == ["dead", "delivered", "delivered"]
-    assert prune(service) == dict.fromkeys(("idempotency_keys", "notifications", "leases"), 0)
+    assert prune(service) == dict.fromkeys(("idempotency_keys", "notifications", "leases", "events"), 0)
 
     assert service.pay(5, user_id=5, Idempotency_Key="new").headers["idempotency-replayed"] == "true"
     again = service.pay(1, user_id=1, Idempotency_Key="old-1")
@@ -84,7 +95,7 @@ def test_what_waits_is_never_deleted(start: Start, order: Stub, user: Stub, data
     service = start("serve", "--no-worker")
     service.pay(1, user_id=1)
     age(database_url, 100 * 24)
-    assert prune(service) == dict.fromkeys(("idempotency_keys", "notifications", "leases"), 0)
+    assert prune(service) == dict.fromkeys(("idempotency_keys", "notifications", "leases", "events"), 0)
     start("worker")
     wait_until_told(order, 1)
     wait_until_told(user, 1)
@@ -103,3 +114,25 @@ def test_payments_go_on_while_much_is_deleted(start: Start, database_url: str) -
         assert set(guests.map(pay, range(2_501, 3_001))) == {201}
         assert pruning.result()["idempotency_keys"] == 2_500
     assert sizes(database_url)["idempotency_keys"] == 500
+
+
+def test_events_go_only_if_a_setting_says_so_and_never_the_newest(start: Start, database_url: str) -> None:
+    service = start("serve", "--no-worker")
+    for number in (1, 2, 3):
+        service.pay(number)
+    age(database_url, 49)
+    assert prune(service)["events"] == 0, "kept for good"
+    service = start("serve", "--no-worker", EVENTS_KEPT_D="2")
+    before = service.http.get("/events").json()
+    assert prune(service, "--dry-run")["events"] == 2
+    assert service.http.get("/events").json() == before
+    assert prune(service)["events"] == 2, "rows: each tells of two events"
+    after = service.http.get("/events").json()
+    assert after["events"] == before["events"][-2:]
+    assert after["begins_at"] > before["begins_at"]
+    caught_up = service.http.get("/events", params={"after": before["next_cursor"]})
+    assert caught_up.json()["events"] == [], "who has read all may go on"
+    behind = service.http.get("/events", params={"after": before["events"][0]["id"]})
+    assert behind.status_code == 410
+    service.pay(4)
+    assert prune(service)["events"] == 1, "now it is not the newest"

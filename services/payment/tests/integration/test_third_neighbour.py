@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from sqlalchemy import Connection, make_url
 
+from payment.core.cause import Cause
 from payment.core.neighbours import NEIGHBOURS, Neighbour
 from payment.core.settings import read_settings
 from payment.core.states import Method, Status
@@ -180,7 +181,7 @@ def test_a_third_neighbour_is_told_through_its_outage_and_compared(
 
     def verdicts() -> dict[tuple[str, int], Verdict]:
         asked = [client_of(each, settings) for each in NEIGHBOURS.values()]
-        chunks = reconcile(database, asked, since_us=0, concurrency=4, repair=True)
+        chunks = reconcile(database, asked, since_us=0, concurrency=4, repair=Cause())
         findings = [finding for chunk in chunks for finding in chunk.findings]
         return {(each.target.neighbour.name, each.target.id): each.verdict for each in findings}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,6 +23,7 @@ from payment.storage.tables import metadata
 from postgres import create_database, drop_database
 from processes import Service, Stub, wait_for, wait_until_told
 
+Start = Callable[..., Service]
 NOW_US = 1_700_000_000_000_000
 
 # What the version of 0001 wrote, with its columns and no others.
@@ -197,6 +199,20 @@ def test_an_old_payment_can_be_refunded_and_a_new_one_wait(upgraded: Database) -
         ):
             connection.execute(text(statement))
         assert connection.execute(text("SELECT id, payment_id FROM refunds")).all() == [(1, 1)]
+
+
+def test_of_what_was_done_before_nobody_knows_who_did_it(upgraded: Database, start: Start) -> None:
+    """Nothing is invented: the log begins with its migration, and says so."""
+    began = datetime.now(UTC)
+    assert upgraded.schema_revision() == SCHEMA_REVISION
+    service = start("serve", "--no-worker")
+    old, feed = service.http.get("/payments/1/events").json(), service.http.get("/events").json()
+    assert old["events"] == feed["events"] == []
+    assert old["begins_at"] == feed["begins_at"]
+    assert timedelta(0) < began - datetime.fromisoformat(feed["begins_at"]) < timedelta(minutes=1)
+    assert service.refund(1).status_code == 201
+    told = service.http.get("/payments/1/events").json()["events"]
+    assert [event["type"] for event in told] == ["refund.created", "payment.refunded"]
 
 
 # SQLAlchemy reflects `NOT VALID` as an argument that its own CheckConstraint does not know

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from processes import Service, Stub, wait_for, wait_until_told
+from processes import Service, Stub, wait_for, wait_until_settled, wait_until_told
 
 Start = Callable[..., Service]
 KONG = '{"message":"no Route matched with those values"}'
@@ -100,12 +100,42 @@ def test_a_gateways_json_404_at_a_wrong_path_lets_nothing_die(start: Start, orde
     wait_until_told(order, 2)
 
 
-@pytest.mark.parametrize("status", [401, 403])
+def test_services_that_demand_tokens_are_told_and_asked_with_theirs(start: Start, end: ExitStack) -> None:
+    order, user = Stub("order", TOKEN="pesanan-4711"), Stub("user", TOKEN="tamu-0815")
+    end.callback(order.kill)
+    end.callback(user.kill)
+    service = start(
+        ORDER_SERVICE_URL=order.url,
+        USER_SERVICE_URL=user.url,
+        ORDER_SERVICE_TOKEN="pesanan-4711",
+        USER_SERVICE_TOKEN="tamu-0815",
+    )
+    service.pay(7, user_id=9)
+    rows = wait_until_settled(service, 2)
+    assert {(row["state"], row["attempts"]) for row in rows} == {("delivered", 1)}
+    assert (order.states(), user.states()) == ({7: "paid"}, {9: "paid"})
+    asked = service.cli("reconcile")
+    assert asked.returncode == 0, asked.stderr
+    assert service.stop() == 0
+    said = "".join((*service.process.lines, asked.stdout, asked.stderr))
+    assert "4711" not in said
+    assert "0815" not in said
+
+
+@pytest.fixture(params=[401, 403])
+def refusing(request: pytest.FixtureRequest, end: ExitStack) -> Stub:
+    """An Order service that takes the token `baru` alone; or that takes no news (403) before it is healed."""
+    stub = Stub("order", TOKEN="baru" if request.param == 401 else "")
+    end.callback(stub.kill)
+    if request.param == 403:
+        stub.fault(answer=403)
+    return stub
+
+
 def test_an_expired_token_kills_nothing_and_a_new_one_tells_all(
-    start: Start, order: Stub, user: Stub, status: int
+    start: Start, refusing: Stub, user: Stub
 ) -> None:
-    order.fault(answer=status)
-    service = start(ORDER_SERVICE_TOKEN="kadaluwarsa", **QUICK)
+    service = start(ORDER_SERVICE_URL=refusing.url, ORDER_SERVICE_TOKEN="kadaluwarsa", **QUICK)
     for order_id in range(1, 11):
         service.pay(order_id, user_id=order_id)
     for order_id in range(1, 11):
@@ -118,13 +148,15 @@ def test_an_expired_token_kills_nothing_and_a_new_one_tells_all(
     tried = wait_for(tried_at_order, what="an attempt at Order")
     assert all(row["state"] == "waiting" for row in tried)
     assert {row["last_outcome"] for row in tried} == {"denied"}
-    assert "see ORDER_SERVICE_TOKEN" in tried[0]["last_error"]
+    assert tried[0]["last_error"].startswith("order refuses our token (HTTP 40")
+    assert tried[0]["last_error"].endswith("see ORDER_SERVICE_TOKEN")
     assert service.stop() == 0
     assert "kadaluwarsa" not in str(service.log())
-    order.heal()
-    start(ORDER_SERVICE_TOKEN="baru")
+    assert {put["applied"] for put in refusing.received()} == {False}
+    refusing.heal()
+    start(ORDER_SERVICE_URL=refusing.url, ORDER_SERVICE_TOKEN="baru")
     for order_id in range(1, 11):
-        wait_until_told(order, order_id)
+        wait_until_told(refusing, order_id)
 
 
 @pytest.mark.usefixtures("order")

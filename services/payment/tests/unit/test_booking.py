@@ -6,15 +6,15 @@ from itertools import count
 
 import pytest
 
-from books_in_memory import NOW_US, TRACE, Ledger, answers, pay, refusals
+from books_in_memory import CAUSE, NOW_US, Ledger, answers, pay, refusals
 from payment.core.errors import (
     BillSettled,
     KeyReused,
 )
 from payment.core.neighbours import ORDER, USER
-from payment.core.states import Method, Status
+from payment.core.states import PAID_AT_ONCE, Method, Status
 from payment.ledger.audience import Notification
-from payment.ledger.booking import Writes, receipt
+from payment.ledger.booking import Happening, Writes, receipt
 from payment.ledger.idempotency import BookedAnswer
 from payment.ledger.records import Bill, Payment
 
@@ -39,9 +39,10 @@ def test_a_payment_settles_its_order() -> None:
         ],
         keys=[],
         notifications=[
-            Notification(ORDER, target_id=3, payment_id=7, traceparent=TRACE),
-            Notification(USER, target_id=5, payment_id=7, traceparent=TRACE),
+            Notification(ORDER, target_id=3, payment_id=7, cause=CAUSE),
+            Notification(USER, target_id=5, payment_id=7, cause=CAUSE),
         ],
+        happened=[Happening(PAID_AT_ONCE, ledger.written.payments[0], CAUSE)],
     )
 
 

@@ -8,7 +8,7 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
-from books_in_memory import NOW_US, RENDERERS, TRACE, Ledger, comparable, pay, payment_id_of, refund, settle
+from books_in_memory import CAUSE, NOW_US, RENDERERS, Ledger, comparable, pay, payment_id_of, refund, settle
 from payment.core.errors import (
     BillSettled,
     KeyReused,
@@ -85,7 +85,7 @@ def test_order_and_user_hear_of_each_payment_exactly_once(day: list[list[Payment
             (USER, payment.user_id, payment.id),
         )
     )
-    assert {news.traceparent for news in ledger.written.notifications} <= {TRACE}
+    assert {news.cause for news in ledger.written.notifications} <= {CAUSE}
 
 
 @given(days)

@@ -42,6 +42,7 @@ def claim(
         resend_us=None,
         is_repeat=False,
         traceparent=TRACE,
+        request_id=None,
     )
 
 

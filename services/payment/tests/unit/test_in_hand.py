@@ -30,6 +30,7 @@ def claim(target_id: int) -> Claim:
         resend_us=None,
         is_repeat=False,
         traceparent=None,
+        request_id=None,
     )
 
 

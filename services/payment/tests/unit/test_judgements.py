@@ -27,6 +27,7 @@ CLAIM = Claim(
     resend_us=None,
     is_repeat=False,
     traceparent=None,
+    request_id=None,
 )
 AT_LAST = Repeat(FEARED_US, FEARED_US)
 SAME_PATIENCE = Repeat(FEARED_US, SINCE_US)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import payment
+from described import description, resolve
 from payment.core import errors
 from payment.core.errors import PaymentError
 from payment.web import http_errors, schemas
@@ -111,6 +112,9 @@ def test_every_error_has_a_name_of_its_own_that_fits_into_a_urn(error: type[Paym
 def an_instance_of(error: type[PaymentError]) -> PaymentError:
     """Make one with every fact that it has a place for."""
     required: dict[type[PaymentError], Callable[[], PaymentError]] = {
+        http_errors.ApiKeyMissing: http_errors.ApiKeyMissing,
+        http_errors.ApiKeyRefused: http_errors.ApiKeyRefused,
+        http_errors.ScopeMissing: lambda: http_errors.ScopeMissing(scope="payments:read"),
         http_errors.MethodNotAllowed: lambda: http_errors.MethodNotAllowed(method="PUT", allowed="GET, HEAD"),
         http_errors.BodyTooSlow: lambda: http_errors.BodyTooSlow(timeout_s=10.0),
         http_errors.BodyTooLarge: lambda: http_errors.BodyTooLarge(limit=65_536),
@@ -175,10 +179,11 @@ def refusal(schema: schemas.BodySchema, body: object) -> PaymentError | None:
 @pytest.mark.parametrize("schema", schemas.BodySchema.__subclasses__(), ids=lambda schema: schema.__name__)
 def test_whatever_a_body_schema_says_has_words(schema: type[schemas.BodySchema]) -> None:
     """A field that speaks Marshmallow's own English would end in a KeyError, so in a 500."""
-    usual = {"order_id": 1, "user_id": 1, "amount": 1}
+    usual = {"order_id": 1, "user_id": 1, "amount": 1, "client": "kasir-1", "scopes": ["admin"]}
+    reader = schema.described_by(resolve(description()["components"]["schemas"][schema.__name__]))
     values: list[Any] = [None, True, -1, 0, 1.5, "", "x", "x" * 100_000, [], {}, 2**53, float("nan")]
-    for field in schema().fields:
-        refused = [error for value in values if (error := refusal(schema(), usual | {field: value}))]
+    for field in reader.fields:
+        refused = [error for value in values if (error := refusal(reader, usual | {field: value}))]
         assert refused
         for error in refused:
             for language in (INDONESIAN, ENGLISH):

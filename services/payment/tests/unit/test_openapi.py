@@ -14,7 +14,6 @@ from jsonschema import Draft4Validator
 from described import description, resolve
 from payment.core import errors
 from payment.core.errors import PaymentError
-from payment.core.settings import SettingsError
 from payment.web import http_errors, schemas
 from payment.web.messages import INDONESIAN, translate
 from payment.web.schemas import BodySchema
@@ -22,15 +21,14 @@ from payment.web.schemas import BodySchema
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Connexion and what it loads warn of one another while they load
     from payment.web.app import OPERATIONS, find_operation
-    from payment.web.specification import refuse_security
 
 DOCUMENTS = ["payment", "order", "user"]
 METHODS = {"get", "put", "post", "patch", "delete", "head", "options", "trace"}
 
 # What a caller of each operation must be prepared for. A new operation or refusal comes in here too.
-READS = {400, 405, 421, 431, 500, 503}
-CHANGES = READS | {403}
-WRITES = CHANGES | {408, 409, 413, 415, 422}
+READS = {400, 401, 403, 405, 421, 431, 500, 503}
+BODIES = {408, 413, 415}
+WRITES = READS | BODIES | {409, 422}
 REFUSALS = {
     "payment.api.get_daily_report": READS,
     "payment.api.create_payment": WRITES,
@@ -42,8 +40,14 @@ REFUSALS = {
     "payment.api.get_refund": READS | {404},
     "payment.api.get_bill": READS | {404},
     "payment.api.list_payment_notifications": READS | {404},
+    "payment.api.list_payment_events": READS | {404, 410},
+    "payment.api.list_events": READS | {410},
     "payment.api.list_notifications": READS,
-    "payment.api.retry_notification": CHANGES | {404, 409},
+    "payment.api.retry_notification": READS | {404, 409},
+    "payment.api.list_keys": READS,
+    "payment.api.create_key": READS | BODIES,
+    "payment.api.get_key": READS | {404},
+    "payment.api.revoke_key": READS | {404},
     "payment.health.live": {405},
     "payment.health.ready": {405, 503},
 }
@@ -54,8 +58,11 @@ BROUGHT = {
     ("payment.api.create_payment", "201"): {"Location": True, "Preference-Applied": False} | REPLAYED,
     ("payment.api.settle_payment", "200"): REPLAYED,
     ("payment.api.create_refund", "201"): {"Location": True} | REPLAYED,
+    ("payment.api.create_key", "201"): {"Location": True},
     ("payment.api.list_payments", "200"): {"Link": False, "Content-Disposition": False},
     ("payment.api.list_notifications", "200"): {"Link": False},
+    ("payment.api.list_events", "200"): {"Link": False, "Preference-Applied": False},
+    ("payment.api.list_payment_events", "200"): {"Link": False},
 }
 
 ERRORS = [
@@ -137,25 +144,6 @@ def test_every_public_coroutine_of_these_modules_is_an_operation() -> None:
     assert functions == set(operations("payment"))
 
 
-KEY = {"ApiKey": list[str]()}
-
-
-@pytest.mark.parametrize("security", [None, [], [{}]], ids=str)
-def test_a_description_may_say_that_it_asks_for_no_key(security: list[Any] | None) -> None:
-    refuse_security({"security": security, "paths": {"/payments": {"get": {"security": security}}}})
-
-
-@pytest.mark.parametrize("security", [[KEY], [{}, KEY], [KEY | {"Other": []}]], ids=str)
-@pytest.mark.parametrize("place", ["security", "PATCH /payments"])
-def test_a_description_that_asks_for_a_key_is_refused(place: str, security: list[Any]) -> None:
-    """Nothing here would check it, and nobody would notice."""
-    whole, operation = ({"security": security}, {}) if place == "security" else ({}, {"security": security})
-    with pytest.raises(SettingsError) as refused:
-        refuse_security(whole | {"paths": {"/payments": {"summary": "", "get": {}, "patch": operation}}})
-    (said,) = refused.value.problems["OPENAPI_FILE"]
-    assert said.count(f"({place})") == 2, "in both languages"
-
-
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_no_two_operations_have_the_same_name(name: str) -> None:
     names = [
@@ -199,7 +187,9 @@ def test_every_refusal_comes_as_error_and_as_problem(name: str) -> None:
             assert content["application/problem+json"]["schema"] == components["Problem"], status
 
 
-@pytest.mark.parametrize(("status", "header"), [("405", "Allow"), ("503", "Retry-After")])
+@pytest.mark.parametrize(
+    ("status", "header"), [("401", "WWW-Authenticate"), ("405", "Allow"), ("503", "Retry-After")]
+)
 def test_a_header_that_a_refusal_brings_is_documented(status: str, header: str) -> None:
     response = operations("payment")["payment.api.create_payment"]["responses"][status]
     assert response["headers"][header]["required"]

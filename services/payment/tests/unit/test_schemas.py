@@ -22,14 +22,36 @@ from payment.core.states import Method, Status
 from payment.core.units import WHOLE_NUMBER_MAX
 from payment.web.http_errors import BodyNotObject, FieldInvalid, FieldsRequired
 from payment.web.messages import ENGLISH, INDONESIAN, words_of
-from payment.web.schemas import BodySchema, Choice, NewPayment, NewRefund, Settlement, Text, WholeNumber
+from payment.web.schemas import (
+    BodySchema,
+    Choice,
+    ClientName,
+    Moment,
+    NewKey,
+    NewPayment,
+    NewRefund,
+    Scopes,
+    Settlement,
+    Text,
+    WholeNumber,
+)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Connexion and what it loads warn of one another while they load
     from payment.web.json_text import parse_json
 
 NUMBERS = ("order_id", "user_id", "amount")
-KNOWN = {*NUMBERS, "method", "status", "order_total", "reason", "expected_refunded"}
+KNOWN = {
+    *NUMBERS,
+    "method",
+    "status",
+    "order_total",
+    "reason",
+    "expected_refunded",
+    "client",
+    "scopes",
+    "expires_at",
+}
 USUAL = {"order_id": 1, "user_id": 1, "amount": 20_000}
 
 
@@ -146,6 +168,33 @@ texts = st.text(
     | st.sampled_from("\x00\n\x1f\x7f\x9f\xa0 \u061c\u200b\u200d\u200e\u2028\u202e\u2066\ufe0f\ufeff"),
     max_size=4,
 )
+SCOPES: list[str] = description()["components"]["schemas"]["Scope"]["enum"]
+client_names = (
+    st.sampled_from(
+        ["kasir-1", "a", "A.b_c-9", "x" * 64, "x" * 65, "cli:root", "a/b", "kasir 1", "kasir\n", "é", "٣"]
+    )
+    | texts
+    | other_values
+)
+scope_lists = (
+    st.lists(st.sampled_from(SCOPES), max_size=9)
+    | st.lists(st.sampled_from([*SCOPES, "Admin", "payments", ""]) | other_values, max_size=2)
+    | other_values
+    | integers
+    | st.sampled_from(SCOPES)
+)
+# a date that no calendar has is the one thing that a pattern cannot refuse
+times = (
+    st.datetimes().map(lambda moment: f"{moment.isoformat()}Z")
+    | st.sampled_from(
+        ["2026-01-31T12:34:56+07:00", "2026-01-31t12:34:56.123456789z", "2026-01-31 12:34:56 07:00"]
+    )
+    | st.sampled_from(
+        ["2026-01-31", "2026-01-31T12:34:56", "2026-01-31T12:34:56Z\n", "tomorrow", "٢٠٢٦-01-31T12:34:56Z"]
+    )
+    | other_values
+    | integers
+)
 OTHERS: dict[str, tuple[BodySchema, dict[str, st.SearchStrategy[Any]]]] = {
     "NewPayment": (
         NewPayment(),
@@ -160,6 +209,10 @@ OTHERS: dict[str, tuple[BodySchema, dict[str, st.SearchStrategy[Any]]]] = {
             # half of a surrogate pair is the one thing that a pattern cannot refuse for every reader
             "reason": texts | st.sampled_from([199, 200, 201]).map(lambda size: "x" * size) | integers,
         },
+    ),
+    "NewKey": (
+        NewKey.described_by(resolve(description()["components"]["schemas"]["NewKey"])),
+        {"client": client_names, "scopes": scope_lists, "expires_at": times},
     ),
 }
 
@@ -191,8 +244,14 @@ def test_a_free_text_is_described_by_the_very_pattern_that_reads_it() -> None:
                 assert (said["pattern"], said["maxLength"]) == (Text.pattern, Text.max_chars)
                 texts += 1
             else:
-                assert isinstance(field, WholeNumber | Choice), "a new kind of field: is it free text?"
+                known = WholeNumber | Choice | ClientName | Scopes | Moment
+                assert isinstance(field, known), "a new kind of field: is it free text?"
     assert texts > 0
+
+
+def test_a_client_is_described_by_the_very_pattern_that_reads_its_name() -> None:
+    described = description()["components"]["schemas"]["NewKey"]["properties"]["client"]
+    assert described["pattern"] == ClientName.pattern
 
 
 SHOWN = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2}

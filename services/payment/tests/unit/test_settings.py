@@ -72,6 +72,7 @@ def test_without_any_setting_the_service_is_this() -> None:
         time_zone=ZoneInfo("Asia/Jakarta"),
         idempotency_kept_h=720,
         notifications_kept_d=90,
+        events_kept_d=None,
         openapi_file=ROOT / "openapi" / "payment.yaml",
         log_level="info",
         log_format="auto",
@@ -92,7 +93,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         "HOST": "::1",
         "PORT": "1",
         "REUSE_PORT": "true",
-        "AUTH": "none",
+        "AUTH": "keys",
         "ALLOWED_HOSTS": "kasir.example, [::2],",
         "DATABASE_URL": "sqlite:////data/other.db",
         "DATABASE_LISTEN_URL": "postgresql://payment:geheim@db/payment",
@@ -131,6 +132,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         "TIMEZONE": "Europe/Berlin",
         "IDEMPOTENCY_KEPT_H": "24",
         "NOTIFICATIONS_KEPT_D": "19",
+        "EVENTS_KEPT_D": "20",
         "OPENAPI_FILE": str(openapi_file),
         "LOG_LEVEL": "debug",
         "LOG_FORMAT": "json",
@@ -142,7 +144,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         host="::1",
         port=1,
         reuse_port=True,
-        auth="none",
+        auth="keys",
         allowed_hosts=("kasir.example", "[::2]"),
         database_url=make_url("sqlite:////data/other.db"),
         database_listen_url=make_url("postgresql://payment:geheim@db/payment"),
@@ -172,6 +174,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         time_zone=ZoneInfo("Europe/Berlin"),
         idempotency_kept_h=24,
         notifications_kept_d=19,
+        events_kept_d=20,
         openapi_file=openapi_file,
         log_level="debug",
         log_format="json",
@@ -212,7 +215,7 @@ NO_CERTIFICATES: Values = [*NO_PEM, pytest.param(str(ROOT / "README.md"), id="an
 BAD: dict[str, Values] = {
     "PORT": ["", "-1", "65536", "http", "80.5", "nan"],
     "REUSE_PORT": ["", "maybe", "2", "-1"],
-    "AUTH": ["maybe", "None", "no", "0"],
+    "AUTH": ["maybe", "None", "no", "0", "Keys", "none,keys"],
     "ALLOWED_HOSTS": [
         "kasir.example:5004",
         "http://kasir.example",
@@ -284,6 +287,7 @@ BAD: dict[str, Values] = {
     ],
     "IDEMPOTENCY_KEPT_H": ["", "0", "23", "24.5", "-720", "always", "87841", "9" * 5000],
     "NOTIFICATIONS_KEPT_D": ["", "0", "13", "14.5", "-90", "always", "3661", "9" * 5000],
+    "EVENTS_KEPT_D": ["", "0", "14.5", "-90", "always", "3661", "9" * 5000],
     "OPENAPI_FILE": ["", "/no/such/file.yaml", "/"],
     "LOG_LEVEL": ["", "loud", "INFO", "critical"],
     "LOG_FORMAT": ["", "xml", "JSON"],
@@ -379,7 +383,10 @@ EVERYBODY = ["0.0.0.0", "::", "192.168.1.5", "8.8.8.8", "fe80::1", "payment.exam
 def test_on_another_address_the_service_does_not_start_unless_auth_is_said(
     monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
-    assert list(problems(monkeypatch, HOST=host)) == ["AUTH"]
+    said = problems(monkeypatch, HOST=host)
+    assert list(said) == ["AUTH"]
+    assert "AUTH=keys" in said["AUTH"][0]
+    assert "AUTH=none" in said["AUTH"][0]
 
 
 def test_an_empty_auth_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -388,12 +395,13 @@ def test_an_empty_auth_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("host", EVERYBODY, ids=lambda host: f"HOST={host}")
-def test_on_another_address_auth_none_is_a_decision_that_is_accepted(
-    monkeypatch: pytest.MonkeyPatch, host: str
+@pytest.mark.parametrize("auth", ["none", "keys"])
+def test_on_another_address_either_is_a_decision_that_is_accepted(
+    monkeypatch: pytest.MonkeyPatch, host: str, auth: str
 ) -> None:
     monkeypatch.setenv("HOST", host)
-    monkeypatch.setenv("AUTH", "none")
-    assert read_settings().host == host
+    monkeypatch.setenv("AUTH", auth)
+    assert (read_settings().host, read_settings().auth) == (host, auth)
 
 
 def test_no_token_and_no_password_stands_in_the_printed_settings(monkeypatch: pytest.MonkeyPatch) -> None:

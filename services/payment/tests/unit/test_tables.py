@@ -22,7 +22,17 @@ from sqlalchemy.exc import IntegrityError
 from payment.storage.base import Database
 from payment.storage.migrate import MIGRATIONS, SCHEMA_REVISION
 from payment.storage.opening import open_database
-from payment.storage.tables import bills, idempotency_keys, leases, metadata, notifications, payments, refunds
+from payment.storage.tables import (
+    api_keys,
+    bills,
+    events,
+    idempotency_keys,
+    leases,
+    metadata,
+    notifications,
+    payments,
+    refunds,
+)
 
 NOW_US = 1_700_000_000_000_000
 
@@ -59,6 +69,21 @@ KEY = {
     "created_us": NOW_US,
 }
 LEASE = {"service": "order", "target_id": 1, "owner": "me", "until_us": NOW_US, "taken_over": False}
+API_KEY = {
+    "id": "R7mQ2xVb",
+    "client": "kasir-1",
+    "scopes": "payments:read payments:write",
+    "secret_sha256": "0" * 64,
+    "created_us": NOW_US,
+}
+EVENT = {
+    "id": 1,
+    "types": "payment.created payment.paid",
+    "payment_id": 1,
+    "actor": "anybody",
+    "created_us": NOW_US,
+    "data": PAYMENT,
+}
 
 # Each table, a row that is right, and the column that tells it from another.
 ROWS = (
@@ -67,6 +92,8 @@ ROWS = (
     (notifications, NOTIFICATION, "id"),
     (idempotency_keys, KEY, "key"),
     (leases, LEASE, "target_id"),
+    (api_keys, API_KEY, "id"),
+    (events, EVENT, "id"),
 )
 
 
@@ -255,11 +282,7 @@ def test_sqlite_keeps_its_word(connection: Connection) -> None:
 REFUSED: list[tuple[str, Table, dict[str, Any]]] = [
     ("ck_bills_not_overpaid", bills, BILL | {"order_id": 2, "paid": 20_001}),
     ("ck_bills_not_overpaid", bills, BILL | {"order_id": 2, "pending": 20_001}),
-    (
-        "ck_bills_not_overpaid",
-        bills,
-        BILL | {"order_id": 2, "paid": 10_000, "pending": 10_001},
-    ),
+    ("ck_bills_not_overpaid", bills, BILL | {"order_id": 2, "paid": 10_000, "pending": 10_001}),
     ("ck_bills_not_negative", bills, BILL | {"order_id": 2, "paid": -1}),
     ("ck_bills_not_negative", bills, BILL | {"order_id": 2, "pending": -1}),
     ("ck_bills_not_negative", bills, BILL | {"order_id": 2, "total": 0}),
@@ -267,21 +290,9 @@ REFUSED: list[tuple[str, Table, dict[str, Any]]] = [
     ("ck_bills_not_overrefunded", bills, BILL | {"order_id": 2, "paid": 5, "refunded": 6}),
     ("UNIQUE constraint failed: bills.order_id", bills, BILL | {"total": 5}),
     ("ck_payments_amount", payments, PAYMENT | {"id": 2, "amount": 0}),
-    (
-        "ck_payments_amount",
-        payments,
-        PAYMENT | {"id": 2, "amount": -20_000, "amount_refunded": -20_000},
-    ),
-    (
-        "ck_payments_not_overrefunded",
-        payments,
-        PAYMENT | {"id": 2, "amount_refunded": 20_001},
-    ),
-    (
-        "ck_payments_not_overrefunded",
-        payments,
-        PAYMENT | {"id": 2, "amount_refunded": -1},
-    ),
+    ("ck_payments_amount", payments, PAYMENT | {"id": 2, "amount": -20_000, "amount_refunded": -20_000}),
+    ("ck_payments_not_overrefunded", payments, PAYMENT | {"id": 2, "amount_refunded": 20_001}),
+    ("ck_payments_not_overrefunded", payments, PAYMENT | {"id": 2, "amount_refunded": -1}),
     ("ck_payments_status", payments, PAYMENT | {"id": 2, "status": "PAID"}),
     ("ck_payments_status", payments, PAYMENT | {"id": 2, "status": ""}),
     ("ck_payments_method", payments, PAYMENT | {"id": 2, "method": "cheque"}),
@@ -297,42 +308,29 @@ REFUSED: list[tuple[str, Table, dict[str, Any]]] = [
     ("ck_refunds_refunded_before", refunds, REFUND | {"refunded_before": -1}),
     ("FOREIGN KEY constraint failed", refunds, REFUND | {"payment_id": 404}),
     ("UNIQUE constraint failed: payments.id", payments, PAYMENT),
-    (
-        "ck_notifications_service",
-        notifications,
-        NOTIFICATION | {"id": 2, "service": "menu"},
-    ),
-    (
-        "ck_notifications_state",
-        notifications,
-        NOTIFICATION | {"id": 2, "state": "lost", "settled_us": 1},
-    ),
-    (
-        "ck_notifications_settled",
-        notifications,
-        NOTIFICATION | {"id": 2, "settled_us": NOW_US},
-    ),
-    (
-        "ck_notifications_settled",
-        notifications,
-        NOTIFICATION | {"id": 2, "state": "delivered"},
-    ),
-    (
-        "ck_notifications_settled",
-        notifications,
-        NOTIFICATION | {"id": 2, "state": "superseded"},
-    ),
-    (
-        "ck_notifications_settled",
-        notifications,
-        NOTIFICATION | {"id": 2, "state": "dead"},
-    ),
+    ("ck_notifications_service", notifications, NOTIFICATION | {"id": 2, "service": "menu"}),
+    ("ck_notifications_state", notifications, NOTIFICATION | {"id": 2, "state": "lost", "settled_us": 1}),
+    ("ck_notifications_settled", notifications, NOTIFICATION | {"id": 2, "settled_us": NOW_US}),
+    ("ck_notifications_settled", notifications, NOTIFICATION | {"id": 2, "state": "delivered"}),
+    ("ck_notifications_settled", notifications, NOTIFICATION | {"id": 2, "state": "superseded"}),
+    ("ck_notifications_settled", notifications, NOTIFICATION | {"id": 2, "state": "dead"}),
     ("FOREIGN KEY constraint failed", notifications, NOTIFICATION | {"id": 2, "payment_id": 404}),
     (
         "UNIQUE constraint failed: idempotency_keys.caller, idempotency_keys.operation, idempotency_keys.key",
         idempotency_keys,
         KEY | {"fingerprint": "other"},
     ),
+    ("ck_api_keys_id", api_keys, API_KEY | {"id": "short"}),
+    *(
+        ("ck_api_keys_client", api_keys, API_KEY | {"id": "R7mQ2xVc", "client": client})
+        for client in ("", "x" * 65, "cli:root", "kasir/1")
+    ),
+    ("ck_api_keys_scopes", api_keys, API_KEY | {"id": "R7mQ2xVc", "scopes": ""}),
+    ("ck_api_keys_secret_sha256", api_keys, API_KEY | {"id": "R7mQ2xVc", "secret_sha256": "secret"}),
+    ("UNIQUE constraint failed: api_keys.id", api_keys, API_KEY | {"client": "kasir-2"}),
+    ("ck_events_types", events, EVENT | {"id": 2, "types": "payment.paid payment.created"}),
+    ("ck_events_types", events, EVENT | {"id": 2, "types": ""}),
+    ("ck_events_actor", events, EVENT | {"id": 2, "actor": ""}),
     ("UNIQUE constraint failed: leases.service, leases.target_id", leases, LEASE | {"owner": "you"}),
 ]
 
@@ -369,7 +367,8 @@ def test_the_database_takes_a_row_that_is_right(
     connection: Connection, table: Table, row: dict[str, Any], key: str
 ) -> None:
     """Else the refusals above would say nothing."""
-    connection.execute(table.insert(), row | {key: 2 if key != "key" else "k2"})
+    other = {idempotency_keys: "k2", api_keys: "Zz9yX8wV"}.get(table, 2)
+    connection.execute(table.insert(), row | {key: other})
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from payment.cli.opening import now_us, opened
+from payment.cli.opening import cause, now_us, opened
 from payment.cli.text_table import lines_of
 from payment.core.neighbours import NEIGHBOURS
 from payment.core.settings import Settings
@@ -59,7 +59,7 @@ def retry_notifications(settings: Settings, *, notification_id: int | None, all_
     if (notification_id is None) != all_dead:
         raise click.UsageError("Beri NOTIFICATION_ID atau --all-dead / give one of the two.")
     with opened(settings).write() as connection:
-        sent = outbox.send_again(connection, now_us(), notification_id=notification_id)
+        sent = outbox.send_again(connection, now_us(), cause(), notification_id=notification_id)
     if not sent and not all_dead:
         click.echo(
             f"Notifikasi {notification_id} tidak ada atau sudah selesai / "

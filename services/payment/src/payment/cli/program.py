@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
+from payment.cli.events import events
+from payment.cli.keys import keys
 from payment.cli.migrate import migrate
 from payment.cli.notifications import notifications
 from payment.cli.prune import prune
@@ -53,5 +55,5 @@ def cli(context: click.Context) -> None:
     context.obj = settings
 
 
-for command in (serve, worker, migrate, notifications, report, reconcile, prune):
+for command in (serve, worker, migrate, notifications, events, keys, report, reconcile, prune):
     cli.add_command(command)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from payment.cli.day import Day
-from payment.cli.opening import opened
+from payment.cli.opening import cause, opened
 from payment.cli.progress import progress, steps
 from payment.core.neighbours import NEIGHBOURS
 from payment.core.settings import Settings
@@ -58,7 +58,11 @@ def reconcile(
     has_header = as_json
     with progress("reconcile") as bar:
         for chunk in compare(
-            database, asked, since_us=since_us, concurrency=settings.lane_concurrency, repair=repair
+            database,
+            asked,
+            since_us=since_us,
+            concurrency=settings.lane_concurrency,
+            repair=cause() if repair else None,
         ):
             verdicts.update(finding.verdict for finding in chunk.findings)
             rows = [row for row in map(_comparison, chunk.findings) if row["verdict"] != Verdict.AGREES]

@@ -54,6 +54,14 @@ class CursorInvalid(PaymentError):
     message = "{field} is not one that this list gave"
 
 
+class CursorGone(PaymentError):
+    """The event that a cursor names is not in this log: deleted as old, or another database's."""
+
+    status = 410
+    code = "cursor-gone"
+    message = "The event that {field} names is not here, or no longer; begin again, or after the newest"
+
+
 class PaymentNotFound(PaymentError):
     """No payment has this id."""
 
@@ -84,6 +92,14 @@ class NotificationNotFound(PaymentError):
     status = 404
     code = "notification-not-found"
     message = "Notification not found"
+
+
+class ApiKeyNotFound(PaymentError):
+    """No API key has this id."""
+
+    status = 404
+    code = "api-key-not-found"
+    message = "API key not found"
 
 
 class BillSettled(PaymentError):
@@ -124,6 +140,14 @@ class NotificationSettled(PaymentError):
     status = 409
     code = "notification-settled"
     message = "Notification {id} is {state}; only one that is waiting or dead can be sent again"
+
+
+class ApiKeyEnded(PaymentError):
+    """An API key that is good no more cannot be rotated or revoked."""
+
+    status = 409
+    code = "api-key-ended"
+    message = "API key {id} is {state} already"
 
 
 class RefundTooLarge(PaymentError):

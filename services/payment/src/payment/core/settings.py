@@ -78,6 +78,7 @@ class Settings:
     time_zone: ZoneInfo
     idempotency_kept_h: int
     notifications_kept_d: int
+    events_kept_d: int | None
     openapi_file: Path
     log_level: str
     log_format: str
@@ -105,14 +106,17 @@ def read_settings() -> Settings:
     problems |= env.problems()  # what is wrong with one file goes before what is wrong between two
     host = values["host"] or ""
     if values["auth"] == "" and not rules.is_loopback(host):
-        said = f"must be said when HOST is not loopback ({host}): AUTH=none lets everybody in"
+        said = (
+            f"must be said when HOST is not loopback ({host}): AUTH=keys asks callers for an API key, "
+            "AUTH=none lets everybody in"
+        )
         problems["AUTH"] = [said]
     if not problems and values["notifications_kept_d"] * DAY_S < values["retry"].give_up_after_s:
         # what told in a payment's place may wait that long, and is then what shows that it was told
         problems["NOTIFICATIONS_KEPT_D"] = ["must be at least as long as RETRY_FOR_S"]
     if problems:
         raise SettingsError(problems)
-    return Settings(**values | {"auth": "none"})
+    return Settings(**values | {"auth": values["auth"] or "none"})
 
 
 def _address(env: Environment) -> dict[str, Any]:
@@ -121,7 +125,7 @@ def _address(env: Environment) -> dict[str, Any]:
         "host": env.str("HOST", "127.0.0.1"),
         "port": env.int("PORT", 5004, validate=Range(0, 65535, error="must be 0 to 65535")),
         "reuse_port": env.bool("REUSE_PORT", False),  # environs' default
-        "auth": env.str("AUTH", "", validate=OneOf(["", "none"], error="must be none")),
+        "auth": env.str("AUTH", "", validate=OneOf(["", "none", "keys"], error="must be none or keys")),
         "allowed_hosts": env.parsed("ALLOWED_HOSTS", "", rules.hosts),
     }
 
@@ -210,6 +214,7 @@ def _kept(env: Environment) -> dict[str, Any]:
     return {
         "idempotency_kept_h": env.int("IDEMPOTENCY_KEPT_H", 30 * 24, validate=hours),
         "notifications_kept_d": env.int("NOTIFICATIONS_KEPT_D", 90, validate=days),
+        "events_kept_d": env.int("EVENTS_KEPT_D", None, validate=days),  # None: for good
         "time_zone": env.parsed("TIMEZONE", "Asia/Jakarta", rules.time_zone),
     }
 

@@ -1,4 +1,4 @@
-"""The states of a payment, and what state a bill is in. Pure."""
+"""The states of payments and notifications, the types of events, and what state a bill is in. Pure."""
 
 from enum import StrEnum
 
@@ -38,6 +38,27 @@ class State(StrEnum):
     DELIVERED = "delivered"
     SUPERSEDED = "superseded"
     DEAD = "dead"
+
+
+class EventType(StrEnum):
+    """What the log of events tells of."""
+
+    PAYMENT_CREATED = "payment.created"
+    PAYMENT_PAID = "payment.paid"
+    PAYMENT_FAILED = "payment.failed"
+    PAYMENT_REFUNDED = "payment.refunded"
+    REFUND_CREATED = "refund.created"
+    NOTIFICATION_DEAD = "notification.dead"
+    NOTIFICATION_RETRIED = "notification.retried"
+    KEY_CREATED = "key.created"
+    KEY_REVOKED = "key.revoked"
+
+
+PAID_AT_ONCE = (EventType.PAYMENT_CREATED, EventType.PAYMENT_PAID)
+"""What happens to a payment that is paid when it is made."""
+
+HAPPEN_TOGETHER: tuple[tuple[EventType, ...], ...] = (*((each,) for each in EventType), PAID_AT_ONCE)
+"""What one row of the log may tell of: one event, or both of a payment that is paid at once."""
 
 
 class Outcome(StrEnum):

@@ -98,3 +98,26 @@ class DailyReportAnswer(Answer):
     gross = fields.Integer()
     refunds = fields.Integer()
     net = fields.Integer()
+
+
+class KeyAnswer(Answer):
+    """An API key, without what lets its client in."""
+
+    id = fields.String()
+    client = fields.String()
+    scopes = fields.Function(lambda row: row["scopes"].split())
+    created_at = Timestamp(attribute="created_us")
+    expires_at = Timestamp(attribute="expires_us")
+    revoked_at = Timestamp(attribute="revoked_us")
+    last_used_at = Timestamp(attribute="last_used_us")
+    state = fields.String()
+
+
+class MadeKeyAnswer(Answer):
+    """An API key, the one time that it is shown."""
+
+    id = fields.String()
+    key = fields.String()
+    client = fields.String()
+    scopes = fields.Function(lambda row: row["scopes"].split())
+    expires_at = Timestamp(attribute="expires_us")

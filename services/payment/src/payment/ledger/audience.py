@@ -7,6 +7,7 @@ A notification says "tell Order about order 7", not what to say. What is sent is
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from payment.core.cause import Cause
 from payment.core.neighbours import NEIGHBOURS, ORDER, USER, Neighbour
 from payment.core.states import Status
 
@@ -18,7 +19,7 @@ class Notification:
     neighbour: Neighbour
     target_id: int
     payment_id: int
-    traceparent: str | None
+    cause: Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,10 @@ HEARS: dict[str, Callable[[Change], int | None]] = {ORDER.name: order_hears, USE
 does not hear of it."""
 
 
-def news_of(change: Change, traceparent: str | None) -> list[Notification]:
+def news_of(change: Change, cause: Cause) -> list[Notification]:
     """Return what the neighbours are to be told because of a change."""
     return [
-        Notification(NEIGHBOURS[name], target_id, change.payment_id, traceparent)
+        Notification(NEIGHBOURS[name], target_id, change.payment_id, cause)
         for name, hears in HEARS.items()
         if (target_id := hears(change)) is not None
     ]

@@ -17,17 +17,20 @@ from payment.ledger.booking import (
     BookingRequest,
     BookingResult,
     Books,
+    Happening,
     PaymentRequest,
     RefundRequest,
     Renderers,
     Writes,
     decide,
 )
+from payment.ledger.events import Event, event_rows
 from payment.ledger.lookups import BILLS_OF_ORDERS, PAYMENTS_BY_ID
+from payment.ledger.records import Payment
 from payment.ledger.rows import BILLS, PAYMENTS, REFUNDS, key_row, used_key
 from payment.storage.batch import BatchTransaction
 from payment.storage.statements import Query
-from payment.storage.tables import bills, idempotency_keys, notifications, payments, refunds
+from payment.storage.tables import bills, events, idempotency_keys, notifications, payments, refunds
 
 _RENDERERS = Renderers(payment=PaymentAnswer().text, refund=RefundAnswer().text)
 
@@ -183,9 +186,17 @@ def _write(transaction: BatchTransaction, writes: Writes, now_us: int) -> None:
             refunds: [REFUNDS.to_row(refund) for refund in writes.refunds],
             notifications: outbox.rows_of(writes.notifications, now_us),
             idempotency_keys: [key_row(key, answer, now_us) for key, answer in writes.keys],
+            events: event_rows(map(_event_of, writes.happened), now_us),
         },
         changed={
             bills: [BILLS.to_changed_row(bill) for bill in writes.changed_bills],
             payments: [PAYMENTS.to_changed_row(payment) for payment in writes.changed_payments],
         },
     )
+
+
+def _event_of(happening: Happening) -> Event:
+    resource = happening.resource
+    if isinstance(resource, Payment):
+        return Event(happening.types, resource.id, PAYMENTS.to_row(resource), happening.cause)
+    return Event(happening.types, resource.payment_id, REFUNDS.to_row(resource), happening.cause)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from payment.core.cause import Cause
 from payment.core.errors import (
     BillExceeded,
     BillSettled,
@@ -19,10 +20,12 @@ from payment.core.errors import (
     RefundedDiffers,
     RefundTooLarge,
 )
-from payment.core.states import MOVES, Method, Status
+from payment.core.states import MOVES, PAID_AT_ONCE, EventType, Method, Status
 from payment.ledger.audience import Change, Notification, news_of
 from payment.ledger.idempotency import BookedAnswer, Key, UsedKey, replay
 from payment.ledger.records import Bill, Payment, Refund
+
+NOBODY = Cause()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class PaymentRequest:
     status: Status = Status.PAID
     order_total: int | None = None
     key: Key | None = None
-    traceparent: str | None = None
+    cause: Cause = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Settling:
     payment_id: int
     status: Status
     key: Key | None = None
-    traceparent: str | None = None
+    cause: Cause = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +71,27 @@ class RefundRequest:
     reason: str | None = None
     expected_refunded: int | None = None
     key: Key | None = None
-    traceparent: str | None = None
+    cause: Cause = NOBODY
 
 
 BookingRequest = PaymentRequest | Settling | RefundRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """What an event will tell of: a payment or a refund as it is after the change."""
+
+    types: tuple[EventType, ...]
+    resource: Payment | Refund
+    cause: Cause
+
+
+CHANGES = {
+    Status.PAID: EventType.PAYMENT_PAID,
+    Status.FAILED: EventType.PAYMENT_FAILED,
+    Status.REFUNDED: EventType.PAYMENT_REFUNDED,
+}
+"""What has happened to a payment that was in another state before."""
 
 
 @dataclass(slots=True)
@@ -98,6 +118,7 @@ class Writes:
     refunds: list[Refund] = field(default_factory=list)
     keys: list[tuple[Key, BookedAnswer]] = field(default_factory=list)
     notifications: list[Notification] = field(default_factory=list)
+    happened: list[Happening] = field(default_factory=list)
     changed_bills: list[Bill] = field(default_factory=list)
     changed_payments: list[Payment] = field(default_factory=list)
 
@@ -228,7 +249,9 @@ class _Batch:
         )
         self._bills[bill.order_id] = bill
         self._written.payments.append(payment)
-        self._tell(payment, request.traceparent, is_newest=True)
+        what = PAID_AT_ONCE if payment.status is Status.PAID else (EventType.PAYMENT_CREATED,)
+        self._written.happened.append(Happening(what, payment, request.cause))
+        self._tell(payment, request.cause, is_newest=True)
         return receipt(payment.id)
 
     def _settle(self, request: Settling) -> BookedAnswer:
@@ -241,7 +264,7 @@ class _Batch:
             payment = replace(
                 payment, status=request.status, updated_us=self._now_us, settled_us=self._now_us
             )
-            self._change(payment, request.traceparent)
+            self._change(payment, request.cause)
         return BookedAnswer(status=200, location="", body=self._renderers.payment(payment))
 
     def _refund(self, request: RefundRequest) -> BookedAnswer:
@@ -263,6 +286,7 @@ class _Batch:
             refunded_before=before,
         )
         self._written.refunds.append(refund)
+        self._note(EventType.REFUND_CREATED, refund, request.cause)
         bill = self._bills[payment.order_id]
         payment = replace(payment, amount_refunded=before + amount, updated_us=self._now_us)
         if amount < left:
@@ -271,7 +295,7 @@ class _Batch:
         else:  # all of it is given back: it no longer counts towards the bill
             bill = replace(bill, paid=bill.paid - payment.amount, refunded=bill.refunded - before)
             self._bills[bill.order_id] = bill
-            self._change(replace(payment, status=Status.REFUNDED), request.traceparent)
+            self._change(replace(payment, status=Status.REFUNDED), request.cause)
         location = f"/payments/{payment.id}/refunds/{refund.id}"
         return BookedAnswer(status=201, location=location, body=self._renderers.refund(refund))
 
@@ -285,10 +309,14 @@ class _Batch:
         if wanted not in MOVES[payment.status]:
             raise MoveNotAllowed(status=payment.status.value, wanted=wanted.value)
 
-    def _change(self, payment: Payment, traceparent: str | None) -> None:
+    def _change(self, payment: Payment, cause: Cause) -> None:
         self._payments[payment.id] = payment
-        self._tell(payment, traceparent, is_newest=payment.id in self._before.newest)
+        self._note(CHANGES[payment.status], payment, cause)
+        self._tell(payment, cause, is_newest=payment.id in self._before.newest)
 
-    def _tell(self, payment: Payment, traceparent: str | None, *, is_newest: bool) -> None:
+    def _note(self, what: EventType, resource: Payment | Refund, cause: Cause) -> None:
+        self._written.happened.append(Happening((what,), resource, cause))
+
+    def _tell(self, payment: Payment, cause: Cause, *, is_newest: bool) -> None:
         change = Change(payment.id, payment.order_id, payment.user_id, payment.status, is_newest)
-        self._written.notifications.extend(news_of(change, traceparent))
+        self._written.notifications.extend(news_of(change, cause))

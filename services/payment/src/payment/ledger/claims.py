@@ -68,6 +68,7 @@ class Claim:
     resend_us: int | None
     is_repeat: bool
     traceparent: str | None
+    request_id: str | None
 
 
 # The statements of each turn are built once: to build one takes longer than to run it. No parameter has the
@@ -269,6 +270,7 @@ def _read_claims(connection: Connection, neighbour: Neighbour, carriers: dict[in
             resend_us=_latest((row.resend_us, carriers[row.id].resend_us)),
             is_repeat=row.is_repeat,
             traceparent=row.traceparent,
+            request_id=row.request_id,
         )
         for row in rows
     ]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from contextvars import Context
 
 from payment.core.errors import Unavailable
 
@@ -39,7 +40,7 @@ class DeliveryWaiter:
         told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(payment_id, set()).add(told)
         if self._looking is None:
-            self._looking = asyncio.create_task(self._look_for_all())
+            self._looking = asyncio.create_task(self._look_for_all(), context=Context())  # nobody's request
         try:
             async with asyncio.timeout(within_s):
                 return await told

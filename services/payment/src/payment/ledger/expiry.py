@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from payment.core.cause import EXPIRY, Cause
 from payment.core.logs import facts_of, get_logger
 from payment.core.settings import Settings
 from payment.core.states import Status
@@ -98,7 +99,7 @@ class Expirer:
         return len(too_old) == BATCH_MAX
 
     def _fail(self, payment_ids: Sequence[int], now_us: int) -> None:
-        requests = [Settling(payment_id, Status.FAILED) for payment_id in payment_ids]
+        requests = [Settling(payment_id, Status.FAILED, cause=Cause(EXPIRY)) for payment_id in payment_ids]
         with self._database.batch() as transaction:
             results = book(transaction, requests, now_us)
         expired = sum(

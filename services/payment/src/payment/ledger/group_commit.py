@@ -6,6 +6,7 @@ No timer, no added delay when idle, a bounded size and a bounded queue (docs/dec
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
 
 from payment.core.errors import PaymentError, Unavailable
@@ -67,7 +68,7 @@ class GroupCommit(Generic[Item, Result]):
         timer = loop.call_later(self._wait_max_s, _give_up, result)
         self._queue.append((request, result))
         if self._writing is None:
-            self._writing = asyncio.create_task(self._write_all())
+            self._writing = asyncio.create_task(self._write_all(), context=Context())  # nobody's request
         try:
             return await result
         finally:

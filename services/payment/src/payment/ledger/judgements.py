@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 from sqlalchemy import BigInteger, Connection, bindparam, case, select, update
 
+from payment.core.cause import WORKER, Cause
 from payment.core.neighbours import Neighbour
-from payment.core.states import OUTAGES, Outcome, State
+from payment.core.states import OUTAGES, EventType, Outcome, State
 from payment.ledger.claims import WAITING, Claim
 from payment.ledger.leases import release
+from payment.ledger.outbox import note
 from payment.storage.statements import update_rows
 from payment.storage.tables import notifications
 
@@ -114,6 +116,12 @@ def record(
         if item.claim.id in ours
     ]
     update_rows(connection, notifications, changed)
+    died = {item.claim.id: item for item in judgements if item.claim.id in ours and item.state is State.DEAD}
+    if died:
+        causes = {
+            each: Cause(WORKER, item.claim.request_id, item.claim.traceparent) for each, item in died.items()
+        }
+        note(connection, EventType.NOTIFICATION_DEAD, causes, now_us)
     for item in judgements:
         repeat = repeat_after(item, is_ours=item.claim.id in ours, now_us=now_us)
         if repeat is not None:
@@ -153,6 +161,7 @@ def _leave(connection: Connection, claim: Claim, repeat: Repeat, now_us: int) ->
         "target_id": claim.target_id,
         "payment_id": claim.payment_id,
         "traceparent": claim.traceparent,
+        "request_id": claim.request_id,
         "state": State.WAITING,
         "next_attempt_us": repeat.at_us,
         "is_repeat": True,

@@ -11,7 +11,9 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, RowMapping
 from sqlalchemy.exc import SQLAlchemyError
 
+from payment.core.cause import Cause
 from payment.core.errors import (
+    ApiKeyEnded,
     NotificationNotFound,
     NotificationSettled,
     PaymentError,
@@ -25,14 +27,17 @@ from payment.ledger import outbox
 from payment.ledger.batch_writer import BatchWriter
 from payment.ledger.booking import BookingRequest, BookingResult
 from payment.ledger.delivery_waiter import DeliveryWaiter
+from payment.ledger.feed import Feed
 from payment.ledger.group_commit import GroupCommit
 from payment.ledger.idempotency import BookedAnswer
+from payment.ledger.keys import MadeKey, NewKey, create_key, find_key, find_keys, revoke_key
 from payment.ledger.listing import Position, Selection, find_page
 from payment.ledger.lookups import check_payment, find_bill, find_payments, find_refunds
 from payment.ledger.records import Bill
 from payment.ledger.reports import DailyReport, daily_report, day_of
 from payment.storage.base import Database
 from payment.storage.migrate import schema_revision
+from payment.storage.statements import Row
 
 Result = TypeVar("Result")
 
@@ -43,9 +48,13 @@ CLOSE_TIMEOUT_S = 3.0
 """How long a process that ends waits for the batch that is being written; its callers have been answered."""
 
 WAITING_PART = 4
-"""At most one in four of the requests in hand waits until the neighbours were told."""
+"""Of the requests in hand at most one in four waits until the neighbours were told, and one for events."""
 
 _log = get_logger()
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
 
 
 class Ledger:
@@ -82,7 +91,9 @@ class Ledger:
         self._lookups = GroupCommit[int, RowMapping | None](
             self._look_up, batch_max=batch_max, queue_max=queue_max
         )
-        self._waiter = DeliveryWaiter(self._look_for_told, waiting_max=max(1, queue_max // WAITING_PART))
+        waiting_max = max(1, queue_max // WAITING_PART)
+        self._waiter = DeliveryWaiter(self._look_for_told, waiting_max=waiting_max)
+        self.feed = Feed(self._read, readers_max=waiting_max)
 
     async def book(self, request: BookingRequest) -> BookedAnswer:
         """Book a payment, settle one, or give money back; when this returns, it is durable.
@@ -185,7 +196,7 @@ class Ledger:
 
         return await self._read(find)
 
-    async def send_again(self, notification_id: int) -> RowMapping:
+    async def send_again(self, notification_id: int, cause: Cause) -> RowMapping:
         """Send a notification again that is dead, or try one at once that waits.
 
         Raises:
@@ -195,7 +206,7 @@ class Ledger:
         """
 
         def send(connection: Connection) -> RowMapping:
-            sent = outbox.send_again(connection, time.time_ns() // 1000, notification_id=notification_id)
+            sent = outbox.send_again(connection, _now_us(), cause, notification_id=notification_id)
             row = outbox.find_notification(connection, notification_id)
             if row is None:
                 raise NotificationNotFound
@@ -203,13 +214,49 @@ class Ledger:
                 raise NotificationSettled(id=notification_id, state=row["state"])
             return row
 
-        try:
-            row = await self._database.run_write(send)
-        except SQLAlchemyError as error:
-            _log.error("write failed", **facts_of(error))
-            raise Unavailable from error
+        row = await self._write(send)
         self._tell_workers()
         return row
+
+    async def keys(self) -> Sequence[Row]:
+        """Return all API keys that ever were, newest first.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        return await self._read(lambda connection: find_keys(connection, _now_us()))
+
+    async def key(self, key_id: str) -> Row:
+        """Return one API key.
+
+        Raises:
+            ApiKeyNotFound: there is none with this id.
+            Unavailable: the database does not answer.
+        """
+        return await self._read(lambda connection: find_key(connection, key_id, _now_us()))
+
+    async def create_key(self, new: NewKey, cause: Cause) -> MadeKey:
+        """Make an API key; every process takes it at once.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        return await self._write(lambda connection: create_key(connection, new, cause, _now_us()))
+
+    async def revoke_key(self, key_id: str, cause: Cause) -> Row:
+        """Let an API key be good no more, and return it; one that is good no more stays as it is.
+
+        Raises:
+            ApiKeyNotFound: there is none with this id.
+            Unavailable: the database does not answer.
+        """
+
+        def revoke(connection: Connection) -> Row:
+            with contextlib.suppress(ApiKeyEnded):
+                revoke_key(connection, key_id, cause, _now_us())
+            return find_key(connection, key_id, _now_us())
+
+        return await self._write(revoke)
 
     async def daily_report(self, day: date | None) -> DailyReport:
         """Return the closing of a day; None is today.
@@ -218,7 +265,7 @@ class Ledger:
             Unavailable: the database does not answer.
         """
         zone = self._time_zone
-        which = day or day_of(time.time_ns() // 1000, zone)
+        which = day or day_of(_now_us(), zone)
         return await self._read(lambda connection: daily_report(connection, which, zone))
 
     async def condition(self) -> tuple[str | None, str | None]:
@@ -238,6 +285,7 @@ class Ledger:
         """Answer everybody who waits, and everybody who comes from now on, with `Unavailable`."""
         self._bookings.end()
         self._waiter.end()
+        self.feed.end()
         self._lookups.end()
 
     async def close(self) -> None:
@@ -249,6 +297,7 @@ class Ledger:
     def _tell_workers(self) -> None:
         """Wake the worker of this process, and announce the commit to those of others."""
         self._booked()
+        self.feed.notice()
         self._database.announce()
 
     async def _read(self, query: Callable[[Connection], Result], *, is_short: bool = False) -> Result:
@@ -257,6 +306,13 @@ class Ledger:
                 return await self._database.run_read(query, is_short=is_short)
         except (SQLAlchemyError, TimeoutError) as error:
             _log.error("read failed", **facts_of(error))
+            raise Unavailable from error
+
+    async def _write(self, work: Callable[[Connection], Result]) -> Result:
+        try:
+            return await self._database.run_write(work)
+        except SQLAlchemyError as error:
+            _log.error("write failed", **facts_of(error))
             raise Unavailable from error
 
     async def _look_for_told(self, payment_ids: Collection[int]) -> Collection[int]:

@@ -5,27 +5,35 @@ claimed (`claims`). Nothing is ever dropped: a row ends `delivered`, `superseded
 target, or `dead` where everybody can see it.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, and_, case, func, not_, select, union_all, update
 
+from payment.core.cause import Cause
 from payment.core.neighbours import NEIGHBOURS
-from payment.core.states import State
+from payment.core.states import EventType, State
 from payment.ledger.audience import Notification
+from payment.ledger.events import Event, append
 from payment.storage.literals import written
-from payment.storage.statements import insert_rows
 from payment.storage.tables import notifications
 
 _row = notifications.c
+
+IDS_MAX = 1000
+"""The most ids in one statement."""
 
 NOT_DELIVERED = _row.state != written(State.DELIVERED)
 """The condition of the index of what is not delivered: SQLite does not conclude it from another state."""
 
 
-def enqueue(connection: Connection, news: Iterable[Notification], now_us: int) -> None:
-    """Write notifications, in the transaction of what they are about."""
-    insert_rows(connection, notifications, rows_of(news, now_us))
+def tell_again(connection: Connection, news: Sequence[Notification], now_us: int) -> None:
+    """Write notifications of what a neighbour should know already, and that they were asked for."""
+    insert = notifications.insert().returning(_row.id)
+    causes = {}
+    for item, row in zip(news, rows_of(news, now_us), strict=True):
+        causes[connection.execute(insert, row).scalar_one()] = item.cause
+    note(connection, EventType.NOTIFICATION_RETRIED, causes, now_us)
 
 
 def rows_of(news: Iterable[Notification], now_us: int) -> list[dict[str, Any]]:
@@ -35,7 +43,8 @@ def rows_of(news: Iterable[Notification], now_us: int) -> list[dict[str, Any]]:
             "service": item.neighbour.name,
             "target_id": item.target_id,
             "payment_id": item.payment_id,
-            "traceparent": item.traceparent,
+            "traceparent": item.cause.traceparent,
+            "request_id": item.cause.request_id,
             "state": State.WAITING,
             "next_attempt_us": now_us,
             "created_us": now_us,
@@ -45,7 +54,9 @@ def rows_of(news: Iterable[Notification], now_us: int) -> list[dict[str, Any]]:
     ]
 
 
-def send_again(connection: Connection, now_us: int, *, notification_id: int | None = None) -> list[int]:
+def send_again(
+    connection: Connection, now_us: int, cause: Cause, *, notification_id: int | None = None
+) -> list[int]:
     """Send dead notifications again, or try a waiting one at once; return the ids.
 
     A waiting one that only repeats the newest state, since an attempt had no answer, is repeated all the same
@@ -54,6 +65,7 @@ def send_again(connection: Connection, now_us: int, *, notification_id: int | No
     Args:
         connection: a transaction that may write.
         now_us: the time, microseconds since the epoch.
+        cause: who wants it.
         notification_id: one dead or waiting notification; None for all that are dead.
     """
     which = (
@@ -62,7 +74,7 @@ def send_again(connection: Connection, now_us: int, *, notification_id: int | No
         else and_(_row.id == notification_id, _row.state.in_([State.DEAD, State.WAITING]))
     )
     is_early = and_(_row.is_repeat, _row.state == State.WAITING, _row.next_attempt_us > now_us)
-    return list(
+    sent = list(
         connection.execute(
             update(notifications)
             .where(which)
@@ -79,6 +91,25 @@ def send_again(connection: Connection, now_us: int, *, notification_id: int | No
             .returning(_row.id)
         ).scalars()
     )
+    note(connection, EventType.NOTIFICATION_RETRIED, dict.fromkeys(sorted(sent), cause), now_us)
+    return sent
+
+
+def note(connection: Connection, what: EventType, causes: Mapping[int, Cause], now_us: int) -> None:
+    """Write that this happened to notifications, in the transaction in which they changed.
+
+    Args:
+        connection: that transaction.
+        what: what happened.
+        causes: the ids of the notifications, with who or what did it to each.
+        now_us: the time, microseconds since the epoch.
+    """
+    ids = list(causes)
+    for first in range(0, len(ids), IDS_MAX):
+        some = _row.id.in_(ids[first : first + IDS_MAX])
+        rows = connection.execute(select(notifications).where(some).order_by(_row.id)).mappings()
+        happened = [Event((what,), row["payment_id"], dict(row), causes[row["id"]]) for row in rows]
+        append(connection, happened, now_us)
 
 
 def find_notification(connection: Connection, notification_id: int) -> RowMapping | None:

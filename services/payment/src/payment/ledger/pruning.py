@@ -19,12 +19,13 @@ from sqlalchemy import (
     func,
     not_,
     select,
+    update,
 )
 
 from payment.core.states import State
 from payment.storage.base import Database
 from payment.storage.literals import written
-from payment.storage.tables import idempotency_keys, leases, notifications
+from payment.storage.tables import event_log, events, idempotency_keys, leases, notifications
 
 BATCH = 1000
 HOUR_US = 3_600_000_000
@@ -47,7 +48,13 @@ class Pruned:
 
 
 def prune(
-    database: Database, *, keys_before_us: int, notifications_before_us: int, now_us: int, dry_run: bool
+    database: Database,
+    *,
+    keys_before_us: int,
+    notifications_before_us: int,
+    events_before_us: int | None,
+    now_us: int,
+    dry_run: bool,
 ) -> Iterator[Pruned]:
     """Delete what is old, batch by batch.
 
@@ -57,6 +64,7 @@ def prune(
             key is a new one from then on.
         notifications_before_us: those that were delivered or superseded before this; a waiting or a dead one
             never.
+        events_before_us: what happened before this; None to keep all.
         now_us: the time.
         dry_run: only count.
     """
@@ -65,6 +73,7 @@ def prune(
         _keys(transaction, act, keys_before_us),
         _notifications(transaction, act, notifications_before_us),
         _leases(transaction, act, now_us - LEASES_KEPT_US),
+        () if events_before_us is None else _events(transaction, act, events_before_us, dry_run=dry_run),
     )
     began_s = time.monotonic()
     for pruned in batches:
@@ -136,3 +145,25 @@ def _leases(transaction: Transaction, act: Act, before_us: int) -> Iterator[Prun
     with transaction() as connection:
         rows = act(connection, leases, leases.c.until_us < before_us, not_(is_waiting))
     yield Pruned("leases", rows, 1.0)
+
+
+def _events(transaction: Transaction, act: Act, before_us: int, *, dry_run: bool) -> Iterator[Pruned]:
+    """Delete events that are old, but never the newest: it is where a reader may have got to."""
+    row = events.c
+    with transaction() as connection:
+        first_id = connection.execute(select(func.min(row.id))).scalar()
+        last_id = connection.execute(select(func.max(row.id))).scalar()
+    after_id = 0
+    while first_id is not None:
+        with transaction() as connection:
+            batch = select(row.id, row.created_us).where(row.id > after_id, row.id < last_id)
+            of = batch.order_by(row.id).limit(BATCH).subquery().c
+            upto_id, oldest_us = connection.execute(select(func.max(of.id), func.min(of.created_us))).one()
+            if upto_id is None or oldest_us >= before_us:
+                return
+            rows = act(connection, events, row.id > after_id, row.id <= upto_id, row.created_us < before_us)
+            if not dry_run:
+                begins_us = event_log.c.begins_us
+                connection.execute(update(event_log).where(begins_us < before_us).values(begins_us=before_us))
+        yield Pruned("events", rows, min(1.0, (upto_id - first_id + 1) / (last_id - first_id + 1)))
+        after_id = upto_id

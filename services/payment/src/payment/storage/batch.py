@@ -7,7 +7,9 @@ from typing import Any
 from sqlalchemy import Column, Connection, Table
 
 from payment.storage import statements
+from payment.storage.event_order import begin_events
 from payment.storage.statements import Query, Row
+from payment.storage.tables import events
 
 Rows = Mapping[Table, Sequence[Row]]
 """Rows of several tables; those of one table have the same columns."""
@@ -78,6 +80,8 @@ class ThreadBatch(BatchTransaction):
 
     def write_and_commit(self, *, new: Rows, changed: Rows) -> None:
         """See `BatchTransaction.write_and_commit`."""
+        if new.get(events):
+            begin_events(self._connection)
         for table, rows in new.items():
             statements.insert_rows(self._connection, table, rows)
         for table, rows in changed.items():

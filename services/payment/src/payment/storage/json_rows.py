@@ -5,7 +5,9 @@ The names in it are those of our own tables.
 """
 
 from functools import cache, lru_cache
+from typing import Any
 
+import orjson
 from sqlalchemy import JSON, Table, TextClause, bindparam, text
 from sqlalchemy.dialects import postgresql
 
@@ -19,6 +21,11 @@ _UPDATE = """
     UPDATE {table} SET {changes}
     FROM json_to_recordset(:{table}) AS given ({names_and_types})
     WHERE {table}.{key} = given.{key}"""
+
+
+def json_of(value: Any) -> str:
+    """Return JSON text, in a tenth of the time that the standard library takes."""
+    return orjson.dumps(value).decode()
 
 
 @lru_cache(maxsize=64)

@@ -4,7 +4,6 @@ Several statements go as one text, with psycopg's quoting: each sees what was co
 the reads see what the locks waited for. psycopg's pipeline mode takes half as much CPU again.
 """
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -19,9 +18,11 @@ from sqlalchemy.util import await_only
 
 from payment.storage.batch import BatchTransaction, Rows
 from payment.storage.errors import before_the_first_write
-from payment.storage.json_rows import insert_from_json, update_from_json
+from payment.storage.event_order import BEGIN_EVENTS
+from payment.storage.json_rows import insert_from_json, json_of, update_from_json
 from payment.storage.postgres_session import AsyncSession, begin
 from payment.storage.statements import WAIT_FOR_STANDBY, Query, lock_query
+from payment.storage.tables import events
 
 Spelled = tuple[str, Mapping[str, Any]]
 """A statement in psycopg's words, and its parameters."""
@@ -60,15 +61,15 @@ class PostgresBatch(BatchTransaction):
         All new rows are one statement, the changed rows of each table another.
         """
         new = {table: rows for table, rows in new.items() if rows}
-        spelled = []
+        spelled = [self._spelled(BEGIN_EVENTS, {})] if events in new else []
         if new:
             shape = tuple((table, tuple(rows[0])) for table, rows in new.items())
-            values = {table.name: json.dumps(rows) for table, rows in new.items()}
+            values = {table.name: json_of(rows) for table, rows in new.items()}
             spelled.append(self._spelled(insert_from_json(shape), values))
         for table, rows in changed.items():
             if rows:
                 update = update_from_json(table, tuple(rows[0]))
-                spelled.append(self._spelled(update, {table.name: json.dumps(rows)}))
+                spelled.append(self._spelled(update, {table.name: json_of(rows)}))
         if not spelled:
             spelled.append(self._spelled(WAIT_FOR_STANDBY, {}))
         with self._as_sqlalchemy_raises(spelled[0]):

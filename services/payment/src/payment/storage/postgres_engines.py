@@ -6,6 +6,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from payment.storage.json_rows import json_of
 from payment.storage.postgres_session import CONNECT_ARGUMENTS, AsyncSession, Session, begin
 
 POOL_SIZE = 12
@@ -22,6 +23,7 @@ def thread_engine(url: URL) -> Engine:
     """Return an engine for threads."""
     engine = create_engine(
         _psycopg(url),
+        json_serializer=json_of,
         pool_pre_ping=True,
         connect_args=CONNECT_ARGUMENTS,
         pool_size=POOL_SIZE,
@@ -50,6 +52,7 @@ def event_loop_engine(url: URL, pool_size: int, *, begins: bool = True) -> Async
     """
     engine = create_async_engine(
         _psycopg(url),
+        json_serializer=json_of,
         connect_args={"async_creator_fn": AsyncSession.open, **CONNECT_ARGUMENTS},
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=False,  # a batch that failed is rolled back by the pool

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 import psycopg
@@ -41,7 +42,7 @@ class Announcer:
         """See `Database.announce`."""
         self._has_news = True
         if self._announcing is None or self._announcing.done():
-            self._announcing = asyncio.create_task(self._announce())
+            self._announcing = asyncio.create_task(self._announce(), context=Context())  # nobody's request
 
     def cancel(self) -> None:
         """Send no more."""

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 
+from payment.storage.json_rows import json_of
 from payment.storage.sqlite_file import make_private, refuse_foreign_file
 
 SQLITE_BUSY_TIMEOUT_S = 4.0
@@ -25,6 +26,7 @@ def sqlite_engine(url: URL, file: Path) -> Engine:
     """
     engine = create_engine(
         url,
+        json_serializer=json_of,
         connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S, "check_same_thread": False},
         pool_size=POOL_SIZE,
         max_overflow=0,

@@ -6,6 +6,7 @@ Times are whole microseconds since the epoch (UTC), amounts whole rupiah.
 from collections.abc import Iterable
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -21,7 +22,7 @@ from sqlalchemy import (
 )
 
 from payment.core.neighbours import NEIGHBOURS
-from payment.core.states import Method, State, Status
+from payment.core.states import HAPPEN_TOGETHER, Method, State, Status
 
 metadata = MetaData(
     naming_convention={
@@ -162,6 +163,7 @@ notifications = Table(
     # how often the end of an outage made it due before its own backoff
     Column("hurried", BigInteger, nullable=False, server_default=text("0")),
     Column("superseded_by", BigInteger),  # the notification that told in its place
+    Column("request_id", Text),  # of the request that it tells of
     _one_of("service", NEIGHBOURS),
     _one_of("state", State),
     CheckConstraint("(state = 'waiting') = (settled_us IS NULL)", name="settled"),
@@ -213,4 +215,70 @@ known_routes = Table(
     metadata,
     Column("route", Text, primary_key=True),  # method, URL and path
     Column("since_us", BigInteger, nullable=False),
+)
+
+# An actor is `<client>/<key id>` or `cli:<user>` (core/cause.py): no client can be called like another actor
+_CLIENT = "length(client) BETWEEN 1 AND 64 AND replace(replace(client, '/', ''), ':', '') = client"
+
+# Keys of the API. The secret itself is nowhere; a key is never deleted, so that its id is not given twice and
+# what its client did can be told for ever.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("client", Text, nullable=False),
+    Column("scopes", Text, nullable=False),  # with blanks between them
+    Column("secret_sha256", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger),
+    Column("revoked_us", BigInteger),
+    Column("last_used_us", BigInteger),  # to the minute
+    CheckConstraint("length(id) = 8", name="id"),
+    CheckConstraint(_CLIENT, name="client"),
+    CheckConstraint("length(scopes) >= 1", name="scopes"),
+    CheckConstraint("length(secret_sha256) = 64", name="secret_sha256"),
+    Index(  # read every second
+        "active",
+        "expires_us",
+        sqlite_where=text("revoked_us IS NULL"),
+        postgresql_where=text("revoked_us IS NULL"),
+    ),
+)
+
+# What happened, once each, written in the transaction of the change (docs/decisions/0014). Only `prune`
+# deletes. Ids rise in the order in which the changes of a resource happened. Most payments are paid when they
+# are made: one row tells of both, as two would cost POST twice as much.
+FREQUENT_EVENTS = ("payment.created payment.paid", "payment.created", "payment.paid")
+RARE_EVENTS = text(" AND ".join(f"types <> '{types}'" for types in FREQUENT_EVENTS))
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", _id, primary_key=True),
+    Column("types", Text, nullable=False),  # with a blank between two
+    Column("payment_id", _id),  # the payment whose story it belongs to, if it is one's
+    Column("actor", Text, nullable=False),
+    Column("request_id", Text),
+    Column("traceparent", Text),
+    Column("created_us", BigInteger, nullable=False),
+    Column("data", JSON(none_as_null=True), nullable=False),  # the resource's row after the change
+    _one_of("types", map(" ".join, HAPPEN_TOGETHER)),
+    CheckConstraint("length(actor) >= 1", name="actor"),
+    Index(
+        "payment",
+        "payment_id",
+        "id",
+        sqlite_where=text("payment_id IS NOT NULL"),
+        postgresql_where=text("payment_id IS NOT NULL"),
+    ),
+    # of what every payment has, the next one is never far
+    Index("rare", "types", "id", sqlite_where=RARE_EVENTS, postgresql_where=RARE_EVENTS),
+    sqlite_autoincrement=True,
+)
+
+# Since when events are kept: there is one row.
+event_log = Table(
+    "event_log",
+    metadata,
+    Column("begins_us", BigInteger, primary_key=True, autoincrement=False),
 )

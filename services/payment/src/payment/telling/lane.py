@@ -219,6 +219,7 @@ class Lane:
             "payment": item.claim.payment_id,
             "status": item.claim.status.value,
             "attempt": item.claim.attempts + 1,
+            "request_id": item.claim.request_id,
         }
         if item.state is State.DELIVERED:
             self._log.debug("told", **facts)

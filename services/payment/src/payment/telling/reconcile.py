@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, exists, not_, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
+from payment.core.cause import Cause
 from payment.core.logs import facts_of, get_logger
 from payment.core.neighbours import Neighbour
 from payment.core.states import Status
@@ -83,7 +84,7 @@ def reconcile(
     *,
     since_us: int,
     concurrency: int,
-    repair: bool,
+    repair: Cause | None,
 ) -> Iterator[Chunk]:
     """Compare every order and guest whose newest payment was made at a time or later.
 
@@ -92,7 +93,7 @@ def reconcile(
         clients: the neighbours to ask.
         since_us: the time, microseconds since the epoch.
         concurrency: the most questions at a time.
-        repair: have those that differ told again.
+        repair: who has those that differ told again; None to compare only.
     """
     asked = [client.neighbour for client in clients]
     _look_up_routes(database, clients)
@@ -105,8 +106,9 @@ def reconcile(
                 return
             findings = _compare(database, asking, targets)
             _keep_routes(database, clients)
-            if repair:
-                _tell_again(database, [each.target for each in findings if each.verdict is Verdict.DIFFERS])
+            if repair is not None:
+                differ = [each.target for each in findings if each.verdict is Verdict.DIFFERS]
+                _tell_again(database, differ, repair)
             yield Chunk(findings, last.created_us)
             after = last
 
@@ -131,11 +133,11 @@ def _keep_routes(database: Database, clients: Iterable[NeighbourClient]) -> None
             get_logger().info("known routes are not kept", **facts_of(error))
 
 
-def _tell_again(database: Database, targets: Iterable[Target]) -> None:
-    news = [Notification(target.neighbour, target.id, target.payment_id, None) for target in targets]
+def _tell_again(database: Database, targets: Iterable[Target], cause: Cause) -> None:
+    news = [Notification(target.neighbour, target.id, target.payment_id, cause) for target in targets]
     if news:
         with database.write() as connection:
-            outbox.enqueue(connection, news, time.time_ns() // 1000)
+            outbox.tell_again(connection, news, time.time_ns() // 1000)
 
 
 def _targets_after(

@@ -12,27 +12,32 @@ from connexion.resolver import Resolver
 from starlette.types import ASGIApp
 
 from payment.core.settings import Settings
+from payment.ledger.key_ring import KeyRing
 from payment.ledger.ledger import Ledger
 from payment.web.bodies import JsonBody
 from payment.web.browsers import NoForeignPages
 from payment.web.docs_page import DocsPage
 from payment.web.endpoints import Endpoints, Handler
-from payment.web.operations import bills, health, notifications, payments, refunds, reports
+from payment.web.operations import bills, events, health, keys, notifications, payments, refunds, reports
 from payment.web.problems import Problems
 from payment.web.replies import JSON
 from payment.web.routing import Routing
+from payment.web.security import KeyHandler, Security
 from payment.web.specification import read_specification, refuse_security
 from payment.web.validation import Validation
 
 OPERATIONS = {
-    "payment.api": (payments, refunds, bills, reports, notifications),
+    "payment.api": (payments, refunds, bills, reports, notifications, events, keys),
     "payment.health": (health,),
 }
 """What stands before the last dot of an operationId, and the modules with the functions that it names."""
 
 
 def create_app(
-    settings: Settings, ledger: Ledger, running: Callable[[], AbstractAsyncContextManager[None]]
+    settings: Settings,
+    ledger: Ledger,
+    running: Callable[[], AbstractAsyncContextManager[None]],
+    key_ring: KeyRing | None,
 ) -> ASGIApp:
     """Return the ASGI application.
 
@@ -40,6 +45,7 @@ def create_app(
         settings: limits, and where the specification is.
         ledger: the use cases.
         running: a context that lasts from the first request to the last.
+        key_ring: the API keys that are good; None if everybody may call (AUTH=none).
 
     Raises:
         SettingsError: the specification asks for what nothing here checks.
@@ -53,20 +59,22 @@ def create_app(
     body = partial(JsonBody, max_bytes=settings.body_max_bytes, timeout_s=settings.request_timeout_s)
     # as many again as may wait to be booked
     problems = partial(Problems, requests_max=2 * settings.requests_max)
-    middlewares: list[Any] = [problems, DocsPage, Routing, Validation, LifespanMiddleware]
-    if settings.auth == "none":  # what no key tells apart
+    middlewares: list[Any] = [problems]
+    if key_ring is None:  # then only names and origins tell callers apart
         allowed = settings.allowed_hosts
-        middlewares.insert(1, partial(NoForeignPages, bound_to=settings.host, allowed_hosts=allowed))
+        middlewares.append(partial(NoForeignPages, bound_to=settings.host, allowed_hosts=allowed))
+    middlewares += [DocsPage, Routing, *([Security] if key_ring else []), Validation, LifespanMiddleware]
     app = ConnexionMiddleware(
         Endpoints(ledger),
         middlewares=middlewares,
         lifespan=lifespan,
+        security_map={"bearer": partial(KeyHandler, key_ring)} if key_ring else None,
         validator_map={"body": {JSON: body}},
         swagger_ui_options=SwaggerUIOptions(swagger_ui_path="/docs"),
     )
     app.add_api(read_specification(settings.openapi_file), resolver=Resolver(find_operation))
     for api in app.apis:
-        refuse_security(api.specification)
+        refuse_security(api.specification, asks_for_keys=key_ring is not None)
     return app
 
 

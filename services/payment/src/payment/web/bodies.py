@@ -28,7 +28,8 @@ class JsonBody(AbstractRequestBodyValidator):
     def __init__(self, *, max_bytes: int, timeout_s: float, schema: Mapping[str, Any], **_: Any) -> None:
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
-        self._body: schemas.BodySchema = getattr(schemas, schema["x-marshmallow"])()
+        named: type[schemas.BodySchema] = getattr(schemas, schema["x-marshmallow"])
+        self._body = named.described_by(schema)
 
     async def wrap_receive(self, receive: Receive, *, scope: Scope) -> tuple[Receive, Scope]:
         """Put the validated body into the request's Connexion context."""

@@ -9,9 +9,12 @@ from connexion.operations.abstract import AbstractOperation
 from connexion.spec import Specification
 from starlette.types import Receive, Scope, Send
 
+from payment.core.cause import Cause
 from payment.ledger.ledger import Ledger
+from payment.web.callers import NOBODY_IN_PARTICULAR, Caller
 from payment.web.headers import next_link, trace_of
 from payment.web.replies import Reply, Stream
+from payment.web.request_ids import REQUEST_ID
 from payment.web.routing import CONTEXT
 
 
@@ -21,6 +24,7 @@ class Request:
 
     scope: Scope
     ledger: Ledger
+    caller: Caller
     parameters: Mapping[str, Any]
     body: Mapping[str, Any]
 
@@ -32,13 +36,14 @@ class Request:
         """Return all values of a header (its name in lower case)."""
         return [value.decode("latin-1") for key, value in self.scope["headers"] if key == name]
 
-    def trace(self) -> str:
-        """Return the trace that this request belongs to, its caller's or a new one (`traceparent`)."""
-        return trace_of(self.header_values(b"traceparent"))
+    def cause(self) -> Cause:
+        """Return what a change that it asks for comes from; its trace is the caller's or a new one."""
+        trace = trace_of(self.header_values(b"traceparent"))
+        return Cause(self.caller.actor, self.scope[REQUEST_ID], trace)
 
-    def next_link(self, cursor: str | None) -> list[tuple[bytes, bytes]]:
+    def next_link(self, cursor: str | None, parameter: str = "cursor") -> list[tuple[bytes, bytes]]:
         """Return the `Link` header to the page that begins at the cursor; none if there is none."""
-        return next_link(self.scope["path"], self.scope["query_string"], cursor)
+        return next_link(self.scope["path"], self.scope["query_string"], cursor, parameter)
 
 
 Handler = Callable[[Request], Awaitable[Reply | Stream]]
@@ -54,12 +59,14 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call it and send its reply; the body has been read."""
         context = scope["extensions"][CONTEXT]
-        request = Request(scope, self._ledger, context["parameters"], context.get("body", {}))
+        caller = context.get("caller", NOBODY_IN_PARTICULAR)
+        request = Request(scope, self._ledger, caller, context["parameters"], context.get("body", {}))
         reply = await self._handler(request)
         if isinstance(reply, Reply):
             await reply.send(send)
         else:
-            await reply.send(send, receive, head_only=scope["method"] == "HEAD")
+            head_only = scope["method"] == "HEAD"
+            await reply.send(send, receive, head_only=head_only, is_allowed=caller.is_allowed)
 
 
 class EndpointAPI(RoutedAPI[Endpoint]):

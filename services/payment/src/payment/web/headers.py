@@ -44,16 +44,21 @@ def trace_of(traceparent: Sequence[str]) -> str:
     return f"00-{made_up[:32]}-{made_up[32:]}-01"
 
 
-def next_link(path: str, query: bytes, cursor: str | None) -> list[tuple[bytes, bytes]]:
+def next_link(
+    path: str, query: bytes, cursor: str | None, parameter: str = "cursor"
+) -> list[tuple[bytes, bytes]]:
     """Return the `Link` to the next page (RFC 8288), with the filters of this one.
 
     Args:
         path: this page's.
         query: this page's.
         cursor: where the next page begins; None if this is the last.
+        parameter: what takes it.
     """
     if cursor is None:
         return []
     asked = parse_qsl(query.decode("latin-1"))
-    new_query = urlencode([*((name, value) for name, value in asked if name != "cursor"), ("cursor", cursor)])
+    new_query = urlencode(
+        [*((name, value) for name, value in asked if name != parameter), (parameter, cursor)]
+    )
     return [(b"link", f'<{path}?{new_query}>; rel="next"'.encode())]

@@ -2,6 +2,9 @@
 
 from payment.core.errors import PaymentError
 
+CHALLENGE = 'Bearer realm="payment"'
+"""What a caller is asked for who must say who he is (RFC 6750, 3)."""
+
 
 class FieldsRequired(PaymentError):
     """A required field of POST /payments is missing or null, or there is no body at all."""
@@ -43,6 +46,42 @@ class ParameterUnknown(PaymentError):
 
     code = "parameter-unknown"
     message = "There is no parameter {field}; known here: {known}"
+
+
+class ApiKeyMissing(PaymentError):
+    """The request brings no API key (RFC 6750, 3: then without `error=`)."""
+
+    status = 401
+    code = "api-key-missing"
+    message = "An API key is needed: Authorization: Bearer pk_..."
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headers = {"WWW-Authenticate": CHALLENGE}
+
+
+class ApiKeyRefused(PaymentError):
+    """The API key is none, or good no more; which of these it is, nobody is told."""
+
+    status = 401
+    code = "api-key-refused"
+    message = "The API key is not valid"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headers = {"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'}
+
+
+class ScopeMissing(PaymentError):
+    """The API key is good, but not for this."""
+
+    status = 403
+    code = "insufficient-scope"
+    message = "The API key lacks the scope {scope}"
+
+    def __init__(self, *, scope: str) -> None:
+        super().__init__(scope=scope)
+        self.headers = {"WWW-Authenticate": f'{CHALLENGE}, error="insufficient_scope", scope="{scope}"'}
 
 
 class OriginForeign(PaymentError):

@@ -8,9 +8,6 @@ from payment.ledger.idempotency import Key, fingerprint, read_key
 from payment.web.endpoints import Request
 from payment.web.replies import Reply
 
-ANYBODY = ""
-"""The caller where no API keys are asked for (AUTH=none)."""
-
 
 def key_of(request: Request, operation: str, body: Mapping[str, Any]) -> Key | None:
     """Return the request's key, with a fingerprint of what it asks for; None if it has none.
@@ -19,7 +16,7 @@ def key_of(request: Request, operation: str, body: Mapping[str, Any]) -> Key | N
         KeyInvalid: it is not one, or there are several.
     """
     key = read_key(request.header_values(b"idempotency-key"))
-    return Key(ANYBODY, operation, key, fingerprint(body)) if key else None
+    return Key(request.caller.client, operation, key, fingerprint(body)) if key else None
 
 
 def reply_of(answer: Answer) -> Reply:

@@ -25,7 +25,7 @@ class Parameter:
         self.default = schema.get("default")
         self._validator = Draft4Validator(schema)
         self._parse: Callable[[str], Any] = str
-        self._refusal: dict[str, Any] = {"rule": "is not valid"}
+        self._refusal: dict[str, Any] = {"rule": schemas.MUST_BE_VALID}
         if schema.get("type") == "integer":
             self._parse = read_whole_number
             limits = {"minimum": schema["minimum"], "maximum": schema["maximum"]}

@@ -7,11 +7,13 @@ from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
 
 from payment.core.errors import PaymentError, Unavailable, Unexpected
 from payment.web.http_errors import HttpRefused, MethodNotAllowed, RouteNotFound
 from payment.web.messages import choose_language, words_of
 from payment.web.replies import JSON, Reply, best_type
+from payment.web.request_ids import HEADER, REQUEST_ID, request_id_of
 
 PROBLEM_JSON = "application/problem+json"
 PATH_MAX_CHARS = 200
@@ -75,26 +77,30 @@ class Problems:
             await self._app(scope, receive, send)
             return
         has_started = False
+        request_id = scope[REQUEST_ID] = request_id_of(scope["headers"])
+        bind_contextvars(request_id=request_id)  # the server runs each request in a context of its own
 
-        async def note_start(message: Message) -> None:
+        async def send_named(message: Message) -> None:
             nonlocal has_started
-            has_started = True
+            if not has_started:
+                has_started = True
+                message["headers"].append((HEADER, request_id.encode()))
             await send(message)
 
         if self._in_flight >= self._requests_max and scope["path"] not in ALWAYS_ANSWERED:
-            await self._reply_to(Unavailable(), scope).send(send)
+            await self._reply_to(Unavailable(), scope).send(send_named)
             return
         self._in_flight += 1
         try:
-            await self._app(scope, receive, note_start)
+            await self._app(scope, receive, send_named)
         except asyncio.CancelledError:  # the server ends and waits no longer
             if not has_started:
-                await self._reply_to(Unavailable(), scope).send(send)
+                await self._reply_to(Unavailable(), scope).send(send_named)
             raise
         except Exception as error:  # the last resort of every request
             if has_started:
                 raise
-            await self._reply_to(error, scope).send(send)
+            await self._reply_to(error, scope).send(send_named)
         finally:
             self._in_flight -= 1
 

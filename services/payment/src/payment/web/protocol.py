@@ -11,6 +11,8 @@ from payment.core.errors import PaymentError
 from payment.web.corked_transport import CorkedTransport
 from payment.web.http_errors import BodyTooSlow, HeadersTooLarge, HttpInvalid
 from payment.web.problems import reply_to
+from payment.web.request_ids import HEADER as REQUEST_ID_HEADER
+from payment.web.request_ids import request_id_of
 
 LAST_REQUEST_S = 1.0
 """How long an ending server waits for the next request on a connection that is open."""
@@ -177,7 +179,9 @@ class Protocol(HttpToolsProtocol):
             cycle.disconnected = True  # it is this request's own body that is refused
         reply = reply_to(error)
         headers = [header for header in reply.head() if header[0] != b"connection"]
-        headers.append((b"connection", b"close"))
+        is_between = cycle is not None and cycle.response_complete and not self._is_in_head
+        request_id = request_id_of(() if is_between else self.headers or ())
+        headers += [(b"connection", b"close"), (REQUEST_ID_HEADER, request_id.encode())]
         lines = [b"%s: %s\r\n" % header for header in headers]
         self.transport.write(b"".join([STATUS_LINE[reply.status], *lines, b"\r\n", reply.body]))
         self.transport.close()

@@ -2,15 +2,20 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from starlette.types import Receive, Send
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
+from payment.core.logs import get_logger
+
 JSON = "application/json"
 ACCEPT_MAX_CHARS = 1024
+WATCH_EVERY_S = 1.0
+"""How often whoever is answered for long is looked at: may he still have this?"""
 
 FOR_BROWSERS = (
     (b"cache-control", b"no-store"),
@@ -19,6 +24,8 @@ FOR_BROWSERS = (
     (b"x-content-type-options", b"nosniff"),
 )
 """What every answer of the API says to a browser that comes to show it, and to caches."""
+
+_log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +38,16 @@ class Reply:
     content_type: bytes = JSON.encode()
 
     @classmethod
-    def of_json(cls, status: int, body: object, headers: Sequence[tuple[bytes, bytes]] = ()) -> "Reply":
+    def of_json(
+        cls,
+        status: int,
+        body: object,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        content_type: str = JSON,
+    ) -> "Reply":
         """Return an answer whose body is this value as JSON."""
-        return cls.of_text(status, json.dumps(body, ensure_ascii=False, separators=(",", ":")), headers)
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+        return cls(status, text.encode(), list(headers), content_type.encode())
 
     @classmethod
     def of_text(cls, status: int, text: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> "Reply":
@@ -59,33 +73,57 @@ class Reply:
 class Stream:
     """An answer whose body is made while it is sent, as fast as the caller takes it."""
 
-    chunks: AsyncIterator[str]
+    chunks: AsyncGenerator[str]
     content_type: bytes
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
-    async def send(self, send: Send, receive: Receive, *, head_only: bool) -> None:
-        """Send it, until the caller has all of it or goes away.
+    async def send(
+        self, send: Send, receive: Receive, *, head_only: bool, is_allowed: Callable[[], bool]
+    ) -> None:
+        """Send it, until the caller has all of it, goes away, or may have no more of it.
 
         An error on the way breaks the connection off, so that a part is not taken for the whole (by HTTP/1.1;
-        HTTP/1.0 has no other end).
+        HTTP/1.0 has no other end). So does the end of the caller's key.
         """
         headers = [(b"content-type", self.content_type), *FOR_BROWSERS, *self.headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         has_left = asyncio.create_task(_left(receive))
         try:
-            if not head_only:
-                async for chunk in self.chunks:
-                    if has_left.done():
-                        return
-                    await send({"type": "http.response.body", "body": chunk.encode(), "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
+            async with asyncio.timeout(None) as allowed:
+                watching = asyncio.create_task(_end_unless(is_allowed, allowed))
+                try:
+                    if not head_only:
+                        await self._send_chunks(send, has_left)
+                    await send({"type": "http.response.body", "body": b""})
+                finally:
+                    watching.cancel()
+        except TimeoutError:
+            if not allowed.expired():
+                raise
+            _log.warning("an answer was broken off: its API key is good no more")
         finally:
             has_left.cancel()
+
+    async def _send_chunks(self, send: Send, has_left: asyncio.Task[None]) -> None:
+        """Send what is made, until it is all or the caller has left; an empty chunk only looks for that."""
+        async with aclosing(self.chunks) as chunks:
+            async for chunk in chunks:
+                if has_left.done():
+                    return
+                if chunk:
+                    await send({"type": "http.response.body", "body": chunk.encode(), "more_body": True})
 
 
 async def _left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def _end_unless(is_allowed: Callable[[], bool], allowed: asyncio.Timeout) -> None:
+    """Let the time that is allowed end once the caller is allowed nothing any more."""
+    while is_allowed():  # noqa: ASYNC110  # no event ends it: a key expires by itself
+        await asyncio.sleep(WATCH_EVERY_S)
+    allowed.reschedule(0)
 
 
 def best_type(accept: str | None, *offered: str) -> str:

@@ -5,16 +5,17 @@ two against each other from both sides.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields
 
+from payment.core import api_key
 from payment.core.errors import PaymentError
 from payment.core.states import Method, Status
-from payment.core.units import WHOLE_NUMBER_MAX
+from payment.core.units import WHOLE_NUMBER_MAX, read_time
 from payment.web.http_errors import BodyNotObject, FieldInvalid, FieldRequired, FieldsRequired
 
 MUST_BE_WHOLE = "must be a whole number from {minimum} to {maximum}"
@@ -25,6 +26,10 @@ MUST_BE_DATE = "must be a date, for example 2026-01-31"
 MUST_BE_TEXT = (
     "must be 1 to {max_chars} characters, not blanks alone, without control or direction characters"
 )
+MUST_BE_NAME = "must be 1 to {max_chars} letters, digits, dots, hyphens or underscores"
+MUST_BE_SOME_OF = "must be a list of some of these, each once: {choices}"
+MUST_BE_TO_COME = "must be a time to come"
+MUST_BE_VALID = "is not valid"
 _REQUIRED = "required"
 
 
@@ -102,11 +107,64 @@ class Text(fields.Field[str]):
         return str(value)
 
 
+class ClientName(fields.Field[str]):
+    """The name of a client: it stands in `<client>/<key id>`, beside `cli:<user>`."""
+
+    rule = MUST_BE_NAME
+    pattern = f"^{api_key.CLIENT_PATTERN}$"
+    facts: Mapping[str, Any] = {"max_chars": api_key.CLIENT_MAX_CHARS}
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        if not isinstance(value, str) or not api_key.is_client_name(value):
+            raise ValidationError(self.rule)
+        return value
+
+
+class Scopes(fields.Field[list[str]]):
+    """What a key is to be good for: some of those that the description lists."""
+
+    rule = MUST_BE_SOME_OF
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.choices: Sequence[str] = ()
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Return what there is to choose from."""
+        return {"choices": ", ".join(self.choices)}
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> list[str]:
+        is_some = isinstance(value, list) and value and all(scope in self.choices for scope in value)
+        if not is_some or len(set(value)) < len(value):
+            raise ValidationError(self.rule)
+        return list(value)
+
+
+class Moment(fields.Field[int]):
+    """An RFC 3339 time, as microseconds since the epoch."""
+
+    rule = MUST_BE_TIME
+    facts: Mapping[str, Any] = {}
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
+        try:
+            return read_time(value)
+        except (TypeError, ValueError, OverflowError):
+            raise ValidationError(self.rule) from None
+
+
 class BodySchema(Schema):
     """A request body. Unknown fields are ignored: a tolerant reader."""
 
     class Meta:
         unknown = EXCLUDE
+
+    @classmethod
+    def described_by(cls, schema: Mapping[str, Any]) -> Self:
+        """Return the schema that reads what this OpenAPI schema describes."""
+        del schema  # most need not be told
+        return cls()
 
     def read(self, body: Any) -> Mapping[str, Any]:
         """Return the validated fields of a parsed body; None is no body.
@@ -133,7 +191,7 @@ class BodySchema(Schema):
             return self.refuse_missing(missing[0])
         name = next(name for name in self.fields if name in messages)
         field = self.fields[name]
-        assert isinstance(field, WholeNumber | Choice | Text)
+        assert isinstance(field, WholeNumber | Choice | Text | ClientName | Scopes | Moment)
         return FieldInvalid(field=name, rule=field.rule, **field.facts)
 
     def refuse_missing(self, name: str) -> PaymentError:
@@ -141,7 +199,7 @@ class BodySchema(Schema):
         return FieldRequired(field=name)
 
 
-_MISSING = {"required": _REQUIRED, "null": _REQUIRED}
+_MISSING: dict[str, Any] = {"required": _REQUIRED, "null": _REQUIRED}
 
 
 def _required() -> WholeNumber:
@@ -177,3 +235,20 @@ class NewRefund(BodySchema):
     amount = WholeNumber()
     reason = Text()
     expected_refunded = WholeNumber(minimum=0)
+
+
+class NewKey(BodySchema):
+    """The body of POST /keys. Which scopes there are, its OpenAPI schema says."""
+
+    client = ClientName(required=True, error_messages=_MISSING)
+    scopes = Scopes(required=True, error_messages=_MISSING)
+    expires_at = Moment()
+
+    @classmethod
+    def described_by(cls, schema: Mapping[str, Any]) -> Self:
+        """Return the schema that knows the scopes of the description."""
+        made = cls()
+        scopes = made.fields["scopes"]
+        assert isinstance(scopes, Scopes)
+        scopes.choices = schema["properties"]["scopes"]["items"]["enum"]
+        return made

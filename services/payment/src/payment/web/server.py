@@ -35,6 +35,7 @@ class Server(uvicorn.Server):
         listener: the socket, bound.
         listening: called once callers are welcome.
         ending: called at the first sign of the end, from the signal's handler.
+        last_requests: called on the event loop soon after that: nobody may wait for what is to come.
         too_late: called FINISH_PAYMENTS_S later, before uvicorn gives up what has no answer yet.
     """
 
@@ -45,6 +46,7 @@ class Server(uvicorn.Server):
         listener: socket.socket,
         listening: Callable[[], None],
         ending: Callable[[], None],
+        last_requests: Callable[[], None],
         too_late: Callable[[], None],
     ) -> None:
         super().__init__(config)
@@ -52,6 +54,7 @@ class Server(uvicorn.Server):
         self._listener = listener
         self._listening = listening
         self._ending = ending
+        self._last_requests = last_requests
         self._too_late = too_late
 
     @contextmanager
@@ -90,6 +93,7 @@ class Server(uvicorn.Server):
         The kernel resets the connections that are still there when the listener is closed.
         """
         asyncio.get_running_loop().call_later(FINISH_PAYMENTS_S, self._too_late)
+        self._last_requests()
         self._state.is_ending = True
         for _ in range(self.config.backlog):
             if not select.select([self._listener], [], [], 0)[0]:

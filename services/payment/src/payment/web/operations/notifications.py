@@ -31,5 +31,5 @@ async def list_notifications(request: Request) -> Reply:
 
 async def retry_notification(request: Request) -> Reply:
     """POST /notifications/{notification_id}/retry."""
-    row = await request.ledger.send_again(request.parameters["notification_id"])
+    row = await request.ledger.send_again(request.parameters["notification_id"], request.cause())
     return Reply.of_text(200, _notification_answer.text(row))

@@ -1,6 +1,6 @@
 """/payments: book a payment, look one up, list them, and say that one that waited was paid or failed."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from sqlalchemy import RowMapping
 
@@ -36,7 +36,7 @@ async def create_payment(request: Request) -> Reply:
             status=Status(body.get("status", Status.PAID)),
             order_total=body.get("order_total"),
             key=key_of(request, "create_payment", body),
-            traceparent=request.trace(),
+            cause=request.cause(),
         )
     )
     reply = reply_of(booked)
@@ -71,7 +71,7 @@ async def list_payments(request: Request) -> Reply | Stream:
     return Reply.of_json(200, body, [vary, *request.next_link(cursor)])
 
 
-async def _csv_of(ledger: Ledger, selection: Selection, rows: Sequence[RowMapping]) -> AsyncIterator[str]:
+async def _csv_of(ledger: Ledger, selection: Selection, rows: Sequence[RowMapping]) -> AsyncGenerator[str]:
     """Yield the lines of the selection, of which the first rows are given, a page at a time."""
     yield as_csv([_payment_answer.fields])
     while rows:
@@ -93,7 +93,7 @@ async def settle_payment(request: Request) -> Reply:
             payment_id,
             Status(request.body["status"]),
             key=key_of(request, "settle_payment", {"payment_id": payment_id, **request.body}),
-            traceparent=request.trace(),
+            cause=request.cause(),
         )
     )
     return reply_of(settled)

@@ -19,7 +19,7 @@ async def create_refund(request: Request) -> Reply:
             reason=body.get("reason"),
             expected_refunded=body.get("expected_refunded"),
             key=key_of(request, "create_refund", {"payment_id": payment_id, **body}),
-            traceparent=request.trace(),
+            cause=request.cause(),
         )
     )
     return reply_of(refunded)

@@ -1,0 +1,29 @@
+"""Who calls: a client with its key, or anybody where no keys are asked for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from payment.core.cause import ANYBODY
+
+
+def _always() -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls.
+
+    Attributes:
+        client: whose idempotency keys these are; empty for anybody.
+        actor: what events say of it, see `Cause`.
+        is_allowed: says whether it may still go on, for whoever answers it for long.
+    """
+
+    client: str
+    actor: str
+    is_allowed: Callable[[], bool] = field(default=_always, compare=False, repr=False)
+
+
+NOBODY_IN_PARTICULAR = Caller(client="", actor=ANYBODY)
+"""The caller where no API keys are asked for (AUTH=none)."""

@@ -1,0 +1,139 @@
+"""`make run`: the whole journey on one machine, begun and ended as people do it."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from described import ROOT
+from processes import wait_for
+from programs import Process, free_port, storm
+
+
+def test_make_runs_program_brings_up_the_whole_journey(tmp_path: Path) -> None:
+    ports = {name: str(free_port()) for name in ("PORT", "ORDER_PORT", "USER_PORT")}
+    process = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)
+    process.line_with("Ctrl-C")
+    payment, order, user = (f"http://127.0.0.1:{port}" for port in ports.values())
+    booked = httpx.post(
+        f"{payment}/payments", json={"order_id": 1, "user_id": 1, "amount": 20000}, verify=False
+    )
+    assert booked.text == '{"message":"Pembayaran diproses","payment_id":1}'
+    wait_for(lambda: httpx.get(f"{order}/orders/1", verify=False).json()["status"] == "paid", 1)
+    wait_for(lambda: httpx.get(f"{user}/users/1", verify=False).json()["payment_status"] == "paid", 1)
+
+    second = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)
+    assert second.wait(10) == 1
+    second.kill()
+    assert "sudah dipakai" in "".join(second.lines)
+
+    process.send_signal(signal.SIGINT)
+    assert process.wait(15) == 0
+    process.kill()
+    for url in (payment, order, user):
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(url, verify=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "answers"),
+    [
+        ({"ORDER_SERVICE_TOKEN": "pesanan-4711", "USER_SERVICE_TOKEN_FILE": "token"}, 401),
+        ({"TOKEN": "of-another-program"}, 200),  # that happens to stand in somebody's shell
+    ],
+    ids=["tokens", "none"],
+)
+def test_make_runs_stubs_demand_the_tokens_that_payment_sends(
+    settings: dict[str, str], answers: int, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("tamu-0815\n")
+    ports = {name: str(free_port()) for name in ("PORT", "ORDER_PORT", "USER_PORT")}
+    process = Process([sys.executable, str(ROOT / "services" / "run.py")], ports | settings, cwd=tmp_path)
+    process.line_with("Ctrl-C")
+    payment, order, user = (f"http://127.0.0.1:{port}" for port in ports.values())
+    for path in (f"{order}/orders/1", f"{user}/users/1"):
+        assert httpx.get(path, verify=False).status_code == answers
+    httpx.post(f"{payment}/payments", json={"order_id": 1, "user_id": 1, "amount": 20000}, verify=False)
+
+    def told() -> list[dict[str, str]]:
+        return [httpx.get(f"{url}/_stub/states", verify=False).json()["states"] for url in (order, user)]
+
+    wait_for(lambda: told() == [{"1": "paid"}] * 2, what="both are told")
+    assert process.stop() == 0
+    said = "".join(process.lines)
+    assert "4711" not in said
+    assert "0815" not in said
+
+
+def test_closing_the_terminal_ends_all(tmp_path: Path) -> None:
+    ports = {name: str(free_port()) for name in ("PORT", "ORDER_PORT", "USER_PORT")}
+    run, terminal = pty.fork()
+    if run == 0:
+        os.chdir(tmp_path)
+        os.execve(sys.executable, [sys.executable, str(ROOT / "services" / "run.py")], ports)
+    said = b""
+    while b"Ctrl-C" not in said:
+        said += os.read(terminal, 65536)
+    os.close(terminal)
+    assert wait_for(lambda: os.waitpid(run, os.WNOHANG)[0], 15) == run
+    for port in ports.values():
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://127.0.0.1:{port}", verify=False)
+
+
+def test_signals_on_top_of_each_other_end_make_runs_program(tmp_path: Path) -> None:
+    ports = {name: str(free_port()) for name in ("PORT", "ORDER_PORT", "USER_PORT")}
+    process = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)
+    process.line_with("Ctrl-C")
+    assert storm(process) == 0
+
+
+def test_a_bad_setting_stops_make_runs_program_with_its_name(tmp_path: Path) -> None:
+    bad = {
+        "PORT": "abc",
+        "ORDER_PORT": "0",
+        "USER_PORT": "70000",
+        "ORDER_SERVICE_TOKEN": "geh eim",
+        "USER_SERVICE_TOKEN_FILE": "nowhere",
+    }
+    for name, value in bad.items():
+        process = Process([sys.executable, str(ROOT / "services" / "run.py")], {name: value}, cwd=tmp_path)
+        assert process.wait(10) == 2
+        process.kill()
+        said = "".join(process.lines)
+        assert f"bad setting: {name}:" in said
+        assert "geh eim" not in said
+        assert "Traceback" not in said
+
+
+def test_if_one_service_ends_all_end(tmp_path: Path) -> None:
+    ports = {name: str(free_port()) for name in ("PORT", "ORDER_PORT", "USER_PORT")}
+    process = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)
+    process.line_with("Ctrl-C")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    subprocess.run(["kill", "-KILL", children[0]], check=True)
+    assert process.wait(15) == 1
+    process.kill()
+    assert "order berhenti / ended" in "".join(process.lines)
+
+
+def test_with_keys_one_is_made_to_try_it(tmp_path: Path) -> None:
+    """What it prints can be pasted."""
+    ports = {name: str(free_port()) for name in ("PORT", "ORDER_PORT", "USER_PORT")}
+    process = Process(
+        [sys.executable, str(ROOT / "services" / "run.py")], ports | {"KEYS": "1"}, cwd=tmp_path
+    )
+    process.line_with("Ctrl-C")
+    (key,) = re.findall(r"Authorization: Bearer (pk_\w+)'", "".join(process.lines))
+    url = f"http://127.0.0.1:{ports['PORT']}/payments"
+    body = {"order_id": 1, "user_id": 1, "amount": 20_000}
+    assert httpx.post(url, json=body, verify=False).status_code == 401
+    with_key = httpx.post(url, json=body, headers={"Authorization": f"Bearer {key}"}, verify=False)
+    assert with_key.status_code == 201
+    assert process.stop() == 0
