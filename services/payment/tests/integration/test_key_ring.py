@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -370,3 +371,28 @@ def expire_now(service: Service, key_id: str) -> None:
     with database.write() as connection:
         connection.execute(text("UPDATE api_keys SET expires_us = 1 WHERE id = :id"), {"id": key_id})
     database.close()
+
+
+def test_an_answer_that_was_held_back_is_refused_if_its_key_ended_meanwhile(start_keyed: StartKeyed) -> None:
+    service = start_keyed()
+    till, reader = holder(service, "payments:write"), holder(service, "events:read")
+    is_asked = threading.Event()
+
+    def note(event: str, _info: object) -> None:
+        if event == "http11.send_request_body.complete":
+            is_asked.set()
+
+    def ask() -> int:
+        with http_client(service.url, timeout_s=30) as http:
+            headers = {"Authorization": f"Bearer {reader.key}", "Prefer": "wait=20"}
+            asked = {"after": "newest", "type": "payment.created"}  # not the end of its key
+            return http.get("/events", params=asked, headers=headers, extensions={"trace": note}).status_code
+
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(ask)
+        assert is_asked.wait(10)
+        assert reader.get("/events?limit=1").status_code == 200  # it was let in before that
+        service.cli("keys", "revoke", reader.id)
+        wait_for(lambda: reader.get("/events?limit=1").status_code == 401)
+        assert till.post("/payments", json={"order_id": 1, "user_id": 1, "amount": 5}).status_code == 201
+        assert held.result(15) == 401

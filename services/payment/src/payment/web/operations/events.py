@@ -10,6 +10,7 @@ from payment.ledger.event_log import BEGINNING, EventPage, EventSelection, Place
 from payment.ledger.feed import Feed
 from payment.web.endpoints import Request
 from payment.web.headers import wait_of
+from payment.web.http_errors import ApiKeyRefused
 from payment.web.replies import JSON, Reply, Stream, best_type
 
 CLOUD_EVENTS = "application/cloudevents-batch+json"
@@ -45,6 +46,8 @@ async def list_events(request: Request) -> Reply | Stream:
     headers = [vary]
     if (wait_s := wait_of(request.header_values(b"prefer"))) and not page.events:
         page = await request.ledger.feed.page_within(selection, page, asked["limit"], wait_s)
+        if not request.caller.is_allowed():  # its key may have ended while it waited
+            raise ApiKeyRefused
         headers.append((b"preference-applied", b"wait"))
     shown = [cloud_event(event) for event in page.events]
     if wanted == CLOUD_EVENTS:
