@@ -72,6 +72,7 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
         ws="none",
         lifespan="on",
         access_log=False,
+        proxy_headers=False,  # nothing here asks who a proxy calls for
         server_header=False,
         log_config=None,
         timeout_graceful_shutdown=FINISH_REQUESTS_S,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import make_url, select
+from sqlalchemy import make_url, select, text
 from sqlalchemy.exc import IntegrityError
 
 from conftest import ALSO_POOLED
@@ -110,3 +110,23 @@ def test_a_batch_that_ends_without_a_commit_holds_no_lock(batches: Batches) -> N
 def test_a_batch_may_write_nothing(batches: Batches) -> None:
     batches.run(lambda transaction: transaction.write_and_commit(new={bills: []}, changed={bills: []}))
     assert batches.bills() == []
+
+
+@pytest.mark.parametrize("way", ["run_batch"])
+def test_a_statement_that_failed_when_it_was_new_and_a_changed_table_fail_no_later_batch(
+    batches: Batches,
+) -> None:
+    """PostgreSQL keeps what a session prepared, though the batch failed; a changed table is planned anew."""
+
+    def book(order_id: int, paid: int) -> None:
+        row = BILL | {"order_id": order_id, "paid": paid}
+        batches.run(lambda transaction: transaction.write_and_commit(new={bills: [row]}, changed={}))
+
+    with pytest.raises(IntegrityError):
+        book(1, BILL["total"] + 1)
+    book(1, 500)
+    book(2, 500)
+    with batches.database.write() as connection:
+        connection.execute(text("ALTER TABLE bills ADD COLUMN later BIGINT DEFAULT 7"))
+    book(3, 500)
+    assert batches.bills() == [(1, 500), (2, 500), (3, 500)]

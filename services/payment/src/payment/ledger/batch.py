@@ -197,6 +197,5 @@ def _write(transaction: BatchTransaction, writes: Writes, now_us: int) -> None:
 
 def _event_of(happening: Happening) -> Event:
     resource = happening.resource
-    if isinstance(resource, Payment):
-        return Event(happening.types, resource.id, PAYMENTS.to_row(resource), happening.cause)
-    return Event(happening.types, resource.payment_id, REFUNDS.to_row(resource), happening.cause)
+    payment_id = resource.id if isinstance(resource, Payment) else resource.payment_id
+    return Event(happening.types, payment_id, resource, happening.cause)

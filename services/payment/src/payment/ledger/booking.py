@@ -4,9 +4,10 @@ Requests that wait together are decided together, in the order in which they cam
 before it changed. Nothing here touches a database: `batch` reads and writes, Hypothesis tests this.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+
+import orjson
 
 from payment.core.cause import Cause
 from payment.core.errors import (
@@ -136,8 +137,7 @@ BookingResult = BookedAnswer | PaymentError
 
 def receipt(payment_id: int) -> BookedAnswer:
     """Return what the payer's system is told of a booked payment."""
-    body = {"message": "Pembayaran diproses", "payment_id": payment_id}
-    text = json.dumps(body, separators=(",", ":"))
+    text = orjson.dumps({"message": "Pembayaran diproses", "payment_id": payment_id}).decode()
     return BookedAnswer(status=201, location=f"/payments/{payment_id}", body=text)
 
 

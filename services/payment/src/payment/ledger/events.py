@@ -1,6 +1,6 @@
 """Events: what happened, by whom and in which request. Written in the transaction of the change itself."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from payment.core.cause import Cause
 from payment.core.states import EventType
+from payment.ledger.records import Payment, Refund
 from payment.storage.event_order import begin_events
 from payment.storage.statements import Row, insert_rows
 from payment.storage.tables import events
@@ -20,12 +21,12 @@ class Event:
     Attributes:
         types: what; two only for a payment that is paid when it is made (`HAPPEN_TOGETHER`).
         payment_id: the payment whose story it belongs to, None if it is no payment's.
-        data: the row of the resource after the change: a payment, a refund, a notification, a key.
+        data: the resource after the change: a payment, a refund, the row of a notification or of a key.
     """
 
     types: tuple[EventType, ...]
     payment_id: int | None
-    data: Row
+    data: Row | Payment | Refund
     cause: Cause
 
 
@@ -56,6 +57,7 @@ def append(connection: Connection, happened: Sequence[Event], now_us: int) -> No
     if happened:
         begin_events(connection)
         rows = event_rows(happened, now_us)
-        for row in rows:  # SQLAlchemy's names are no plain text, which JSON wants
-            row["data"] = {str(name): value for name, value in row["data"].items()}
+        for row in rows:
+            if isinstance(row["data"], Mapping):  # SQLAlchemy's names are no plain text, which JSON wants
+                row["data"] = {str(name): value for name, value in row["data"].items()}
         insert_rows(connection, events, rows)

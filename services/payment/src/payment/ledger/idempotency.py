@@ -13,6 +13,7 @@ from typing import Any
 
 from payment.core.errors import KeyInvalid, KeyReused
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -71,8 +72,7 @@ def read_key(values: list[str]) -> str | None:
 
 def fingerprint(body: Mapping[str, Any]) -> str:
     """Return what tells two validated bodies apart; unknown fields and their order do not count."""
-    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_canonical(body).encode()).hexdigest()
 
 
 def replay(used: UsedKey, key: Key) -> BookedAnswer:

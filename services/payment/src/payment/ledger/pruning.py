@@ -1,4 +1,4 @@
-"""What is deleted once it is old: idempotency keys, settled notifications, forgotten leases. Nothing else is.
+"""What is deleted once it is old: keys, settled notifications, forgotten leases, events. Nothing else is.
 
 Each batch is a short transaction of its own, with as long a pause after it, so a payment waits for one batch
 at most. If a prune is stopped in the middle, what it has deleted stays deleted.
@@ -112,27 +112,13 @@ def _keys(transaction: Transaction, act: Act, before_us: int) -> Iterator[Pruned
 
 def _notifications(transaction: Transaction, act: Act, before_us: int) -> Iterator[Pruned]:
     row = notifications.c
-    with transaction() as connection:
-        first_id = connection.execute(select(func.min(row.id))).scalar()
-        last_id = connection.execute(select(func.max(row.id))).scalar()
-    after_id = 0
-    while first_id is not None:
-        with transaction() as connection:
-            batch = select(row.id, row.created_us).where(row.id > after_id).order_by(row.id).limit(BATCH)
-            of = batch.subquery().c
-            upto_id, oldest_us = connection.execute(select(func.max(of.id), func.min(of.created_us))).one()
-            if upto_id is None or oldest_us >= before_us:  # nothing is settled before it is made
-                return
-            rows = act(
-                connection,
-                notifications,
-                row.id > after_id,
-                row.id <= upto_id,
-                row.state.in_([State.DELIVERED, State.SUPERSEDED]),
-                row.settled_us < before_us,
-            )
-        yield Pruned("notifications", rows, min(1.0, (upto_id - first_id + 1) / (last_id - first_id + 1)))
-        after_id = upto_id
+    has_ended = (row.state.in_([State.DELIVERED, State.SUPERSEDED]), row.settled_us < before_us)
+    return _by_id(
+        transaction,
+        notifications,
+        before_us,  # nothing is settled before it is made
+        lambda connection, *within: act(connection, notifications, *within, *has_ended),
+    )
 
 
 def _leases(transaction: Transaction, act: Act, before_us: int) -> Iterator[Pruned]:
@@ -149,21 +135,41 @@ def _leases(transaction: Transaction, act: Act, before_us: int) -> Iterator[Prun
 
 def _events(transaction: Transaction, act: Act, before_us: int, *, dry_run: bool) -> Iterator[Pruned]:
     """Delete events that are old, but never the newest: it is where a reader may have got to."""
-    row = events.c
+    row, begins_us = events.c, event_log.c.begins_us
+
+    def prune(connection: Connection, *within: ColumnElement[bool]) -> int:
+        is_old = row.created_us < before_us, row.id < select(func.max(row.id)).scalar_subquery()
+        rows = act(connection, events, *within, *is_old)
+        if not dry_run:
+            connection.execute(update(event_log).where(begins_us < before_us).values(begins_us=before_us))
+        return rows
+
+    return _by_id(transaction, events, before_us, prune)
+
+
+def _by_id(
+    transaction: Transaction, table: Table, before_us: int, prune: Callable[..., int]
+) -> Iterator[Pruned]:
+    """Prune a table from its oldest id on, a batch in each transaction, up to what was made at this time.
+
+    Args:
+        transaction: opens one.
+        table: which; it has `id` and `created_us`.
+        before_us: that time, microseconds since the epoch.
+        prune: does it, in a transaction, where the conditions given hold; returns how many rows.
+    """
+    row = table.c
     with transaction() as connection:
         first_id = connection.execute(select(func.min(row.id))).scalar()
         last_id = connection.execute(select(func.max(row.id))).scalar()
     after_id = 0
     while first_id is not None:
         with transaction() as connection:
-            batch = select(row.id, row.created_us).where(row.id > after_id, row.id < last_id)
+            batch = select(row.id, row.created_us).where(row.id > after_id, row.id <= last_id)
             of = batch.order_by(row.id).limit(BATCH).subquery().c
             upto_id, oldest_us = connection.execute(select(func.max(of.id), func.min(of.created_us))).one()
             if upto_id is None or oldest_us >= before_us:
                 return
-            rows = act(connection, events, row.id > after_id, row.id <= upto_id, row.created_us < before_us)
-            if not dry_run:
-                begins_us = event_log.c.begins_us
-                connection.execute(update(event_log).where(begins_us < before_us).values(begins_us=before_us))
-        yield Pruned("events", rows, min(1.0, (upto_id - first_id + 1) / (last_id - first_id + 1)))
+            rows = prune(connection, row.id > after_id, row.id <= upto_id)
+        yield Pruned(table.name, rows, min(1.0, (upto_id - first_id + 1) / (last_id - first_id + 1)))
         after_id = upto_id

@@ -25,6 +25,9 @@ class Database(ABC):
     migrates_itself: bool
     """True if a start brings the schema up to date; else it refuses an old one."""
 
+    _batch: type[BatchTransaction] = ThreadBatch
+    """What books a batch in a thread."""
+
     def __init__(self, url: URL) -> None:
         self.url = url
 
@@ -40,7 +43,7 @@ class Database(ABC):
     def batch(self) -> Iterator[BatchTransaction]:
         """Open a transaction that books a batch, for a thread; `run_batch` is for the event loop."""
         with self.write() as connection:
-            yield ThreadBatch(connection)
+            yield self._batch(connection)
             connection.rollback()  # does nothing if it was committed
 
     @abstractmethod

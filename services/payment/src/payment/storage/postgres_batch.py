@@ -6,14 +6,12 @@ the reads see what the locks waited for. psycopg's pipeline mode takes half as m
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
 import psycopg
 from psycopg.rows import namedtuple_row
-from sqlalchemy import Connection, Dialect, Select, TextClause
+from sqlalchemy import Connection, Select, TextClause
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import await_only
 
 from payment.storage.batch import BatchTransaction, Rows
@@ -21,11 +19,12 @@ from payment.storage.errors import before_the_first_write
 from payment.storage.event_order import BEGIN_EVENTS
 from payment.storage.json_rows import insert_from_json, json_of, update_from_json
 from payment.storage.postgres_session import AsyncSession, begin
+from payment.storage.spelling import Spelled, numbered, spelled
 from payment.storage.statements import WAIT_FOR_STANDBY, Query, lock_query
 from payment.storage.tables import events
 
-Spelled = tuple[str, Mapping[str, Any]]
-"""A statement in psycopg's words, and its parameters."""
+Write = tuple[TextClause, Mapping[str, str]]
+"""A statement, and the rows of each of its parameters as JSON."""
 
 
 class PostgresBatch(BatchTransaction):
@@ -45,15 +44,15 @@ class PostgresBatch(BatchTransaction):
         with before_the_first_write():
             if not self._session.is_pooled:
                 return self._connection.execute(*query).all()
-            spelled = self._spelled(*query)
-            with self._as_sqlalchemy_raises(spelled):
-                return await_only(self._begin_and_fetch([spelled], "COMMIT"))[0]
+            said = self._spelled(*query)
+            with self._as_sqlalchemy_raises(said):
+                return await_only(self._begin_and_fetch([said], "COMMIT"))[0]
 
     def read(self, locks: Collection[int], queries: Collection[Query]) -> list[Sequence[Any]]:
         """See `BatchTransaction.read`: one round trip, with the BEGIN."""
-        spelled = [self._spelled(*query) for query in (lock_query(locks), *queries)]
-        with before_the_first_write(), self._as_sqlalchemy_raises(spelled[0]):
-            return await_only(self._begin_and_fetch(spelled))[1:]
+        said = [self._spelled(*query) for query in (lock_query(locks), *queries)]
+        with before_the_first_write(), self._as_sqlalchemy_raises(said[0]):
+            return await_only(self._begin_and_fetch(said))[1:]
 
     def write_and_commit(self, *, new: Rows, changed: Rows) -> None:
         """See `BatchTransaction.write_and_commit`: one round trip, with the COMMIT.
@@ -61,19 +60,19 @@ class PostgresBatch(BatchTransaction):
         All new rows are one statement, the changed rows of each table another.
         """
         new = {table: rows for table, rows in new.items() if rows}
-        spelled = [self._spelled(BEGIN_EVENTS, {})] if events in new else []
+        writes: list[Write] = [(BEGIN_EVENTS, {})] if events in new else []
         if new:
             shape = tuple((table, tuple(rows[0])) for table, rows in new.items())
-            values = {table.name: json_of(rows) for table, rows in new.items()}
-            spelled.append(self._spelled(insert_from_json(shape), values))
+            writes.append(
+                (insert_from_json(shape), {table.name: json_of(rows) for table, rows in new.items()})
+            )
         for table, rows in changed.items():
             if rows:
-                update = update_from_json(table, tuple(rows[0]))
-                spelled.append(self._spelled(update, {table.name: json_of(rows)}))
-        if not spelled:
-            spelled.append(self._spelled(WAIT_FOR_STANDBY, {}))
-        with self._as_sqlalchemy_raises(spelled[0]):
-            await_only(self._execute_and_commit(spelled))
+                writes.append((update_from_json(table, tuple(rows[0])), {table.name: json_of(rows)}))
+        if not writes:
+            writes.append((WAIT_FOR_STANDBY, {}))
+        with self._as_sqlalchemy_raises((str(writes[0][0]), {})):
+            await_only(self._execute_and_commit(writes))
 
     async def _begin_and_fetch(self, queries: Sequence[Spelled], *then: str) -> list[Sequence[Any]]:
         cursor = psycopg.AsyncClientCursor(self._session, row_factory=namedtuple_row)
@@ -88,17 +87,33 @@ class PostgresBatch(BatchTransaction):
             rows.append(await cursor.fetchall())
         return rows
 
-    async def _execute_and_commit(self, statements: Sequence[Spelled]) -> None:
-        cursor = psycopg.AsyncClientCursor(self._session)
-        texts = [cursor.mogrify(text.encode(), values) for text, values in statements]
+    async def _execute_and_commit(self, writes: Sequence[Write]) -> None:
+        """Send all as one text. What takes rows is prepared once, if the session is ours alone."""
+        session, cursor = self._session, psycopg.AsyncClientCursor(self._session)
+        texts: list[str] = []
+        prepared: dict[str, str] = {}
+        for statement, values in writes:
+            if session.is_pooled or not values:
+                text, _ = self._spelled(statement, values)
+                texts.append(cursor.mogrify(text.encode(), values))
+                continue
+            text, names = numbered(statement)
+            name = session.prepared.get(text)
+            if name is None:  # a name is used once: what fails below may have been prepared nevertheless
+                name = prepared[text] = next(session.new_names)
+                texts.append(f"PREPARE {name} AS {text}")
+            given = ", ".join(["%s"] * len(names))
+            texts.append(
+                cursor.mogrify(f"EXECUTE {name}({given})".encode(), [values[each] for each in names])
+            )
         await cursor.execute("; ".join([*texts, "COMMIT"]).encode())
+        session.prepared.update(prepared)
 
     def _spelled(self, statement: Select[Any] | TextClause, values: Mapping[str, Any]) -> Spelled:
-        state = _compiled(statement, self._connection.dialect).construct_expanded_state(dict(values))
-        return state.statement, state.parameters
+        return spelled(statement, values, self._connection.dialect)
 
     @contextmanager
-    def _as_sqlalchemy_raises(self, spelled: Spelled) -> Iterator[None]:
+    def _as_sqlalchemy_raises(self, said: Spelled) -> Iterator[None]:
         """Raise psycopg's errors as SQLAlchemy does, and drop the connection if it is gone."""
         try:
             yield
@@ -109,16 +124,9 @@ class PostgresBatch(BatchTransaction):
             if not isinstance(error, psycopg.Error):
                 raise
             raise DBAPIError.instance(
-                *spelled,
+                *said,
                 error,
                 psycopg.Error,
                 dialect=self._connection.dialect,
                 connection_invalidated=is_gone,
             ) from error
-
-
-@lru_cache(maxsize=64)
-def _compiled(statement: Select[Any] | TextClause, dialect: Dialect) -> SQLCompiler:
-    compiled = statement.compile(dialect=dialect)
-    assert isinstance(compiled, SQLCompiler)
-    return compiled

@@ -6,6 +6,7 @@ and nothing is prepared (docs/decisions/0012).
 """
 
 import asyncio
+import itertools
 from typing import Any, Self, TypeVar
 
 import psycopg
@@ -102,9 +103,19 @@ class Session(psycopg.Connection[Any]):
 
 
 class AsyncSession(psycopg.AsyncConnection[Any]):
-    """The same on the event loop, where one task uses it at a time."""
+    """The same on the event loop, where one task uses it at a time.
+
+    Attributes:
+        prepared: the statements that the session has prepared, each with its name; batches add and read them.
+        new_names: names that no statement of the session has had.
+    """
 
     is_pooled = False
+
+    def __init__(self, *arguments: Any, **parameters: Any) -> None:
+        super().__init__(*arguments, **parameters)
+        self.prepared: dict[str, str] = {}
+        self.new_names = map("batch_{}".format, itertools.count())
 
     @classmethod
     async def open(cls, *arguments: Any, **parameters: Any) -> Self:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from payment.storage.base import Database
 from payment.storage.batch import BatchTransaction
+from payment.storage.sqlite_batch import SqliteBatch
 from payment.storage.sqlite_engine import sqlite_engine
 from payment.storage.sqlite_file import file_of, why_read_only
 
@@ -27,6 +28,7 @@ class Sqlite(Database):
     """A file. It has one writer at a time, in this process and in all."""
 
     migrates_itself = True
+    _batch = SqliteBatch
 
     def __init__(self, url: URL) -> None:
         super().__init__(url)

@@ -92,7 +92,7 @@ _NEXT_OF_SEQUENCE = """
     SELECT nextval('{table}_{column}_seq') FROM generate_series(1, CAST(:size AS integer))"""
 
 _NEXT_OF_NEWEST = """
-    SELECT (SELECT coalesce(max({column}), 0) FROM {table}) + value FROM json_each(:numbers)"""
+    SELECT (SELECT coalesce(max({column}), 0) FROM {table}) + value AS id FROM json_each(:numbers)"""
 
 
 def fresh_ids(connection: Connection, column: Column[int], size: int) -> Query:
