@@ -63,9 +63,11 @@ up: ## [AUTH=keys] the whole stack in Docker: PostgreSQL, migration, API, worker
 	docker compose build
 	docker compose up --detach --wait --wait-timeout 120
 	@docker compose ps --format 'table {{.Service}}\t{{.Status}}\t{{.Ports}}'
-	@echo; echo "  Payment  http://localhost:5004   API: http://localhost:5004/docs"
-	@echo "  Order    http://localhost:5003   User  http://localhost:5001   (stubs)"
-	$(if $(filter keys,$(AUTH)),@echo "  Kunci / a key: docker compose exec api payment keys create --client kasir-1 --scope payments:write")
+	@at() { docker compose port $$1 $$2 | sed 's/127.0.0.1/localhost/'; }; \
+	echo; echo "  Payment  http://$$(at port 5004)   API: http://$$(at port 5004)/docs"; \
+	echo "  Order    http://$$(at order 5003)   User  http://$$(at user 5001)   (stubs)"
+	@test "$$(docker compose exec -T api printenv AUTH)" != keys || echo "  Kunci / a key: docker compose exec api \
+	payment keys create --client kasir-1 --scope payments:read --scope payments:write"
 
 down: ## end the stack; VOLUMES=1 also forgets the payments
 	docker compose down --remove-orphans $(if $(VOLUMES),--volumes)

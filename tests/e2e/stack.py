@@ -80,9 +80,9 @@ class Stack:
         for client in (self.payment, *self._neighbours.values()):
             client.close()
 
-    def make(self, target: str, *variables: str) -> None:
-        """Run a target of the Makefile."""
-        run("make", target, *variables)
+    def make(self, target: str, *variables: str) -> str:
+        """Run a target of the Makefile; return its output."""
+        return run("make", target, *variables)
 
     def compose(self, *arguments: str) -> str:
         """Run `docker compose`; return its output."""

@@ -6,6 +6,8 @@ a project name and ports of its own, so a stack that runs beside it is not distu
 
 import json
 
+import httpx
+
 from stack import (
     ALL,
     NEIGHBOURS,
@@ -16,6 +18,7 @@ from stack import (
     Stack,
     is_healthy,
     lines_of,
+    run,
     state_of,
 )
 
@@ -87,3 +90,31 @@ def test_down_ends_in_order_and_leaves_what_it_should(up: Stack) -> None:
     assert up.payment.get(booked.headers["Location"]).status_code == 200
     up.make("down", "VOLUMES=1")
     assert up.what_is_left() == {"containers": [], "networks": [], "volumes": []}
+
+
+def test_with_auth_keys_who_brings_none_may_not_pay(stack: Stack) -> None:
+    """The key is made by the command that `make up` prints; Order and User ask for tokens in their turn."""
+    tokens = {"order": "rahasia-order", "user": "rahasia-user"}
+    settings = [f"{name.upper()}_SERVICE_TOKEN={token}" for name, token in tokens.items()]
+    shown = stack.make("up", "AUTH=keys", *settings)
+    assert f"http://localhost:{PORTS['PAYMENT_PORT']}/docs" in shown
+    (hint,) = [line for line in shown.splitlines() if "payment keys create" in line]
+    output = run(*hint.partition(": ")[2].split()).splitlines()
+    (key,) = [line for line in output if line.startswith("pk_")]
+
+    assert stack.pay(1).status_code == 401
+    assert stack.pay(1, Authorization=f"Bearer {key[:-1]}").status_code == 401
+    assert stack.count("payments") == 0
+
+    booked = stack.pay(1, Authorization=f"Bearer {key}")
+    assert booked.status_code == 201
+    for neighbour, port in NEIGHBOURS.items():
+        stack.wait_until_told(neighbour, {1}, TOLD_WITHIN_S)
+        assert len(stack.received(neighbour)) == 1, "with its token at once"
+        url = f"http://127.0.0.1:{PORTS[port]}/{neighbour}s/1"
+        assert httpx.get(url, trust_env=False).status_code == 401, "it does ask for the token"
+    assert stack.payment.get(booked.headers["Location"]).status_code == 401
+    seen = stack.payment.get(booked.headers["Location"], headers={"Authorization": f"Bearer {key}"})
+    assert (seen.status_code, seen.json()["status"]) == (200, "paid")
+    logs = stack.compose("logs")
+    assert not [secret for secret in (key, *tokens.values()) if secret in logs]
