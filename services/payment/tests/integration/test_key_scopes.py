@@ -129,7 +129,14 @@ def test_the_page_of_the_api_can_bring_a_key(shared_keyed: Service) -> None:
     described = shared_keyed.http.get("/openapi.json").json()
     scheme = described["components"]["securitySchemes"]["apiKey"]
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
-    assert described["paths"]["/payments"]["get"]["security"] == [{"apiKey": ["payments:read"]}]
+    assert "`pk_…`" in scheme["description"], "the dialog says what to enter"
+    assert described["servers"] == description()["servers"], "the page calls where it came from, and says so"
+    for path, methods in description()["paths"].items():
+        for method, operation in methods.items():
+            shown = described["paths"][path][method]
+            assert shown["security"] == operation["security"]
+            for scope in [scope for asked in operation["security"] for (scope,) in asked.values()]:
+                assert shown["description"].endswith(f"the API key must be good for `{scope}`.")
     policy = shared_keyed.http.get("/docs/").headers["content-security-policy"]
     assert "connect-src 'self'" in policy
     assert "script-src 'self'" in policy

@@ -2,9 +2,14 @@
 
 import re
 from base64 import b64encode
+from collections.abc import Mapping
+from functools import cached_property
 from hashlib import sha256
+from typing import Any
 
-from connexion.middleware.swagger_ui import SwaggerUIMiddleware
+from connexion.middleware.swagger_ui import SwaggerUIAPI, SwaggerUIMiddleware
+from connexion.spec import Specification
+from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from payment.web.replies import FOR_BROWSERS
@@ -12,8 +17,37 @@ from payment.web.replies import FOR_BROWSERS
 PAGES = frozenset({"/docs/", "/docs/index.html"})
 
 
+class Described(SwaggerUIAPI):
+    """The description as it is served: with what Swagger UI would not show of it."""
+
+    def _spec_for_prefix(self, request: Request) -> dict[str, Any]:
+        """Return it with the servers that it names; Connexion's own names one that is called nothing."""
+        del request
+        return self._shown
+
+    @cached_property
+    def _shown(self) -> dict[str, Any]:
+        described: dict[str, Any] = self.specification.spec
+        of_all = described.get("security") or []
+        paths = {path: with_scopes(methods, of_all) for path, methods in described["paths"].items()}
+        return {**described, "paths": paths}
+
+
 class DocsPage(SwaggerUIMiddleware):
     """Swagger UI, off the way of business: its router is not asked about any other path."""
+
+    def add_api(
+        self,
+        specification: Specification,
+        base_path: str | None = None,
+        arguments: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Serve this description, and a page that shows it."""
+        api = Described(
+            specification, base_path=base_path, arguments=arguments, default=self.default_fn, **kwargs
+        )
+        self.router.mount(api.base_path, app=api.router)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve /docs and /openapi.json, pass everything else on."""
@@ -24,6 +58,26 @@ class DocsPage(SwaggerUIMiddleware):
         headers = [header for header in scope["headers"] if header[0] != b"range"]
         scope = {**scope, "headers": headers}
         await super().__call__(scope, receive, send_for_browsers(send, scope["path"]))
+
+
+def with_scopes(methods: Mapping[str, Any], of_all: list[Any]) -> dict[str, Any]:
+    """Return a path's operations, each with what its API key must be good for as the end of its description.
+
+    Swagger UI shows the scopes of OAuth 2, but not those of a bearer scheme.
+
+    Args:
+        methods: the path's operations by their methods, and what else a path may have.
+        of_all: the `security` of an operation that has none of its own.
+    """
+    shown = dict(methods)
+    for method, operation in methods.items():
+        asked = operation.get("security", of_all) if isinstance(operation, dict) else []
+        scopes = [f"`{scope}`" for each in asked for scopes in each.values() for scope in scopes]
+        if scopes:
+            needs = f"With `AUTH=keys`, the API key must be good for {' and '.join(scopes)}."
+            before = operation.get("description", "").rstrip()
+            shown[method] = {**operation, "description": f"{before}\n\n{needs}".lstrip()}
+    return shown
 
 
 def send_for_browsers(send: Send, path: str) -> Send:
