@@ -14,8 +14,11 @@ from payment.ledger.key_ring import KeyRing
 from payment.ledger.ledger import Ledger
 from payment.storage.opening import open_current
 from payment.telling.worker import Worker
+from payment.watching.exposition import Exposition, say_build
+from payment.watching.portmates import Portmates
 from payment.web.app import create_app
 from payment.web.protocol import Protocol
+from payment.web.request_log import RequestLog
 from payment.web.server import Server, bind
 
 FINISH_REQUESTS_S = 5
@@ -45,6 +48,10 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
     )
     key_ring = KeyRing(database) if settings.auth == "keys" else None
     host, port = listener.getsockname()[:2]
+    portmates = Portmates(port) if settings.reuse_port else None
+    exposition = Exposition(database, portmates)
+    request_log = RequestLog(settings.log_requests_max)
+    say_build(database)
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
@@ -52,7 +59,11 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
             await key_ring.begin()
         if worker:
             worker.start()
+        if portmates:
+            portmates.answer()
         yield
+        if portmates:
+            portmates.end()
         await ledger.close()
         if key_ring:
             await key_ring.end()
@@ -62,12 +73,13 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
         _log.info("stopped")
 
     config = uvicorn.Config(
-        create_app(settings, ledger, running, key_ring),
+        create_app(settings, ledger, running, key_ring, exposition, request_log),
         loop="uvloop",
         http=partial(  # type: ignore[arg-type]  # any factory of protocols will do
             Protocol,
             headers_max_bytes=settings.headers_max_bytes,
             timeout_s=settings.request_timeout_s,
+            request_log=request_log,
         ),
         ws="none",
         lifespan="on",

@@ -32,6 +32,7 @@ from payment.storage.postgres_session import ROUND_TRIP_TIMEOUT_S
 from postgres import PostgresServer, create_database, drop_database
 from processes import Service, Stub, Waiting, http_client, wait_for, wait_until_all_told, wait_until_told
 from programs import Process
+from scrapes import scrape
 
 Start = Callable[..., Service]
 
@@ -265,6 +266,7 @@ def test_a_database_that_goes_away_costs_503s_and_heals_by_itself(
     ready = beside.http.get("/readyz")
     assert ready.status_code == 503
     assert beside.http.get("/healthz").status_code == 200
+    wait_for(lambda: ("payment_ready", 0.0) in scrape(beside).totals(), 10, "metrics that say so")
     refused = beside.pay(999_999)
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     if how == "freeze":

@@ -48,6 +48,7 @@ REFUSALS = {
     "payment.api.create_key": READS | BODIES,
     "payment.api.get_key": READS | {404},
     "payment.api.revoke_key": READS | {404},
+    "payment.api.show_metrics": READS,
     "payment.health.live": {405},
     "payment.health.ready": {405, 503},
 }

@@ -38,6 +38,7 @@ def test_without_any_setting_the_service_is_this() -> None:
         host="127.0.0.1",
         port=5004,
         reuse_port=False,
+        metrics_port=None,
         auth="none",
         allowed_hosts=(),
         database_url=make_url("sqlite:///payment.db"),
@@ -76,6 +77,7 @@ def test_without_any_setting_the_service_is_this() -> None:
         openapi_file=ROOT / "openapi" / "payment.yaml",
         log_level="info",
         log_format="auto",
+        log_requests_max=100,
     )
 
 
@@ -136,6 +138,8 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         "OPENAPI_FILE": str(openapi_file),
         "LOG_LEVEL": "debug",
         "LOG_FORMAT": "json",
+        "LOG_REQUESTS_MAX": "22",
+        "METRICS_PORT": "21",
     }
     assert set(given) == names_in_code(), "a setting is missing in this test"
     for name, value in given.items():
@@ -144,6 +148,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         host="::1",
         port=1,
         reuse_port=True,
+        metrics_port=21,
         auth="keys",
         allowed_hosts=("kasir.example", "[::2]"),
         database_url=make_url("sqlite:////data/other.db"),
@@ -178,6 +183,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         openapi_file=openapi_file,
         log_level="debug",
         log_format="json",
+        log_requests_max=22,
     )
 
 
@@ -214,6 +220,7 @@ NO_CERTIFICATES: Values = [*NO_PEM, pytest.param(str(ROOT / "README.md"), id="an
 
 BAD: dict[str, Values] = {
     "PORT": ["", "-1", "65536", "http", "80.5", "nan"],
+    "METRICS_PORT": ["", "-1", "65536", "http"],
     "REUSE_PORT": ["", "maybe", "2", "-1"],
     "AUTH": ["maybe", "None", "no", "0", "Keys", "none,keys"],
     "ALLOWED_HOSTS": [
@@ -291,6 +298,7 @@ BAD: dict[str, Values] = {
     "OPENAPI_FILE": ["", "/no/such/file.yaml", "/"],
     "LOG_LEVEL": ["", "loud", "INFO", "critical"],
     "LOG_FORMAT": ["", "xml", "JSON"],
+    "LOG_REQUESTS_MAX": ["", "-1", "1.5", "all"],
 }
 COUNTS = (
     "LANE_CONCURRENCY",

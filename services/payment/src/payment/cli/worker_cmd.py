@@ -1,12 +1,16 @@
 """`payment worker`."""
 
 import signal
+import sys
 
 import click
 
 from payment.cli.opening import opened
 from payment.core.logs import get_logger
 from payment.core.settings import Settings
+from payment.storage.base import Database
+from payment.watching.exposition import Exposition, say_build
+from payment.watching.server import serve_metrics
 
 
 @click.command()
@@ -15,11 +19,27 @@ def worker(settings: Settings) -> None:
     """Beri tahu Order dan User / tell Order and User."""
     from payment.telling.worker import Worker  # noqa: PLC0415  # loads `requests`
 
+    database = opened(settings)
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # in all threads to come too, so one waits below
-    telling = Worker(opened(settings), settings)
+    telling = Worker(database, settings)
+    metrics = _serve_metrics(settings, database)
     telling.start()
-    get_logger().info("worker started")
+    get_logger().info("worker started", **metrics)
     signal.sigwait(ends)
     telling.stop()
     get_logger().info("stopped")
+
+
+def _serve_metrics(settings: Settings, database: Database) -> dict[str, str]:
+    """Show the metrics where METRICS_PORT says, if it is set; return what the log says of it."""
+    if settings.metrics_port is None:
+        return {}
+    exposition = Exposition(database)
+    say_build(database)
+    try:
+        return {"metrics": serve_metrics(settings.host, settings.metrics_port, exposition)}
+    except OSError as error:
+        where = f"METRICS_PORT={settings.metrics_port}: {error.strerror}"
+        click.echo(f"Alamat tidak dapat dipakai / cannot listen: {where}", err=True)
+        sys.exit(1)

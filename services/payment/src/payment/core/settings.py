@@ -55,6 +55,7 @@ class Settings:
     host: str
     port: int
     reuse_port: bool
+    metrics_port: int | None
     auth: str
     allowed_hosts: tuple[str, ...]
     database_url: URL
@@ -82,6 +83,10 @@ class Settings:
     openapi_file: Path
     log_level: str
     log_format: str
+    log_requests_max: int
+
+
+_PORT = Range(0, 65535, error="must be 0 to 65535")
 
 
 def read_settings() -> Settings:
@@ -123,8 +128,9 @@ def _address(env: Environment) -> dict[str, Any]:
     """Read where the API listens, and who may call it."""
     return {
         "host": env.str("HOST", "127.0.0.1"),
-        "port": env.int("PORT", 5004, validate=Range(0, 65535, error="must be 0 to 65535")),
+        "port": env.int("PORT", 5004, validate=_PORT),
         "reuse_port": env.bool("REUSE_PORT", False),  # environs' default
+        "metrics_port": env.int("METRICS_PORT", None, validate=_PORT),  # a worker's; None: nowhere
         "auth": env.str("AUTH", "", validate=OneOf(["", "none", "keys"], error="must be none or keys")),
         "allowed_hosts": env.parsed("ALLOWED_HOSTS", "", rules.hosts),
     }
@@ -220,10 +226,12 @@ def _kept(env: Environment) -> dict[str, Any]:
 
 
 def _logs(env: Environment) -> dict[str, Any]:
-    """Read what is logged, and how."""
+    """Read what is logged, and how; and where a worker shows its metrics."""
     levels = OneOf(["debug", "info", "warning", "error"], error="must be debug, info, warning or error")
+    lines = Range(0, 1_000_000, error="must be 0 to 1000000")
     formats = OneOf(["auto", "json", "text"], error="must be auto, json or text")
     return {
         "log_level": env.str("LOG_LEVEL", "info", validate=levels),
         "log_format": env.str("LOG_FORMAT", "auto", validate=formats),
+        "log_requests_max": env.int("LOG_REQUESTS_MAX", 100, validate=lines),
     }

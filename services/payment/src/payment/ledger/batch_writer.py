@@ -7,6 +7,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from payment.core.errors import Unavailable, Unexpected
 from payment.core.logs import facts_of, get_logger
+from payment.core.metrics import note_batch
 from payment.ledger.batch import Undecided, book
 from payment.ledger.booking import BookingRequest, BookingResult, PaymentRequest
 from payment.storage.base import Database
@@ -37,6 +38,7 @@ class BatchWriter:
             A result for each request, in their order. If the batch fails for one request, that one gets
             `Unexpected`; if the database does not answer, each gets `Unavailable`.
         """
+        began_s = time.perf_counter()
         try:
             results = await self._book(batch)
         except (IntegrityError, Undecided) as error:
@@ -50,6 +52,8 @@ class BatchWriter:
             # here: that would answer 409 to one's own payment. The caller's key makes its retry safe.
             _log.error("batch failed", size=len(batch), **facts_of(error))
             return [Unavailable() for _ in batch]
+        finally:
+            note_batch(len(batch), time.perf_counter() - began_s)
         self._committed()
         return results
 

@@ -74,6 +74,10 @@ class GroupCommit(Generic[Item, Result]):
         finally:
             timer.cancel()
 
+    def waiting(self) -> int:
+        """Return how many requests wait for a batch."""
+        return len(self._queue)
+
     def end(self) -> None:
         """Answer everybody who waits, and everybody who comes from now on, with `Unavailable`."""
         self._has_ended = True

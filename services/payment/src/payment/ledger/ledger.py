@@ -22,6 +22,7 @@ from payment.core.errors import (
     Unavailable,
 )
 from payment.core.logs import facts_of, get_logger
+from payment.core.metrics import watch_queue
 from payment.core.states import State
 from payment.ledger import outbox
 from payment.ledger.batch_writer import BatchWriter
@@ -87,6 +88,7 @@ class Ledger:
         self._bookings = GroupCommit[BookingRequest, BookingResult](
             writer.write, batch_max=batch_max, queue_max=queue_max
         )
+        watch_queue(self._bookings.waiting)
         # looked up in groups too: one query for all that wait
         self._lookups = GroupCommit[int, RowMapping | None](
             self._look_up, batch_max=batch_max, queue_max=queue_max

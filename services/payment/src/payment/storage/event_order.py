@@ -44,6 +44,18 @@ def last_final_id(connection: Connection) -> int:
     if not is_postgres(connection):
         last: int | None = connection.execute(_LAST_OF_ALL).scalar_one()
         return last or 0
+    return _newest_and_final(connection)[1]
+
+
+def events_behind(connection: Connection) -> int:
+    """Return how many ids are taken beyond the last final one: those of transactions that are under way."""
+    if not is_postgres(connection):
+        return 0
+    newest, final = _newest_and_final(connection)
+    return newest - final
+
+
+def _newest_and_final(connection: Connection) -> tuple[int, int]:
     newest: int = connection.execute(_NEWEST_ID).scalar_one()
     oldest_lock: int | None = connection.execute(_OLDEST_LOCK).scalar_one()
-    return newest if oldest_lock is None else min(newest, oldest_lock)
+    return newest, newest if oldest_lock is None else min(newest, oldest_lock)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
@@ -10,6 +11,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from payment.core.metrics import note_database_wait, watch_connections
 from payment.storage.base import Database
 from payment.storage.batch import BatchTransaction
 from payment.storage.errors import NotBegun, before_the_first_write, was_gone
@@ -50,6 +52,9 @@ class Postgres(Database):
         self._long = event_loop_engine(url, LONG_POOL_SIZE)
         self._announcer = Announcer(self._booking)
         self._hung_commits = HungCommits()
+        watch_connections("threads", self._engine.pool)
+        for name, engine in (("booking", self._booking), ("short", self._short), ("long", self._long)):
+            watch_connections(name, engine.pool)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -103,7 +108,9 @@ class Postgres(Database):
 
         try:
             with self._hung_commits.watch():
+                began_s = time.perf_counter()
                 async with self._booking.connect() as connection:  # the pool rolls back
+                    note_database_wait("booking", time.perf_counter() - began_s)
                     return await connection.run_sync(run)
         except SQLAlchemyError as error:
             if isinstance(error, NotBegun) or getattr(error, "connection_invalidated", False):
@@ -115,8 +122,10 @@ class Postgres(Database):
     async def run_read(self, work: Callable[[Connection], Result], *, is_short: bool = False) -> Result:
         """See `Database.run_read`."""
         engine = self._short if is_short else self._long
+        began_s = time.perf_counter()
         try:
             async with engine.connect() as connection:
+                note_database_wait("short" if is_short else "long", time.perf_counter() - began_s)
                 return await connection.run_sync(work)
         except DBAPIError as error:
             if not was_gone(error):

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -12,6 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import OperationalError
 
+from payment.core.metrics import note_database_wait, watch_connections
 from payment.storage.base import Database
 from payment.storage.batch import BatchTransaction
 from payment.storage.sqlite_batch import SqliteBatch
@@ -41,6 +43,7 @@ class Sqlite(Database):
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="reader")
         self._short_readers = ThreadPoolExecutor(2, thread_name_prefix="short-reader")
+        watch_connections("threads", self._engine.pool)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -65,23 +68,29 @@ class Sqlite(Database):
 
     async def run_write(self, work: Callable[[Connection], Result]) -> Result:
         """See `Database.run_write`."""
-        return await self._run(self._writer, self.write, work)
+        return await self._run("booking", self._writer, self.write, work)
 
     async def run_batch(self, work: Callable[[BatchTransaction], Result]) -> Result:
         """See `Database.run_batch`."""
-        return await self._run(self._writer, self.batch, work)
+        return await self._run("booking", self._writer, self.batch, work)
 
     async def run_read(self, work: Callable[[Connection], Result], *, is_short: bool = False) -> Result:
         """See `Database.run_read`."""
-        return await self._run(self._short_readers if is_short else self._readers, self.read, work)
+        if is_short:
+            return await self._run("short", self._short_readers, self.read, work)
+        return await self._run("long", self._readers, self.read, work)
 
     async def _run(
         self,
+        pool: str,
         threads: ThreadPoolExecutor,
         transaction: Callable[[], AbstractContextManager[Given]],
         work: Callable[[Given], Result],
     ) -> Result:
+        began_s = time.perf_counter()
+
         def run() -> Result:
+            note_database_wait(pool, time.perf_counter() - began_s)
             with transaction() as given:
                 return work(given)
 

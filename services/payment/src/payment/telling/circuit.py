@@ -40,6 +40,11 @@ class Circuit:
     _probes_failed: int = 0
     _open_until_us: int = 0
 
+    @property
+    def is_broken(self) -> bool:
+        """Say whether the neighbour failed and has not answered since."""
+        return not self._is_closed and self._probes_failed > 0
+
     def state(self, now_us: int) -> CircuitState:
         """Return the state at this time."""
         if self._is_closed:

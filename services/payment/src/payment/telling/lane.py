@@ -15,9 +15,10 @@ import time
 from sqlalchemy.exc import SQLAlchemyError
 
 from payment.core.logs import facts_of, get_logger
+from payment.core.metrics import expect_neighbour, note_attempt, note_told
 from payment.core.neighbours import Neighbour
 from payment.core.settings import Settings
-from payment.core.states import OUTAGES, State
+from payment.core.states import OUTAGES, Outcome, State
 from payment.core.units import SECOND_US
 from payment.ledger import claims as claiming
 from payment.ledger import judgements, leases, outages
@@ -89,6 +90,7 @@ class Lane:
 
     def start(self) -> None:
         """Start telling."""
+        expect_neighbour(self._neighbour.name, list(Outcome), lambda: self._circuit.is_broken)
         self._thread.start()
         self._senders.start()
 
@@ -199,6 +201,9 @@ class Lane:
             )
             self._in_hand.judgements.append(judgement)
             self._log_judgement(judgement)
+            note_attempt(self._neighbour.name, judgement.outcome)
+            if judgement.state is State.DELIVERED and not claim.is_repeat:
+                note_told(self._neighbour.name, (now_us - claim.created_us) / SECOND_US)
             if not (result.may_be_unknown and claim.attempts == 0):
                 self._note_health(judgement, now_us)  # else it may be one unknown id: others go first
         self._in_hand.all_judged(now_us)

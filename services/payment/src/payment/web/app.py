@@ -14,20 +14,32 @@ from starlette.types import ASGIApp
 from payment.core.settings import Settings
 from payment.ledger.key_ring import KeyRing
 from payment.ledger.ledger import Ledger
+from payment.watching.exposition import Exposition
 from payment.web.bodies import JsonBody
 from payment.web.browsers import NoForeignPages
 from payment.web.docs_page import DocsPage
 from payment.web.endpoints import Endpoints, Handler
-from payment.web.operations import bills, events, health, keys, notifications, payments, refunds, reports
+from payment.web.operations import (
+    bills,
+    events,
+    health,
+    keys,
+    metrics,
+    notifications,
+    payments,
+    refunds,
+    reports,
+)
 from payment.web.problems import Problems
 from payment.web.replies import JSON
+from payment.web.request_log import RequestLog
 from payment.web.routing import Routing
 from payment.web.security import KeyHandler, Security
 from payment.web.specification import read_specification, refuse_security
 from payment.web.validation import Validation
 
 OPERATIONS = {
-    "payment.api": (payments, refunds, bills, reports, notifications, events, keys),
+    "payment.api": (payments, refunds, bills, reports, notifications, events, keys, metrics),
     "payment.health": (health,),
 }
 """What stands before the last dot of an operationId, and the modules with the functions that it names."""
@@ -38,6 +50,8 @@ def create_app(
     ledger: Ledger,
     running: Callable[[], AbstractAsyncContextManager[None]],
     key_ring: KeyRing | None,
+    exposition: Exposition,
+    request_log: RequestLog,
 ) -> ASGIApp:
     """Return the ASGI application.
 
@@ -46,6 +60,8 @@ def create_app(
         ledger: the use cases.
         running: a context that lasts from the first request to the last.
         key_ring: the API keys that are good; None if everybody may call (AUTH=none).
+        exposition: the metrics.
+        request_log: where answers are noted.
 
     Raises:
         SettingsError: the specification asks for what nothing here checks.
@@ -58,14 +74,14 @@ def create_app(
 
     body = partial(JsonBody, max_bytes=settings.body_max_bytes, timeout_s=settings.request_timeout_s)
     # as many again as may wait to be booked
-    problems = partial(Problems, requests_max=2 * settings.requests_max)
+    problems = partial(Problems, requests_max=2 * settings.requests_max, request_log=request_log)
     middlewares: list[Any] = [problems]
     if key_ring is None:  # then only names and origins tell callers apart
         allowed = settings.allowed_hosts
         middlewares.append(partial(NoForeignPages, bound_to=settings.host, allowed_hosts=allowed))
     middlewares += [DocsPage, Routing, *([Security] if key_ring else []), Validation, LifespanMiddleware]
     app = ConnexionMiddleware(
-        Endpoints(ledger),
+        Endpoints(ledger, exposition),
         middlewares=middlewares,
         lifespan=lifespan,
         security_map={"bearer": partial(KeyHandler, key_ring)} if key_ring else None,

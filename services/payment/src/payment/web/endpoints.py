@@ -11,10 +11,11 @@ from starlette.types import Receive, Scope, Send
 
 from payment.core.cause import Cause
 from payment.ledger.ledger import Ledger
+from payment.watching.exposition import Exposition
 from payment.web.callers import NOBODY_IN_PARTICULAR, Caller
 from payment.web.headers import next_link, trace_of
 from payment.web.replies import Reply, Stream
-from payment.web.request_ids import REQUEST_ID
+from payment.web.request_ids import REQUEST_ID, TRACE
 from payment.web.routing import CONTEXT
 
 
@@ -27,6 +28,7 @@ class Request:
     caller: Caller
     parameters: Mapping[str, Any]
     body: Mapping[str, Any]
+    exposition: Exposition
 
     def header(self, name: str) -> str | None:
         """Return the first value of a header, None if it is not there."""
@@ -38,7 +40,7 @@ class Request:
 
     def cause(self) -> Cause:
         """Return what a change that it asks for comes from; its trace is the caller's or a new one."""
-        trace = trace_of(self.header_values(b"traceparent"))
+        trace = self.scope[TRACE] = trace_of(self.header_values(b"traceparent"))
         return Cause(self.caller.actor, self.scope[REQUEST_ID], trace)
 
     def next_link(self, cursor: str | None, parameter: str = "cursor") -> list[tuple[bytes, bytes]]:
@@ -52,15 +54,17 @@ Handler = Callable[[Request], Awaitable[Reply | Stream]]
 class Endpoint:
     """Calls the function that an operationId names."""
 
-    def __init__(self, handler: Handler, ledger: Ledger) -> None:
+    def __init__(self, handler: Handler, ledger: Ledger, exposition: Exposition) -> None:
         self._handler = handler
         self._ledger = ledger
+        self._exposition = exposition
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call it and send its reply; the body has been read."""
         context = scope["extensions"][CONTEXT]
         caller = context.get("caller", NOBODY_IN_PARTICULAR)
-        request = Request(scope, self._ledger, caller, context["parameters"], context.get("body", {}))
+        body = context.get("body", {})
+        request = Request(scope, self._ledger, caller, context["parameters"], body, self._exposition)
         reply = await self._handler(request)
         if isinstance(reply, Reply):
             await reply.send(send)
@@ -72,14 +76,15 @@ class Endpoint:
 class EndpointAPI(RoutedAPI[Endpoint]):
     """The operations of the specification as endpoints."""
 
-    def __init__(self, *args: Any, ledger: Ledger, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, ledger: Ledger, exposition: Exposition, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._ledger = ledger
+        self._exposition = exposition
         self.add_paths()
 
     def make_operation(self, operation: AbstractOperation) -> Endpoint:
         """Build the endpoint of an operation."""
-        return Endpoint(operation.function, self._ledger)
+        return Endpoint(operation.function, self._ledger, self._exposition)
 
 
 class Endpoints(RoutedMiddleware[EndpointAPI]):
@@ -87,10 +92,12 @@ class Endpoints(RoutedMiddleware[EndpointAPI]):
 
     api_cls = EndpointAPI
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, exposition: Exposition) -> None:
         super().__init__(app=self)  # nothing comes after it
         self._ledger = ledger
+        self._exposition = exposition
 
     def add_api(self, specification: Specification, **kwargs: Any) -> EndpointAPI:
         """Register a specification."""
-        return super().add_api(specification, ledger=self._ledger, **kwargs)
+        within = {"ledger": self._ledger, "exposition": self._exposition}
+        return super().add_api(specification, **within, **kwargs)

@@ -6,6 +6,10 @@ CHALLENGE = 'Bearer realm="payment"'
 """What a caller is asked for who must say who he is (RFC 6750, 3)."""
 
 
+PATH_MAX_CHARS = 200
+"""How much of a path that is not there is told back to whoever asked for it."""
+
+
 class FieldsRequired(PaymentError):
     """A required field of POST /payments is missing or null, or there is no body at all."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
@@ -10,15 +11,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
 from payment.core.errors import PaymentError, Unavailable, Unexpected
-from payment.web.http_errors import HttpRefused, MethodNotAllowed, RouteNotFound
+from payment.core.metrics import watch_in_flight
+from payment.web.http_errors import PATH_MAX_CHARS, HttpRefused, MethodNotAllowed, RouteNotFound
 from payment.web.messages import choose_language, words_of
 from payment.web.replies import JSON, Reply, best_type
 from payment.web.request_ids import HEADER, REQUEST_ID, request_id_of
+from payment.web.request_log import RequestLog
 
 PROBLEM_JSON = "application/problem+json"
-PATH_MAX_CHARS = 200
+CLOSED = 499
+"""The status that a request is counted under whose caller went away before the answer, as nginx does."""
+
 ALWAYS_ANSWERED = ("/healthz", "/readyz")
 """What operators ask: also while too many others do, by whatever name, and with parameters against caches."""
+
+NEVER_IN_THE_WAY = (*ALWAYS_ANSWERED, "/metrics")
+"""What is answered though too many requests are in flight."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,45 +72,49 @@ class Problems:
     Args:
         app: what is within.
         requests_max: the most requests in flight; one more is refused with `Unavailable`.
+        request_log: where answers are noted.
     """
 
-    def __init__(self, app: ASGIApp, *, requests_max: int) -> None:
+    def __init__(self, app: ASGIApp, *, requests_max: int, request_log: RequestLog) -> None:
         self._app = app
         self._requests_max = requests_max
+        self._request_log = request_log
         self._in_flight = 0  # each request counts itself in and out; all of that in the event loop
+        watch_in_flight(lambda: self._in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; answer what it raises."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        has_started = False
+        began_s = time.perf_counter()
+        status = 0  # of the answer, once it has begun
         request_id = scope[REQUEST_ID] = request_id_of(scope["headers"])
         bind_contextvars(request_id=request_id)  # the server runs each request in a context of its own
 
         async def send_named(message: Message) -> None:
-            nonlocal has_started
-            if not has_started:
-                has_started = True
+            nonlocal status
+            if not status:
+                status = message["status"]
                 message["headers"].append((HEADER, request_id.encode()))
             await send(message)
 
-        if self._in_flight >= self._requests_max and scope["path"] not in ALWAYS_ANSWERED:
-            await self._reply_to(Unavailable(), scope).send(send_named)
-            return
         self._in_flight += 1
         try:
+            if self._in_flight > self._requests_max and scope["path"] not in NEVER_IN_THE_WAY:
+                raise Unavailable  # noqa: TRY301  # answered below, like all others
             await self._app(scope, receive, send_named)
         except asyncio.CancelledError:  # the server ends and waits no longer
-            if not has_started:
+            if not status:
                 await self._reply_to(Unavailable(), scope).send(send_named)
             raise
         except Exception as error:  # the last resort of every request
-            if has_started:
+            if status:
                 raise
             await self._reply_to(error, scope).send(send_named)
         finally:
             self._in_flight -= 1
+            self._request_log.note(scope, status or CLOSED, time.perf_counter() - began_s)
 
     def _reply_to(self, error: Exception, scope: Scope) -> Reply:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}

@@ -13,6 +13,7 @@ from payment.web.http_errors import BodyTooSlow, HeadersTooLarge, HttpInvalid
 from payment.web.problems import reply_to
 from payment.web.request_ids import HEADER as REQUEST_ID_HEADER
 from payment.web.request_ids import request_id_of
+from payment.web.request_log import RequestLog
 
 LAST_REQUEST_S = 1.0
 """How long an ending server waits for the next request on a connection that is open."""
@@ -36,10 +37,19 @@ class Protocol(HttpToolsProtocol):
     Args:
         headers_max_bytes: the largest request line and headers together.
         timeout_s: the longest time that they may take to arrive.
+        request_log: where refusals are noted.
     """
 
-    def __init__(self, *args: Any, headers_max_bytes: int, timeout_s: float, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        headers_max_bytes: int,
+        timeout_s: float,
+        request_log: RequestLog,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self._request_log = request_log
         self._headers_max_bytes = headers_max_bytes
         self._timeout_s = timeout_s
         self._head_bytes = 0
@@ -178,6 +188,7 @@ class Protocol(HttpToolsProtocol):
                 return
             cycle.disconnected = True  # it is this request's own body that is refused
         reply = reply_to(error)
+        self._request_log.note_refused(reply.status)
         headers = [header for header in reply.head() if header[0] != b"connection"]
         is_between = cycle is not None and cycle.response_complete and not self._is_in_head
         request_id = request_id_of(() if is_between else self.headers or ())

@@ -8,6 +8,9 @@ HEADER = b"x-request-id"
 REQUEST_ID = "request_id"
 """Where the scope holds it."""
 
+TRACE = "trace"
+"""Where the scope holds the `traceparent` of what the request changes."""
+
 _VISIBLE_ASCII = re.compile(rb"[\x21-\x7e]{1,128}")
 
 

@@ -8,8 +8,7 @@ from connexion.operations.abstract import AbstractOperation
 from connexion.spec import Specification
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from payment.web.http_errors import MethodNotAllowed, RouteNotFound
-from payment.web.problems import PATH_MAX_CHARS
+from payment.web.http_errors import PATH_MAX_CHARS, MethodNotAllowed, RouteNotFound
 
 CONTEXT = "connexion_context"
 """Where the scope's extensions hold what was read of a request: its parameters and its body."""

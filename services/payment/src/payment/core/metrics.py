@@ -1,0 +1,138 @@
+"""Every metric of the service: its name, its labels, what it says. docs/operations.md has the same table.
+
+Whoever knows something notes it here; `web` and `telling` show it. What the database knows is in
+`ledger.census`.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+REGISTRY = CollectorRegistry()
+"""What this process counts."""
+
+ProcessCollector(registry=REGISTRY)
+
+_REQUESTS = Counter("payment_requests", "Requests answered.", ["operation", "status"], registry=REGISTRY)
+_REQUEST_SECONDS = Histogram(
+    "payment_request_seconds",
+    "From a request's head to the end of its answer.",
+    ["operation"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
+_IN_FLIGHT = Gauge("payment_requests_in_flight", "Requests that are not answered yet.", registry=REGISTRY)
+_QUEUE_LENGTH = Gauge("payment_queue_length", "Requests that wait for a batch.", registry=REGISTRY)
+_BATCH_SIZE = Histogram(
+    "payment_batch_size", "Requests in a batch.", buckets=(1, 2, 4, 8, 16, 32, 64), registry=REGISTRY
+)
+_BATCH_SECONDS = Histogram(
+    "payment_batch_seconds",
+    "A batch's transaction.",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
+_TOLD_SECONDS = Histogram(
+    "payment_told_seconds",
+    "From the commit until a neighbour has taken the news.",
+    ["service"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600),
+    registry=REGISTRY,
+)
+_ATTEMPTS = Counter(
+    "payment_delivery_attempts", "Attempts to tell a neighbour.", ["service", "outcome"], registry=REGISTRY
+)
+_CIRCUIT_OPEN = Gauge(
+    "payment_circuit_open",
+    "1 while a neighbour fails and is only probed.",
+    ["service"],
+    registry=REGISTRY,
+)
+_CONNECTIONS = Gauge("payment_database_connections", "Connections in use.", ["pool"], registry=REGISTRY)
+_DATABASE_WAIT_SECONDS = Histogram(
+    "payment_database_wait_seconds",
+    "Wait for a connection; on SQLite for a thread.",
+    ["pool"],
+    buckets=(0.0001, 0.001, 0.01, 0.1, 1, 3),
+    registry=REGISTRY,
+)
+_BUILD_INFO = Gauge(
+    "payment_build_info", "What runs here.", ["version", "python", "database"], registry=REGISTRY
+)
+
+
+def note_request(operation: str, status: int, seconds: float) -> None:
+    """Count a request that was answered."""
+    counter, histogram = _of_request(operation, status)
+    counter.inc()
+    histogram.observe(seconds)
+
+
+def note_batch(size: int, seconds: float) -> None:
+    """Count a batch that was written, or failed."""
+    _BATCH_SIZE.observe(size)
+    _BATCH_SECONDS.observe(seconds)
+
+
+def note_attempt(service: str, outcome: str) -> None:
+    """Count an attempt to tell a neighbour."""
+    _ATTEMPTS.labels(service, outcome).inc()
+
+
+def note_told(service: str, seconds: float) -> None:
+    """Note how long after the commit a neighbour was told."""
+    _TOLD_SECONDS.labels(service).observe(seconds)
+
+
+def note_database_wait(pool: str, seconds: float) -> None:
+    """Note how long somebody waited for a connection."""
+    _wait_of(pool).observe(seconds)
+
+
+def expect_neighbour(service: str, outcomes: list[str], is_circuit_open: Callable[[], bool]) -> None:
+    """Show a neighbour before anything has happened: what appears with its first failure has no rate."""
+    _TOLD_SECONDS.labels(service)
+    for outcome in outcomes:
+        _ATTEMPTS.labels(service, outcome)
+    _CIRCUIT_OPEN.labels(service).set_function(is_circuit_open)
+
+
+def watch_in_flight(count: Callable[[], int]) -> None:
+    """Show how many requests are in flight."""
+    _IN_FLIGHT.set_function(count)
+
+
+def watch_queue(length: Callable[[], int]) -> None:
+    """Show how many requests wait for a batch."""
+    _QUEUE_LENGTH.set_function(length)
+
+
+def watch_connections(name: str, pool: Any) -> None:
+    """Show how many connections of one of SQLAlchemy's pools are in use."""
+    _CONNECTIONS.labels(name).set_function(pool.checkedout)
+
+
+def note_build(version: str, python: str, database: str) -> None:
+    """Say what runs here."""
+    _BUILD_INFO.labels(version, python, database).set(1)
+
+
+@cache  # looking up a metric of given labels takes longer than counting
+def _of_request(operation: str, status: int) -> tuple[Counter, Histogram]:
+    return _REQUESTS.labels(operation, str(status)), _REQUEST_SECONDS.labels(operation)
+
+
+@cache
+def _wait_of(pool: str) -> Histogram:
+    return _DATABASE_WAIT_SECONDS.labels(pool)

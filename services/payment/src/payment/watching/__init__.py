@@ -1,0 +1,1 @@
+"""What operators watch: metrics of the processes, and of what the database holds."""

@@ -1,0 +1,58 @@
+"""All that a scrape gets: what this process counts, what the others on its port count, and the census."""
+
+import platform
+import time
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.registry import Collector
+
+from payment.core.metrics import REGISTRY, note_build
+from payment.storage.base import Database
+from payment.watching.census import CensusTaker
+from payment.watching.portmates import Portmates
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Prometheus' text format, https://prometheus.io/docs/instrumenting/exposition_formats/."""
+
+WAIT_S = 0.05
+"""How long a scrape waits for the database, and for the other processes; what has not come is left out."""
+
+
+class Exposition(Collector):
+    """Collects the metrics that a scrape gets. Called in threads that may wait.
+
+    Args:
+        database: whose census it is.
+        portmates: the other processes on our port, if there may be some.
+    """
+
+    def __init__(self, database: Database, portmates: Portmates | None = None) -> None:
+        self._census = CensusTaker(database)
+        self._portmates = portmates
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+
+    def describe(self) -> Iterable[Metric]:
+        """Say nothing: what there is depends on the census."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric, its samples together."""
+        until_s = time.monotonic() + WAIT_S
+        census = self._census.families(WAIT_S)
+        if self._portmates is None:
+            yield from REGISTRY.collect()
+        else:
+            yield from self._portmates.families(until_s)
+        yield from census
+
+    def text(self) -> bytes:
+        """Return them as Prometheus reads them."""
+        return generate_latest(self.registry)
+
+
+def say_build(database: Database) -> None:
+    """Have the metrics say what runs here."""
+    note_build(version("payment"), platform.python_version(), database.url.get_backend_name())

@@ -1,0 +1,79 @@
+"""Each request that was answered: counted, and a line in the log."""
+
+import time
+from collections import defaultdict
+from typing import Any
+
+from connexion.middleware.abstract import ROUTING_CONTEXT
+from starlette.types import Scope
+
+from payment.core.logs import get_logger
+from payment.core.metrics import note_request
+from payment.web.request_ids import TRACE
+from payment.web.routing import CONTEXT
+
+NO_OPERATION = "none"
+"""What a request is counted under that reached no operation: a path that is not there, or a page of /docs."""
+
+_log = get_logger()
+
+
+class RequestLog:
+    """Counts each answer and writes a line of it; of a flood, only so many lines.
+
+    Args:
+        lines_max_per_s: the most lines a second about answers of one class (2xx, 3xx, 4xx, 5xx). The next
+            line says how many were left out.
+    """
+
+    def __init__(self, lines_max_per_s: int) -> None:
+        self._lines_max_per_s = lines_max_per_s
+        # by the first digit of the status; all of it in the event loop
+        self._second: dict[int, int] = {}
+        self._lines: dict[int, int] = defaultdict(int)
+        self._left_out: dict[int, int] = defaultdict(int)
+
+    def note(self, scope: Scope, status: int, seconds: float) -> None:
+        """Note an answer.
+
+        Args:
+            scope: of its request.
+            status: its status.
+            seconds: from the request's head to the end of its answer.
+        """
+        extensions: dict[str, Any] = scope.get("extensions") or {}
+        routed = extensions.get(ROUTING_CONTEXT)
+        operation = routed["operation_id"].rpartition(".")[2] if routed else NO_OPERATION
+        note_request(operation, status, seconds)
+        kind = status // 100
+        if not self._may_write(kind):
+            self._left_out[kind] += 1
+            return
+        caller = extensions.get(CONTEXT, {}).get("caller")
+        facts: dict[str, Any] = {
+            "operation": operation,
+            "status": status,
+            "duration_ms": round(seconds * 1000, 3),
+            "client": caller.client if caller else None,
+            "trace_id": trace_id_of(scope),
+            "left_out": self._left_out.pop(kind, None),
+        }
+        _log.info("request", **{name: value for name, value in facts.items() if value is not None})
+
+    def note_refused(self, status: int) -> None:
+        """Note an answer to what was no request, or not a whole one."""
+        self.note({}, status, 0.0)
+
+    def _may_write(self, kind: int) -> bool:
+        second = int(time.monotonic())
+        if self._second.get(kind) != second:
+            self._second[kind] = second
+            self._lines[kind] = 0
+        self._lines[kind] += 1
+        return self._lines[kind] <= self._lines_max_per_s
+
+
+def trace_id_of(scope: Scope) -> str | None:
+    """Return the id of the trace that a request belongs to, None if it has none."""
+    traceparent: str | None = scope.get(TRACE)
+    return traceparent.split("-")[1] if traceparent else None
