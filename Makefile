@@ -59,18 +59,19 @@ $(VENV)/.installed: requirements/dev.txt services/payment/pyproject.toml contrac
 run: install ## [KEYS=1: with API keys] Payment on 5004 (SQLite), Order on 5003, User on 5001 (stubs); Ctrl-C ends all
 	@$(BIN)/python services/run.py
 
-up: ## [AUTH=keys] the whole stack in Docker: PostgreSQL, migration, API, worker, stubs; returns when all is healthy
+up: ## [AUTH=keys OBSERVE=1] the whole stack in Docker, with OBSERVE=1 Prometheus and Grafana too; returns when all is healthy
 	docker compose build
-	docker compose up --detach --wait --wait-timeout 120
+	docker compose $(if $(OBSERVE),--profile observe) up --detach --wait --wait-timeout 120
 	@docker compose ps --format 'table {{.Service}}\t{{.Status}}\t{{.Ports}}'
-	@at() { docker compose port $$1 $$2 | sed 's/127.0.0.1/localhost/'; }; \
+	@at() { docker compose --profile observe port $$1 $$2 | sed 's/127.0.0.1/localhost/'; }; \
 	echo; echo "  Payment  http://$$(at port 5004)   API: http://$$(at port 5004)/docs"; \
-	echo "  Order    http://$$(at order 5003)   User  http://$$(at user 5001)   (stubs)"
+	echo "  Order    http://$$(at order 5003)   User  http://$$(at user 5001)   (stubs)"$(if $(OBSERVE),; \
+	echo "  Grafana  http://$$(at grafana 3000)   Prometheus  http://$$(at prometheus 9090)/alerts")
 	@test "$$(docker compose exec -T api printenv AUTH)" != keys || echo "  Kunci / a key: docker compose exec api \
 	payment keys create --client kasir-1 --scope payments:read --scope payments:write"
 
-down: ## end the stack; VOLUMES=1 also forgets the payments
-	docker compose down --remove-orphans $(if $(VOLUMES),--volumes)
+down: ## end the stack, Prometheus and Grafana too; VOLUMES=1 also forgets the payments
+	docker compose --profile observe down --remove-orphans $(if $(VOLUMES),--volumes)
 
 test: lint ## everything that a change must pass
 	@$(MAKE) --no-print-directory -j3 types tests
