@@ -131,6 +131,7 @@ def questions(subject: Subject) -> dict[str, Callable[[int], Gets | PostPayments
         "first page of notifications": get("/notifications?limit=50"),
         "notifications that wait, of one service": get("/notifications?limit=50&state=waiting&service=user"),
         "report of a day": get(f"/reports/daily?date={day}"),
+        "metrics": get("/metrics"),
     }
 
 

@@ -16,6 +16,7 @@ from payment.core.states import State
 from payment.storage.opening import open_database
 from payment.watching import census
 from processes import Service, Stub, wait_for, wait_until_all_told
+from promql import catalogue, known_metrics, names
 from scrapes import Scrape, scrape, scrape_worker
 
 Start = Callable[..., Service]
@@ -43,6 +44,33 @@ def test_requests_are_counted_by_operation_and_status(start_alone: Service) -> N
     assert seen.value("payment_request_seconds_bucket", operation="create_payment", le="+Inf") == 3
     assert seen.value("payment_requests_in_flight") == 1, "this scrape"
     assert count(scrape(start_alone), "show_metrics", 200) == 1
+
+
+def test_the_table_in_the_documentation_is_what_a_scrape_shows(start: Start) -> None:
+    """Names, types, labels and the bounds of the histograms."""
+    service = start()
+    service.pay(1)
+    wait_until_all_told(service)
+    wait_for(lambda: "payment_ready" in scrape(service).samples)
+    seen = scrape(service)
+    own = {name for name in seen.samples if not name.startswith("process_")}
+    documented = {name: each for name, each in known_metrics().items() if name.startswith("payment_")}
+    assert own == set(documented)
+    for name, metric in documented.items():
+        for labels in seen.samples[name]:
+            assert {label for label, _ in labels} == metric.labels, name
+        if metric.bounds is not None:
+            assert seen.values_of(name, "le") == metric.bounds
+    kinds = {row["name"]: row["type"] for row in catalogue() if row["name"].startswith("payment_")}
+    shown = {
+        name + ("_total" if kind == "counter" else ""): kind
+        for name, kind in seen.kinds.items()
+        if name.startswith("payment_")
+    }
+    assert shown == kinds
+    shown_process = {name for name in seen.samples if name.startswith("process_")}
+    of_process = {name for row in catalogue() for name in names(row["name"]) if name.startswith("process_")}
+    assert of_process <= shown_process
 
 
 def test_batches_the_database_and_the_build_are_shown(start_alone: Service) -> None:
