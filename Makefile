@@ -151,7 +151,8 @@ fmt: install ## format, and fix what can be fixed
 	$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
 
 lock: install ## requirements/*.in -> hashed *.txt, contracts/opc/package.json -> package-lock.json
-	cd requirements && $(LOCK) -o payment.txt payment.in && $(LOCK) -o dev.txt dev.in
+	cd requirements && $(LOCK) -o payment.txt payment.in && $(LOCK) -o otel.txt otel.in \
+		&& $(LOCK) -o dev.txt dev.in
 	cd $(STUBS) && $(LOCK) -o requirements.txt requirements.in
 	cd contracts && $(LOCK) -o requirements.txt requirements.in
 	cd contracts/opc && PATH="$(BIN):$$PATH" npm install --package-lock-only --loglevel=error
