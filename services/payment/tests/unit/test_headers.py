@@ -1,10 +1,11 @@
 """The headers that operations read by themselves: `Prefer` (RFC 7240) and `traceparent` (W3C)."""
 
 import re
+from typing import Any
 
 import pytest
 
-from payment.web.headers import PREFER_MAX_CHARS, WAIT_MAX_S, trace_of, wait_of
+from payment.web.headers import PREFER_MAX_CHARS, WAIT_MAX_S, trace_in, trace_of, wait_of
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -65,3 +66,10 @@ def test_a_trace_that_is_none_is_replaced(said: str) -> None:
     made = {trace_of([said]) for _ in range(100)}
     assert len(made) == 100
     assert all(re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-01", each) for each in made)
+
+
+def test_a_request_has_one_trace_whoever_asks() -> None:
+    made: dict[str, Any] = {"headers": []}
+    assert trace_in(made) == trace_in(made) == made["trace"]
+    assert trace_in({"headers": [(b"traceparent", TRACE.encode())]}) == TRACE
+    assert trace_in({"headers": [(b"traceparent", TRACE.encode())], "trace": "its span's"}) == "its span's"

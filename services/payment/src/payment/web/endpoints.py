@@ -13,9 +13,9 @@ from payment.core.cause import Cause
 from payment.ledger.ledger import Ledger
 from payment.watching.exposition import Exposition
 from payment.web.callers import NOBODY_IN_PARTICULAR, Caller
-from payment.web.headers import next_link, trace_of
+from payment.web.headers import next_link, trace_in, values_of
 from payment.web.replies import Reply, Stream
-from payment.web.request_ids import REQUEST_ID, TRACE
+from payment.web.request_ids import REQUEST_ID
 from payment.web.routing import CONTEXT
 
 
@@ -36,12 +36,11 @@ class Request:
 
     def header_values(self, name: bytes) -> list[str]:
         """Return all values of a header (its name in lower case)."""
-        return [value.decode("latin-1") for key, value in self.scope["headers"] if key == name]
+        return values_of(self.scope["headers"], name)
 
     def cause(self) -> Cause:
-        """Return what a change that it asks for comes from; its trace is the caller's or a new one."""
-        trace = self.scope[TRACE] = trace_of(self.header_values(b"traceparent"))
-        return Cause(self.caller.actor, self.scope[REQUEST_ID], trace)
+        """Return what a change that it asks for comes from; see `headers.trace_in` for its trace."""
+        return Cause(self.caller.actor, self.scope[REQUEST_ID], trace_in(self.scope))
 
     def next_link(self, cursor: str | None, parameter: str = "cursor") -> list[tuple[bytes, bytes]]:
         """Return the `Link` header to the page that begins at the cursor; none if there is none."""

@@ -1,16 +1,19 @@
 """The headers that an operation reads or writes by itself: `Prefer`, `traceparent` and `Link`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from random import getrandbits
 from urllib.parse import parse_qsl, urlencode
 
+from starlette.types import Scope
 from werkzeug.http import parse_list_header, unquote_header_value
+
+from payment.web.request_ids import TRACE
 
 WAIT_MAX_S = 30.0
 PREFER_MAX_CHARS = 1024
 
-# opentelemetry-api would make a context and a span of it for each request (docs/decisions/0013)
+# opentelemetry-api would make a context of it for each request, and need not be there (docs/decisions/0016)
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -31,16 +34,31 @@ def wait_of(prefer: Sequence[str]) -> float:
     return 0.0
 
 
-def trace_of(traceparent: Sequence[str]) -> str:
-    """Return the caller's `traceparent` (W3C Trace Context), or a new one if it sent none that is valid.
+def values_of(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[str]:
+    """Return all values of a header (its name in lower case)."""
+    return [value.decode("latin-1") for key, value in headers if key == name]
+
+
+def trace_in(scope: Scope) -> str:
+    """Return the `traceparent` of all that a request leads to: its span's, its caller's or a new one."""
+    trace: str | None = scope.get(TRACE)  # if there is a span, `traces` has put it there
+    if trace is None:
+        trace = scope[TRACE] = trace_of(values_of(scope["headers"], b"traceparent"))
+    return trace
+
+
+def callers_trace(traceparent: Sequence[str]) -> str | None:
+    """Return the caller's `traceparent` (W3C Trace Context), None if it sent none that is valid.
 
     Args:
         traceparent: its `traceparent` headers.
     """
-    for value in traceparent:
-        if _TRACEPARENT.fullmatch(value):
-            return value
-    return f"00-{getrandbits(128) or 1:032x}-{getrandbits(64) or 1:016x}-01"
+    return next(filter(_TRACEPARENT.fullmatch, traceparent), None)
+
+
+def trace_of(traceparent: Sequence[str]) -> str:
+    """Return the caller's `traceparent`, or a new one if it sent none that is valid."""
+    return callers_trace(traceparent) or f"00-{getrandbits(128) or 1:032x}-{getrandbits(64) or 1:016x}-01"
 
 
 def next_link(

@@ -9,7 +9,7 @@ REQUEST_ID = "request_id"
 """Where the scope holds it."""
 
 TRACE = "trace"
-"""Where the scope holds the `traceparent` of what the request changes."""
+"""Where the scope holds the request's `traceparent`, once somebody asked for it (`headers.trace_in`)."""
 
 _VISIBLE_ASCII = re.compile(rb"[\x21-\x7e]{1,128}")
 

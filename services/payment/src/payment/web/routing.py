@@ -13,13 +13,16 @@ from payment.web.http_errors import PATH_MAX_CHARS, MethodNotAllowed, RouteNotFo
 CONTEXT = "connexion_context"
 """Where the scope's extensions hold what was read of a request: its parameters and its body."""
 
+ROUTE = "route"
+"""Where the scope holds the path of the operation, as the description has it."""
+
 
 class Routes(AbstractRoutingAPI[str]):
     """The paths of the specification, and which operation each method of a path is."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.exact: dict[str, dict[str, str]] = {}
-        self.templated: list[tuple[re.Pattern[str], dict[str, str]]] = []
+        self.templated: list[tuple[re.Pattern[str], str, dict[str, str]]] = []
         super().__init__(*args, **kwargs)
 
     def make_operation(self, operation: AbstractOperation) -> str:
@@ -39,7 +42,7 @@ class Routes(AbstractRoutingAPI[str]):
             known = self.exact[path] = {}
             if "{" in path:
                 pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(path))
-                self.templated.append((re.compile(pattern), known))
+                self.templated.append((re.compile(pattern), path, known))
         known[method.upper()] = operation
         if method == "get":
             known["HEAD"] = operation
@@ -61,20 +64,21 @@ class Routing(SpecMiddleware):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Note the operation in the scope, as Connexion's other middlewares expect it."""
         if scope["type"] == "http":
-            operations, parameters = self._find(scope["path"])
+            route, operations, parameters = self._find(scope["path"])
             operation_id = operations.get(scope["method"])
             if operation_id is None:
                 raise MethodNotAllowed(method=scope["method"][:20], allowed=", ".join(sorted(operations)))
+            scope[ROUTE] = route
             scope["path_params"] = parameters
             routing = {"api_base_path": "", "operation_id": operation_id}
             scope["extensions"] = {ROUTING_CONTEXT: routing, CONTEXT: {}}
         await self._app(scope, receive, send)
 
-    def _find(self, path: str) -> tuple[dict[str, str], dict[str, str]]:
+    def _find(self, path: str) -> tuple[str, dict[str, str], dict[str, str]]:
         for routes in self._routes:
             if (operations := routes.exact.get(path)) and "{" not in path:
-                return operations, {}
-            for pattern, operations in routes.templated:
+                return path, operations, {}
+            for pattern, route, operations in routes.templated:
                 if match := pattern.fullmatch(path):
-                    return operations, match.groupdict()
+                    return route, operations, match.groupdict()
         raise RouteNotFound(path=path[:PATH_MAX_CHARS])
