@@ -10,6 +10,7 @@ import uvicorn
 
 from payment.core.logs import get_logger
 from payment.core.settings import Settings
+from payment.core.tracing import open_tracer
 from payment.ledger.key_ring import KeyRing
 from payment.ledger.ledger import Ledger
 from payment.storage.opening import open_current
@@ -35,16 +36,19 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
 
     Raises:
         CannotListen: the address cannot be had.
+        SettingsError: traces are asked for and cannot be had.
     """
+    tracer = open_tracer(settings)
     listener = bind(settings.host, settings.port, reuse_port=settings.reuse_port)
     database = open_current(settings.database_url, settings.database_listen_url)
-    worker = Worker(database, settings) if with_worker else None
+    worker = Worker(database, settings, tracer) if with_worker else None
     ledger = Ledger(
         database,
         batch_max=settings.batch_max,
         queue_max=settings.requests_max,
         booked=worker.wake if worker else lambda: None,
         time_zone=settings.time_zone,
+        tracer=tracer,
     )
     key_ring = KeyRing(database) if settings.auth == "keys" else None
     host, port = listener.getsockname()[:2]
@@ -70,10 +74,12 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
         if worker:
             await asyncio.to_thread(worker.stop)
         await database.aclose()
+        if tracer:
+            await asyncio.to_thread(tracer.close)
         _log.info("stopped")
 
     config = uvicorn.Config(
-        create_app(settings, ledger, running, key_ring, exposition, request_log),
+        create_app(settings, ledger, running, key_ring, exposition, request_log, tracer),
         loop="uvloop",
         http=partial(  # type: ignore[arg-type]  # any factory of protocols will do
             Protocol,

@@ -126,6 +126,7 @@ FORBIDDEN = [
     ("telling/circuit.py", "import starlette"),
     ("telling/lane.py", "import requests"),
     ("core/retry_policy.py", "import datetime"),
+    ("web/traces.py", "import opentelemetry"),
 ]
 
 

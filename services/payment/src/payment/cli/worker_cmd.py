@@ -8,6 +8,7 @@ import click
 from payment.cli.opening import opened
 from payment.core.logs import get_logger
 from payment.core.settings import Settings
+from payment.core.tracing import open_tracer
 from payment.storage.base import Database
 from payment.watching.exposition import Exposition, say_build
 from payment.watching.server import serve_metrics
@@ -22,12 +23,15 @@ def worker(settings: Settings) -> None:
     database = opened(settings)
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # in all threads to come too, so one waits below
-    telling = Worker(database, settings)
+    tracer = open_tracer(settings)
+    telling = Worker(database, settings, tracer)
     metrics = _serve_metrics(settings, database)
     telling.start()
     get_logger().info("worker started", **metrics)
     signal.sigwait(ends)
     telling.stop()
+    if tracer:
+        tracer.close()
     get_logger().info("stopped")
 
 

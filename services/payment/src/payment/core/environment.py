@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from environs import EnvValidationError, FileAwareEnv
+from environs import Env, EnvValidationError, FileAwareEnv
 from marshmallow.validate import Range
 
 T = TypeVar("T")
@@ -25,6 +25,8 @@ class Environment(FileAwareEnv):
 
     def _get_value(self, env_key: str, default: Any) -> Any:
         """Note a file that cannot be read beside all other problems, instead of ending at the first."""
+        if env_key.startswith("OTEL_"):  # OpenTelemetry reads these too, and would not look into a file
+            return Env._get_value(self, env_key, default)  # noqa: SLF001  # past the class between
         try:
             return super()._get_value(env_key, default)
         except ValueError:

@@ -37,16 +37,26 @@ def is_path_with(placeholder: str) -> Callable[[str], None]:
 
 def service_url(text: str) -> str:
     """Return a neighbour's URL, without a slash at its end."""
-    try:
-        parts = urlsplit(text)
-        is_one = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:  # half an IPv6 address, a port beyond 65535
-        is_one = False
-    if not is_one or re.search(r"[{}?#\s]", text):
+    if not _is_http_url(text) or re.search(r"[{}?#\s]", text):
         raise ValidationError("is not an http(s) URL")
-    if "@" in parts.netloc:  # it would take the token's place, and stand in logs and tables
+    if "@" in urlsplit(text).netloc:  # it would take the token's place, and stand in logs and tables
         raise ValidationError("holds a user or a password; a token is given by itself")
     return text.rstrip("/")
+
+
+def collector_url_if_any(text: str) -> str | None:
+    """Return the URL of an OTLP collector; it may hold a user and a password."""
+    if text and not _is_http_url(text):
+        raise ValidationError("is not an http(s) URL")
+    return text or None
+
+
+def _is_http_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # half an IPv6 address, a port beyond 65535
+        return False
 
 
 def token_if_any(text: str) -> str | None:

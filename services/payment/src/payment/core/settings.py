@@ -84,6 +84,7 @@ class Settings:
     log_level: str
     log_format: str
     log_requests_max: int
+    exports_traces: bool
 
 
 _PORT = Range(0, 65535, error="must be 0 to 65535")
@@ -104,6 +105,7 @@ def read_settings() -> Settings:
         **_limits(env),
         **_kept(env),
         **_logs(env),
+        **_traces(env),
     }
     problems: dict[str, list[str]] = {}
     for told in NEIGHBOURS.values():
@@ -235,3 +237,24 @@ def _logs(env: Environment) -> dict[str, Any]:
         "log_format": env.str("LOG_FORMAT", "auto", validate=formats),
         "log_requests_max": env.int("LOG_REQUESTS_MAX", 100, validate=lines),
     }
+
+
+def _traces(env: Environment) -> dict[str, Any]:
+    """Read whether spans are exported; all else of OTEL_* is for OpenTelemetry itself to read."""
+    off = {"exports_traces": False}
+    disabled = env.str("OTEL_SDK_DISABLED", "")  # other values than true mean nothing, the standard says
+    if disabled.lower() == "true":
+        return off
+    one_of = OneOf(["", "otlp", "none"], error="must be otlp or none")
+    exporter = env.str("OTEL_TRACES_EXPORTER", "", validate=one_of)
+    if exporter == "none":
+        return off
+    # what is said of traces alone goes before what is said of all signals
+    endpoint = env.parsed("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "", rules.collector_url_if_any)
+    endpoint = endpoint or env.parsed("OTEL_EXPORTER_OTLP_ENDPOINT", "", rules.collector_url_if_any)
+    if not (exporter or endpoint):
+        return off
+    only = OneOf(["", "http/protobuf"], error="must be http/protobuf, which collectors take on port 4318")
+    if not env.str("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "", validate=only):
+        env.str("OTEL_EXPORTER_OTLP_PROTOCOL", "", validate=only)
+    return {"exports_traces": True}

@@ -24,6 +24,7 @@ from payment.core.errors import (
 from payment.core.logs import facts_of, get_logger
 from payment.core.metrics import watch_queue
 from payment.core.states import State
+from payment.core.tracing import Tracer
 from payment.ledger import outbox
 from payment.ledger.batch_writer import BatchWriter
 from payment.ledger.booking import BookingRequest, BookingResult
@@ -36,6 +37,7 @@ from payment.ledger.listing import Position, Selection, find_page
 from payment.ledger.lookups import check_payment, find_bill, find_payments, find_refunds
 from payment.ledger.records import Bill
 from payment.ledger.reports import DailyReport, daily_report, day_of
+from payment.ledger.traced_bookings import TracedBookings
 from payment.storage.base import Database
 from payment.storage.migrate import schema_revision
 from payment.storage.statements import Row
@@ -70,6 +72,7 @@ class Ledger:
         queue_max: the most payments that wait for a transaction.
         booked: called on the event loop after each commit that booked something.
         time_zone: what a day is.
+        tracer: begins the spans of bookings; None for none.
     """
 
     def __init__(
@@ -80,13 +83,16 @@ class Ledger:
         queue_max: int,
         booked: Callable[[], None],
         time_zone: ZoneInfo,
+        tracer: Tracer | None = None,
     ) -> None:
         self._database = database
         self._time_zone = time_zone
         self._booked = booked
-        writer = BatchWriter(database, committed=self._tell_workers)
-        self._bookings = GroupCommit[BookingRequest, BookingResult](
-            writer.write, batch_max=batch_max, queue_max=queue_max
+        write = BatchWriter(database, committed=self._tell_workers).write
+        self._bookings: GroupCommit[BookingRequest, BookingResult] | TracedBookings = (
+            TracedBookings(tracer, write, batch_max=batch_max, queue_max=queue_max)
+            if tracer
+            else GroupCommit(write, batch_max=batch_max, queue_max=queue_max)
         )
         watch_queue(self._bookings.waiting)
         # looked up in groups too: one query for all that wait

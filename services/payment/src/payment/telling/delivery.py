@@ -1,22 +1,55 @@
 """One delivery: send it, judge its result."""
 
 import secrets
+from urllib.parse import urlsplit
 
 from payment.core.retry_policy import RetryPolicy
 from payment.core.states import Outcome, State
+from payment.core.tracing import Attributes, Kind, Tracer
 from payment.ledger.claims import Claim
 from payment.ledger.judgements import Judgement
 from payment.telling.downstream import DeliveryResult, NeighbourClient
 
 
-def send(client: NeighbourClient, claim: Claim) -> DeliveryResult:
-    """Tell the neighbour what the claim says. Takes up to the client's time-outs."""
+def send(client: NeighbourClient, claim: Claim, tracer: Tracer | None = None) -> DeliveryResult:
+    """Tell the neighbour what the claim says, within a span if there is a tracer.
+
+    Takes up to the client's time-outs.
+    """
+    if tracer is None:
+        return _tell(client, claim, child_of(claim.traceparent))
+    url = urlsplit(client.put_route.removeprefix("PUT "))  # with {order_id}: no span names a guest
+    facts: Attributes = {
+        "http.request.method": "PUT",
+        "url.template": url.path,
+        "server.address": url.hostname or "",
+        "server.port": url.port or (443 if url.scheme == "https" else 80),
+        "payment.service": client.neighbour.name,
+        "payment.id": claim.payment_id,
+        "payment.notification.id": claim.id,
+        "payment.attempt": claim.attempts + 1,
+    }
+    span = tracer.begin(f"PUT {url.path}", Kind.CLIENT, claim.traceparent, facts)
+    try:
+        result = _tell(client, claim, span.traceparent)
+    except Exception as error:
+        span.end(error=type(error).__name__)
+        raise
+    outcome, status_code = result.outcome, result.status_code
+    came: Attributes = {"payment.outcome": outcome.value}
+    if status_code:
+        came = {**came, "http.response.status_code": status_code}
+    span.end(came, error=None if outcome is Outcome.DELIVERED else str(status_code or outcome.value))
+    return result
+
+
+def _tell(client: NeighbourClient, claim: Claim, traceparent: str) -> DeliveryResult:
     return client.tell(
         claim.target_id,
         claim.status,
         # the creation time keeps the keys of two databases apart, should one be started anew
         idempotency_key=f"notification-{claim.id}-{claim.created_us}-{claim.status}",
-        traceparent=child_of(claim.traceparent),
+        traceparent=traceparent,
     )
 
 

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -45,6 +45,7 @@ class DeliveryResult:
             apply it.
         retry_after_s: the wait that the neighbour asked for, seconds.
         may_be_unknown: True for a 404 that would mean "unknown id", had the route ever been seen to exist.
+        status_code: of its answer, None if there was none.
     """
 
     outcome: Outcome
@@ -52,6 +53,7 @@ class DeliveryResult:
     may_come_late: bool = False
     retry_after_s: float | None = None
     may_be_unknown: bool = False
+    status_code: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class NeighbourClient:
             )
         except _NO_ANSWER as error:
             return DeliveryResult(Outcome.OUTAGE, _in_words(error), may_come_late=not was_never_sent(error))
-        return self._understand("PUT", response, body)
+        return replace(self._understand("PUT", response, body), status_code=response.status_code)
 
     def read(self, target_id: int) -> RemoteState:
         """Ask the neighbour what it knows of its order or user."""

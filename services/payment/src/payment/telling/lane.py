@@ -19,6 +19,7 @@ from payment.core.metrics import expect_neighbour, note_attempt, note_told
 from payment.core.neighbours import Neighbour
 from payment.core.settings import Settings
 from payment.core.states import OUTAGES, Outcome, State
+from payment.core.tracing import Tracer
 from payment.core.units import SECOND_US
 from payment.ledger import claims as claiming
 from payment.ledger import judgements, leases, outages
@@ -51,10 +52,16 @@ class Lane:
         client: how it is called.
         database: where the outbox is.
         settings: pace, patience and limits.
+        tracer: begins the spans of deliveries; None for none.
     """
 
     def __init__(
-        self, neighbour: Neighbour, client: NeighbourClient, database: Database, settings: Settings
+        self,
+        neighbour: Neighbour,
+        client: NeighbourClient,
+        database: Database,
+        settings: Settings,
+        tracer: Tracer | None = None,
     ) -> None:
         self._neighbour = neighbour
         self._client = client
@@ -74,6 +81,7 @@ class Lane:
             may_send=self._may_send,
             ended=self._inbox.put,
             log=self._log,
+            tracer=tracer,
         )
         # written and read by the lane's thread alone
         self._has_come_back = False  # `end_outage` is still to be called

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from structlog.typing import FilteringBoundLogger
 
 from payment.core.states import Outcome
+from payment.core.tracing import Tracer
 from payment.ledger.claims import Claim
 from payment.telling.delivery import send
 from payment.telling.downstream import DeliveryResult, NeighbourClient
@@ -23,6 +24,7 @@ class Senders:
         may_send: says whether a claim may still be sent; the senders' threads call it.
         ended: takes each delivery that ended; the senders' threads call it.
         log: where defects go.
+        tracer: begins the spans of deliveries; None for none.
     """
 
     def __init__(
@@ -34,11 +36,13 @@ class Senders:
         may_send: Callable[[Claim], bool],
         ended: Callable[[Ended], None],
         log: FilteringBoundLogger,
+        tracer: Tracer | None = None,
     ) -> None:
         self._client = client
         self._may_send = may_send
         self._ended = ended
         self._log = log
+        self._tracer = tracer
         self._claims: queue.SimpleQueue[Claim | None] = queue.SimpleQueue()  # None ends a thread
         self._threads = [
             threading.Thread(target=self._run, name=f"send-{name}-{n}", daemon=True) for n in range(threads)
@@ -64,7 +68,7 @@ class Senders:
 
     def _send(self, claim: Claim) -> DeliveryResult:
         try:
-            return send(self._client, claim)
+            return send(self._client, claim, self._tracer)
         except Exception:  # noqa: BLE001  # logged below
             # a defect must not end the thread, nor lose the delivery
             self._log.exception("delivery failed unexpectedly", notification=claim.id)

@@ -5,6 +5,7 @@ import time
 
 from payment.core.neighbours import NEIGHBOURS
 from payment.core.settings import Settings
+from payment.core.tracing import Tracer
 from payment.ledger.expiry import Expirer
 from payment.storage.base import Database
 from payment.telling.downstream import client_of
@@ -14,12 +15,12 @@ from payment.telling.lane import STOP_WITHIN_S, Lane
 class Worker:
     """The lanes of all neighbours, and what expires."""
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(self, database: Database, settings: Settings, tracer: Tracer | None = None) -> None:
         self._database = database
         self._stopping = threading.Event()
         self._stop_by_s: float | None = None
         self._lanes = [
-            Lane(neighbour, client_of(neighbour, settings), database, settings)
+            Lane(neighbour, client_of(neighbour, settings), database, settings, tracer)
             for neighbour in NEIGHBOURS.values()
         ]
         self._expirer = Expirer(database, settings, self._stopping, expired=self.wake)

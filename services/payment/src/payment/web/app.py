@@ -12,6 +12,7 @@ from connexion.resolver import Resolver
 from starlette.types import ASGIApp
 
 from payment.core.settings import Settings
+from payment.core.tracing import Tracer
 from payment.ledger.key_ring import KeyRing
 from payment.ledger.ledger import Ledger
 from payment.watching.exposition import Exposition
@@ -36,6 +37,7 @@ from payment.web.request_log import RequestLog
 from payment.web.routing import Routing
 from payment.web.security import KeyHandler, Security
 from payment.web.specification import read_specification, refuse_security
+from payment.web.traces import Traces
 from payment.web.validation import Validation
 
 OPERATIONS = {
@@ -52,6 +54,7 @@ def create_app(
     key_ring: KeyRing | None,
     exposition: Exposition,
     request_log: RequestLog,
+    tracer: Tracer | None = None,
 ) -> ASGIApp:
     """Return the ASGI application.
 
@@ -62,6 +65,7 @@ def create_app(
         key_ring: the API keys that are good; None if everybody may call (AUTH=none).
         exposition: the metrics.
         request_log: where answers are noted.
+        tracer: begins the spans of requests; None for none.
 
     Raises:
         SettingsError: the specification asks for what nothing here checks.
@@ -75,7 +79,7 @@ def create_app(
     body = partial(JsonBody, max_bytes=settings.body_max_bytes, timeout_s=settings.request_timeout_s)
     # as many again as may wait to be booked
     problems = partial(Problems, requests_max=2 * settings.requests_max, request_log=request_log)
-    middlewares: list[Any] = [problems]
+    middlewares: list[Any] = [*([partial(Traces, tracer=tracer)] if tracer else []), problems]
     if key_ring is None:  # then only names and origins tell callers apart
         allowed = settings.allowed_hosts
         middlewares.append(partial(NoForeignPages, bound_to=settings.host, allowed_hosts=allowed))
