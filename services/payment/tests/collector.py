@@ -42,13 +42,16 @@ class Span:
 class Collector:
     """Receives `POST /v1/traces`.
 
+    Args:
+        host: the address that it listens on.
+
     Attributes:
         url: what OTEL_EXPORTER_OTLP_ENDPOINT is to be.
         bodies: all that came, undecoded. The server's threads write it, the tests read it.
         headers: those of the last request.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.bodies: list[bytes] = []
         self.headers: dict[str, str] = {}
         collector = self
@@ -72,7 +75,7 @@ class Collector:
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # its name there
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer((host, 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
