@@ -61,7 +61,7 @@ def catalogue() -> list[dict[str, str]]:
     """Return the rows of the table of metrics."""
     lines = OPERATIONS_MD.read_text().split("| name | type | labels |")[1].split("\n\n")[0].splitlines()[2:]
     cells = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
-    return [dict(zip(("name", "type", "labels", "what", "alert"), row, strict=True)) for row in cells]
+    return [dict(zip(("name", "type", "labels", "what", "alert", "test"), row, strict=True)) for row in cells]
 
 
 def names(text: str) -> list[str]:

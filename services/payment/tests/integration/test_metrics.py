@@ -1,5 +1,6 @@
 """Metrics: each says what happened, on both databases, of one process and of several."""
 
+import inspect
 import os
 import signal
 import socket
@@ -39,6 +40,7 @@ def test_requests_are_counted_by_operation_and_status(start_alone: Service) -> N
     assert [count(seen, "create_payment", status) for status in (201, 409, 400)] == [1, 1, 1]
     assert count(seen, "get_payment", 200) == 1
     assert [count(seen, "none", status) for status in (404, 405, 431)] == [1, 1, 1]
+    assert seen.value("payment_requests_total") == 7
     assert seen.value("payment_request_seconds_count", operation="create_payment") == 3
     assert 0 < seen.value("payment_request_seconds_sum", operation="create_payment") < 10
     assert seen.value("payment_request_seconds_bucket", operation="create_payment", le="+Inf") == 3
@@ -71,6 +73,12 @@ def test_the_table_in_the_documentation_is_what_a_scrape_shows(start: Start) -> 
     shown_process = {name for name in seen.samples if name.startswith("process_")}
     of_process = {name for row in catalogue() for name in names(row["name"]) if name.startswith("process_")}
     assert of_process <= shown_process
+
+
+@pytest.mark.parametrize("row", catalogue(), ids=lambda row: row["name"].split(",")[0])
+def test_each_metric_has_the_test_that_its_row_names(row: dict[str, str]) -> None:
+    test = globals()[row["test"].strip("`")]
+    assert row["name"].startswith("process_") or row["name"] in inspect.getsource(test)
 
 
 def test_batches_the_database_and_the_build_are_shown(start_alone: Service) -> None:
