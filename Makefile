@@ -152,7 +152,7 @@ fmt: install ## format, and fix what can be fixed
 
 lock: install ## requirements/*.in -> hashed *.txt, contracts/opc/package.json -> package-lock.json
 	cd requirements && $(LOCK) -o payment.txt payment.in && $(LOCK) -o otel.txt otel.in \
-		&& $(LOCK) -o dev.txt dev.in
+		&& $(LOCK) -o build.txt build.in && $(LOCK) -o dev.txt dev.in
 	cd $(STUBS) && $(LOCK) -o requirements.txt requirements.in
 	cd contracts && $(LOCK) -o requirements.txt requirements.in
 	cd contracts/opc && PATH="$(BIN):$$PATH" npm install --package-lock-only --loglevel=error

@@ -1,3 +1,5 @@
 """The payment service: it books a payment once and tells Order and User for certain."""
 
-__version__ = "0.1.0"
+from importlib.metadata import version
+
+__version__ = version("payment")  # services/payment/pyproject.toml says it, and nothing else does

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
+from payment import __version__
 from payment.cli.events import events
 from payment.cli.keys import keys
 from payment.cli.migrate import migrate
@@ -47,6 +48,7 @@ def _fail(said: str) -> None:
 
 
 @click.group()
+@click.version_option(__version__, prog_name="payment", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
     """Layanan pembayaran restoran / the restaurant's payment service."""

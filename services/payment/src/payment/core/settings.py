@@ -19,7 +19,7 @@ from payment.core.neighbours import NEIGHBOURS, Neighbour
 from payment.core.retry_policy import RetryPolicy
 
 DAY_S = 24 * 3600.0
-_ROOT = Path(__file__).resolve().parents[5]
+_OPENAPI = Path(__file__).parents[1] / "openapi.yaml"
 
 
 class SettingsError(Exception):
@@ -204,14 +204,13 @@ def _delivery(env: Environment) -> dict[str, Any]:
 
 def _limits(env: Environment) -> dict[str, Any]:
     """Read how much is taken at once, and what describes it."""
-    openapi_file = _ROOT / "openapi" / "payment.yaml"
     return {
         "batch_max": env.count("BATCH_MAX", 64),
         "requests_max": env.count("REQUESTS_MAX", 1024),
         "body_max_bytes": env.count("BODY_MAX_BYTES", 64 * 1024),
         "headers_max_bytes": env.count("HEADERS_MAX_BYTES", 64 * 1024),
         "request_timeout_s": env.seconds("REQUEST_TIMEOUT_S", 10.0),
-        "openapi_file": env.path("OPENAPI_FILE", openapi_file, validate=rules.is_file),
+        "openapi_file": env.path("OPENAPI_FILE", _OPENAPI.resolve(), validate=rules.is_file),
     }
 
 

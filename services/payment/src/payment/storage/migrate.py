@@ -9,7 +9,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 from payment.storage.errors import can_be_repeated
 from payment.storage.ownership import is_revision
 
-MIGRATIONS = Path(__file__).resolve().parents[3] / "migrations"
+MIGRATIONS = Path(__file__).parent / "migrations"
 SCHEMA_REVISION = "0005"
 """The newest migration. A test holds it against `migrations/`, so that a start need not load Alembic."""
 
