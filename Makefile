@@ -28,15 +28,24 @@ SEED =
 VERSION = $(or $(shell git rev-parse HEAD),$(error VERSION=… is missing: this is no git checkout))
 BRANCH = $(or $(shell git branch --show-current),$(error BRANCH=… is missing: no branch is checked out))
 ENVIRONMENT = production
+IMAGE = restaurant/payment
 # Address and token reach `pact` through its environment, so no token is ever shown.
 BROKER = $(if $(PACT_BROKER_BASE_URL),PACT_DO_NOT_TRACK=true $(BIN)/pact broker,$(error \
 	PACT_BROKER_BASE_URL=… is missing: the address of a Pact Broker))
+
+# What is released: payment-$(RELEASE).* of the last commit, in dist/.
+RELEASE = $(shell sed -n 's/^version = "\([^"]*\)".*/\1/p' services/payment/pyproject.toml)
+SBOM = dist/payment-$(RELEASE).cdx.json
+MAKE_SBOM = PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements requirements/otel.txt --pyproject services/payment/pyproject.toml \
+	--output-reproducible --output-format JSON --output-file $(SBOM)
+NOT_RELEASED = { echo "not released: $(1)" >&2; exit 2; }
 
 # Else each of a hundred processes would compile again what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test tests lint types e2e check fmt bench lock clean contracts mutants verify-contracts compare-openapi up down chaos \
+	release sbom audit \
 	pact-publish can-i-deploy record-deployment ANOTHER_PYTHON
 
 help: ## show this list
@@ -138,7 +147,7 @@ lint: install
 	$(BIN)/lint-imports --no-logo
 
 types: install
-	$(BIN)/mypy services/payment/src services/payment/tests services/run.py contracts/src
+	$(BIN)/mypy services/payment/src services/payment/tests services/run.py requirements/audit.py contracts/src
 	$(BIN)/mypy tests
 	$(BIN)/mypy $(STUBS)/order $(STUBS)/stub
 	$(BIN)/mypy $(STUBS)/user
@@ -147,17 +156,42 @@ types: install
 bench: install ## every measured claim, in about eight minutes; writes docs/benchmarks.md [BENCH="--rounds 3"]
 	$(BIN)/python -m bench $(BENCH)
 
+release: install ## [IMAGE=restaurant/payment] the last commit as packages, chart, lock and SBOM in dist/, and as an image
+	@test -z "$$(git status --porcelain)" || $(call NOT_RELEASED,something here is not committed)
+	@grep -q '^## \[$(RELEASE)\] - ' CHANGELOG.md || $(call NOT_RELEASED,CHANGELOG.md has no [$(RELEASE)])
+	@test -z "$$(awk '/^## /{in_it = /Unreleased/; next} in_it && NF' CHANGELOG.md)" \
+		|| $(call NOT_RELEASED,CHANGELOG.md still has something under [Unreleased])
+	rm -rf dist && mkdir -p dist/source
+	git archive HEAD | tar -x -C dist/source
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/uv build --quiet --offline --no-build-isolation \
+		--python $(BIN)/python --out-dir dist dist/source/services/payment
+	tar -czf dist/payment-chart-$(RELEASE).tgz -C dist/source/deploy/helm payment
+	cp requirements/otel.txt dist/payment-$(RELEASE).requirements.txt
+	$(MAKE_SBOM)
+	cd dist && sha256sum payment-* > SHA256SUMS
+	@if docker info > /dev/null 2>&1; then docker build --quiet --file services/payment/Dockerfile --tag $(IMAGE):$(RELEASE) \
+		--build-arg VERSION=$(RELEASE) --build-arg REVISION=$$(git rev-parse HEAD) dist/source; \
+		else echo "NO IMAGE: no Docker engine answers; $(IMAGE):$(RELEASE) is still to be built" >&2; fi
+	@rm -rf dist/source dist/.gitignore && ls dist
+
+sbom: install ## what the image runs on, from its lock: dist/payment-….cdx.json (CycloneDX)
+	@mkdir -p dist
+	$(MAKE_SBOM)
+
+audit: install ## known vulnerabilities in what the image runs on; needs the network, and says so without
+	@$(BIN)/python requirements/audit.py
+
 fmt: install ## format, and fix what can be fixed
 	$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
 
 lock: install ## requirements/*.in -> hashed *.txt, contracts/opc/package.json -> package-lock.json
 	cd requirements && $(LOCK) -o payment.txt payment.in && $(LOCK) -o otel.txt otel.in \
-		&& $(LOCK) -o build.txt build.in && $(LOCK) -o dev.txt dev.in
+		&& $(LOCK) -o build.txt build.in && $(LOCK) --override override.txt -o dev.txt dev.in
 	cd $(STUBS) && $(LOCK) -o requirements.txt requirements.in
 	cd contracts && $(LOCK) -o requirements.txt requirements.in
 	cd contracts/opc && PATH="$(BIN):$$PATH" npm install --package-lock-only --loglevel=error
 
-clean: ## remove .venv, caches and the local database
-	rm -rf $(VENV) payment.db payment.db-wal payment.db-shm .mypy_cache .ruff_cache .pytest_cache
+clean: ## remove .venv, caches, dist/ and the local database
+	rm -rf $(VENV) dist payment.db payment.db-wal payment.db-shm .mypy_cache .ruff_cache .pytest_cache
 	rm -rf contracts/opc/node_modules
 	find services contracts bench -name __pycache__ -o -name '*.egg-info' | xargs rm -rf
