@@ -144,6 +144,7 @@ def test_the_settings_are_right_and_the_same_for_all(
     settings, *others = [settings_of(each, monkeypatch) for each in containers(render(values)).values()]
     assert others == [settings] * len(others)
     assert settings.database_url.host == "postgres"
+    assert (settings.port, settings.metrics_port) == (5004, 9464)
     assert settings.auth == values.get("auth", "keys")
     assert settings.host == ("::" if values is EVERYTHING else "0.0.0.0")
     names = {"pay-payment", "pay-payment.shop", "pay-payment.shop.svc", "pay-payment.shop.svc.cluster.local"}
@@ -247,15 +248,20 @@ def test_who_may_reach_whom() -> None:
     assert worker == [{"from": prometheus, "ports": [{"port": "metrics"}]}]
 
 
+def job(name: str) -> dict[str, Any]:
+    """Return what names a job as deploy/prometheus and deploy/grafana do."""
+    return {"relabelings": [{"targetLabel": "job", "replacement": name}]}
+
+
 def test_the_monitors_bring_a_key_where_one_is_asked_for() -> None:
     values = {"monitoring": {"enabled": True, "keySecret": {"name": "prometheus", "key": "token"}}}
     credentials = {"type": "Bearer", "credentials": {"name": "prometheus", "key": "token"}}
-    expected = {"port": "http", "path": "/metrics", "interval": "30s"}
+    expected = {"port": "http", "path": "/metrics", "interval": "30s"} | job("payment-api")
     keyed = of(render(values), "ServiceMonitor", "api")["spec"]["endpoints"]
     assert keyed == [expected | {"authorization": credentials}]
     assert of(render(EVERYTHING), "ServiceMonitor", "api")["spec"]["endpoints"] == [expected]
     worker = of(render(EVERYTHING), "PodMonitor", "worker")["spec"]["podMetricsEndpoints"]
-    assert worker == [expected | {"port": "metrics"}]
+    assert worker == [expected | {"port": "metrics"} | job("payment-worker")]
     with pytest.raises(Refused, match=r"keySecret\.name: the secret with an API key"):
         render({"monitoring": {"enabled": True}})
 
