@@ -65,6 +65,10 @@ $(VENV)/.installed: requirements/dev.txt services/payment/pyproject.toml contrac
 	$(BIN)/uv pip check --quiet --python $(BIN)/python
 	@touch $@
 
+$(VENV)/.deploy: requirements/deploy.txt $(VENV)/.installed
+	$(call QUICK_INSTALL,--require-hashes -r requirements/deploy.txt)
+	@touch $@
+
 run: install ## [KEYS=1: with API keys] Payment on 5004 (SQLite), Order on 5003, User on 5001 (stubs); Ctrl-C ends all
 	@$(BIN)/python services/run.py
 
@@ -89,7 +93,7 @@ tests: $(VENV)/.compiled $(OPC)
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 # Once for all test processes, each of which would compile everything for itself.
-$(VENV)/.compiled: $(VENV)/.installed
+$(VENV)/.compiled: $(VENV)/.deploy
 	$(BIN)/python -m pytest --collect-only --quiet > /dev/null || true # the tests say what is wrong
 	@touch $@
 
@@ -156,7 +160,7 @@ types: install
 bench: install ## every measured claim, in about eight minutes; writes docs/benchmarks.md [BENCH="--rounds 3"]
 	$(BIN)/python -m bench $(BENCH)
 
-release: install ## [IMAGE=restaurant/payment] the last commit as packages, chart, lock and SBOM in dist/, and as an image
+release: $(VENV)/.deploy ## [IMAGE=restaurant/payment] the last commit as packages, chart, lock and SBOM in dist/, and as an image
 	@test -z "$$(git status --porcelain)" || $(call NOT_RELEASED,something here is not committed)
 	@grep -q '^## \[$(RELEASE)\] - ' CHANGELOG.md || $(call NOT_RELEASED,CHANGELOG.md has no [$(RELEASE)])
 	@test -z "$$(awk '/^## /{in_it = /Unreleased/; next} in_it && NF' CHANGELOG.md)" \
@@ -174,11 +178,11 @@ release: install ## [IMAGE=restaurant/payment] the last commit as packages, char
 		else echo "NO IMAGE: no Docker engine answers; $(IMAGE):$(RELEASE) is still to be built" >&2; fi
 	@rm -rf dist/source dist/.gitignore && ls dist
 
-sbom: install ## what the image runs on, from its lock: dist/payment-….cdx.json (CycloneDX)
+sbom: $(VENV)/.deploy ## what the image runs on, from its lock: dist/payment-….cdx.json (CycloneDX)
 	@mkdir -p dist
 	$(MAKE_SBOM)
 
-audit: install ## known vulnerabilities in what the image runs on; needs the network, and says so without
+audit: $(VENV)/.deploy ## known vulnerabilities in what the image runs on; needs the network, and says so without
 	@$(BIN)/python requirements/audit.py
 
 fmt: install ## format, and fix what can be fixed
@@ -186,7 +190,8 @@ fmt: install ## format, and fix what can be fixed
 
 lock: install ## requirements/*.in -> hashed *.txt, contracts/opc/package.json -> package-lock.json
 	cd requirements && $(LOCK) -o payment.txt payment.in && $(LOCK) -o otel.txt otel.in \
-		&& $(LOCK) -o build.txt build.in && $(LOCK) --override override.txt -o dev.txt dev.in
+		&& $(LOCK) -o build.txt build.in && $(LOCK) -o dev.txt dev.in \
+		&& $(LOCK) --override override.txt -o deploy.txt deploy.in
 	cd $(STUBS) && $(LOCK) -o requirements.txt requirements.in
 	cd contracts && $(LOCK) -o requirements.txt requirements.in
 	cd contracts/opc && PATH="$(BIN):$$PATH" npm install --package-lock-only --loglevel=error
