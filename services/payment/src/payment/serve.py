@@ -85,6 +85,7 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
             Protocol,
             headers_max_bytes=settings.headers_max_bytes,
             timeout_s=settings.request_timeout_s,
+            write_timeout_s=settings.write_timeout_s,
             request_log=request_log,
         ),
         ws="none",

@@ -324,6 +324,22 @@ def test_a_payment_does_not_wait_for_long_reads(beside: Service) -> None:
     database.close()
 
 
+@ON_POSTGRESQL
+def test_a_read_that_waits_too_long_for_a_connection_is_503(beside: Service) -> None:
+    payment_id = beside.pay(3).json()["payment_id"]
+    database = open_database(make_url(beside.environment["DATABASE_URL"]))
+    with ThreadPoolExecutor(24) as pool, database.write() as connection:
+        connection.execute(text("LOCK TABLE refunds IN ACCESS EXCLUSIVE MODE"))
+        path = f"{beside.url}/payments/{payment_id}/refunds"
+        reads = [pool.submit(httpx.get, path, timeout=15, verify=False) for _ in range(24)]
+        answers = [read.result() for read in reads]
+        connection.rollback()
+    database.close()
+    assert {answer.status_code for answer in answers} == {503}
+    assert {answer.headers["retry-after"] for answer in answers} == {"1"}
+    assert any("QueuePool" in str(line) for line in beside.log() if line["event"] == "read failed")
+
+
 def _waiting_for_locks(database: Database) -> int:
     with database.read() as connection:
         return int(connection.execute(text(WAITING_FOR_LOCKS)).scalar_one())

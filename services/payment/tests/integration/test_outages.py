@@ -1,6 +1,7 @@
 """A neighbour that is down, slow or broken: tried again, probed, and a burden to nobody else."""
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -143,6 +144,21 @@ def test_an_answer_that_drips_is_given_up(start: Start, end: ExitStack, user: St
     service.pay(1)
     wait_for(lambda: len([line for line in service.log() if line["event"] == "could not tell"]) >= 2, 10)
     wait_until_told(user, 1)
+
+
+def test_a_neighbour_that_takes_no_connection_is_given_up(start: Start, end: ExitStack, user: Stub) -> None:
+    """It neither accepts nor refuses: the queue of its listener is full."""
+    full = end.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+    for _ in range(3):
+        waiting = end.enter_context(socket.socket())
+        waiting.setblocking(False)  # noqa: FBT003  # the standard library's signature
+        waiting.connect_ex(full.getsockname())
+    url = f"http://127.0.0.1:{full.getsockname()[1]}"
+    service = start(ORDER_SERVICE_URL=url, CONNECT_TIMEOUT_S="0.5", READ_TIMEOUT_S="60")
+    service.pay(1)
+    wait_until_told(user, 1)
+    failed = wait_for(lambda: [line for line in service.log() if line["event"] == "could not tell"], 5)
+    assert "timed out" in str(failed[0]), failed[0]
 
 
 class DrippingAnswer(BaseHTTPRequestHandler):

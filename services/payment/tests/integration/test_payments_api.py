@@ -194,6 +194,7 @@ def test_json_may_be_called_so(shared: Service, order_id: int, content_type: str
         {"Content-Type": "application/json; charset=utf-16"},
         {"Content-Type": "application/problem+json"},
         {"Content-Type": "nonsense"},
+        {"Content-Type": "application/json" + "; a=1" * 50},  # longer than any that is meant
         {"Content-Type": ""},
         {"Content-Type": "application/json", "Content-Encoding": "gzip"},
     ],

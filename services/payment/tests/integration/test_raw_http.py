@@ -1,10 +1,12 @@
 """What no HTTP library would send: our shape and our limits hold in the server's own layer too."""
 
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -210,6 +212,34 @@ def test_headers_larger_than_the_limit_are_431(hasty: Service) -> None:
         if received:  # the answer may be lost to the reset that our unread bytes cause
             status, said = read_answer(received)
             assert (status, said) == (431, {"error": "Header permintaan lebih besar dari 65536 byte"})
+
+
+def test_more_header_fields_than_anybody_needs_are_431(hasty: Service) -> None:
+    def answer(fields: int) -> tuple[int, dict[str, str]]:
+        more = b"X: 1\r\n" * (fields - 2)
+        ask = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s\r\n" % more
+        return read_answer(exchange(hasty, ask))
+
+    assert answer(100)[0] == 200
+    for fields in (101, 5_000):
+        assert answer(fields) == (431, {"error": "Permintaan membawa lebih dari 100 header"})
+
+
+def test_fields_after_the_body_are_not_kept(hasty: Service) -> None:
+    """Trailers, of which nothing of ours reads any: a million of them take no memory."""
+    chunked = [b"Transfer-Encoding: chunked", b"Content-Type: application/json"]
+    whole = b"%x\r\n%s\r\n0\r\n" % (len(VALID % 96), VALID % 96)
+    before_kib = memory_kib(hasty)
+    received = exchange(hasty, post(96, *chunked, body=whole), *[b"X: 1\r\n" * 10_000] * 100, b"\r\n")
+    assert received == b"" or read_answer(received)[0] == 201
+    assert memory_kib(hasty) - before_kib < 30_000
+    assert hasty.pay(97).status_code == 201
+
+
+def memory_kib(service: Service) -> int:
+    """Return the largest memory that its process has had."""
+    status = Path(f"/proc/{service.process.pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1])  # type: ignore[index]  # Linux has it
 
 
 def test_a_request_that_does_not_arrive_is_408(hasty: Service) -> None:

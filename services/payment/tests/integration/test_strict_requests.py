@@ -83,6 +83,15 @@ def test_an_unknown_parameter_is_named_however_it_is_written(shared: Service, qu
     )
 
 
+def test_more_parameters_than_anything_takes_are_400(shared: Service) -> None:
+    """However many there are, only so many are looked at."""
+    for query in ("&".join(f"p{n}=1" for n in range(17)), "limit=1&" * 17):
+        refused = shared.http.get(f"/payments?{query}")
+        said = {"error": "Permintaan membawa lebih dari 16 parameter"}
+        assert (refused.status_code, refused.json()) == (400, said)
+    assert "p0" in shared.http.get("/payments?" + "&".join(f"p{n}=1" for n in range(16))).json()["error"]
+
+
 def test_an_empty_query_is_none(shared: Service) -> None:
     for query in ("?", "?&", "?&&"):
         assert shared.http.get(f"{shared.url}/payments{query}").status_code == 200

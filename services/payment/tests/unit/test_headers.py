@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from payment.web.headers import PREFER_MAX_CHARS, WAIT_MAX_S, trace_in, trace_of, wait_of
+from payment.web.replies import best_type
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -44,6 +45,13 @@ def test_what_stands_in_quotes_is_no_preference_of_its_own() -> None:
 def test_an_endless_preference_is_ignored() -> None:
     """Reading it takes time that all other callers would wait."""
     assert wait_of(["wait=1" + "," * PREFER_MAX_CHARS]) == 0
+
+
+def test_an_endless_accept_is_any() -> None:
+    """Reading it takes time that grows with the square of its length."""
+    wanted = "text/csv, " + "a/b, " * 100_000
+    assert best_type(wanted[:1000], "application/json", "text/csv") == "text/csv"
+    assert best_type(wanted, "application/json", "text/csv") == "application/json"
 
 
 def test_the_callers_trace_goes_on() -> None:

@@ -227,8 +227,9 @@ def test_whatever_a_body_schema_says_has_words(schema: type[schemas.BodySchema])
         ("en;q=nan", "id"),
         ("en;q=-1", "id"),
         ("x" * 10_000, "id"),
-        ("en;" * 3_400, "en"),
-        (",".join(["fr"] * 3_000) + ",en", "en"),
+        ("en;" * 340, "en"),
+        (",".join(["fr"] * 300) + ",en", "en"),
+        (",".join(["fr"] * 3_000) + ",en", "id"),  # too long to be read
     ],
     ids=lambda text: None if text is None else text[:30].encode("ascii", "replace").decode(),
 )

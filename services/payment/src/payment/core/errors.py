@@ -189,6 +189,6 @@ class Unavailable(PaymentError):
     code = "unavailable"
     message = "The payment service is busy or its database does not answer; please try again"
 
-    def __init__(self, *, retry_after_s: int = 1) -> None:
+    def __init__(self, *, retry_after_s: int = 1, closes: bool = False) -> None:
         super().__init__()
-        self.headers = {"Retry-After": str(retry_after_s)}
+        self.headers = {"Retry-After": str(retry_after_s)} | ({"Connection": "close"} if closes else {})

@@ -73,9 +73,12 @@ class Settings:
     circuit_probe_max_s: float
     batch_max: int
     requests_max: int
+    arriving_max: int
+    streams_max: int
     body_max_bytes: int
     headers_max_bytes: int
     request_timeout_s: float
+    write_timeout_s: float
     time_zone: ZoneInfo
     idempotency_kept_h: int
     notifications_kept_d: int
@@ -206,10 +209,13 @@ def _limits(env: Environment) -> dict[str, Any]:
     """Read how much is taken at once, and what describes it."""
     return {
         "batch_max": env.count("BATCH_MAX", 64),
-        "requests_max": env.count("REQUESTS_MAX", 1024),
+        "requests_max": env.count("REQUESTS_MAX", 256),
+        "arriving_max": env.count("ARRIVING_MAX", 2048),
+        "streams_max": env.count("STREAMS_MAX", 64),
         "body_max_bytes": env.count("BODY_MAX_BYTES", 64 * 1024),
         "headers_max_bytes": env.count("HEADERS_MAX_BYTES", 64 * 1024),
         "request_timeout_s": env.seconds("REQUEST_TIMEOUT_S", 10.0),
+        "write_timeout_s": env.seconds("WRITE_TIMEOUT_S", 10.0),
         "openapi_file": env.path("OPENAPI_FILE", _OPENAPI.resolve(), validate=rules.is_file),
     }
 

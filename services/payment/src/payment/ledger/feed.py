@@ -1,8 +1,7 @@
 """The feed of events as the API reads it: a page, a wait for the next one, the story of one payment."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
@@ -27,7 +26,7 @@ class Feed:
 
     Args:
         read: runs a query.
-        readers_max: the most readers that wait or follow at a time.
+        readers_max: the most whose answer is held back at a time.
     """
 
     def __init__(self, read: Read, *, readers_max: int) -> None:
@@ -82,16 +81,6 @@ class Feed:
             Unavailable: the database does not answer.
         """
         return await self._read(find_newest_place, is_short=True)
-
-    @contextmanager
-    def following(self) -> Iterator[None]:
-        """Be one of those who follow the feed while the block lasts.
-
-        Raises:
-            Unavailable: there are too many, or the process ends.
-        """
-        with self._watch.reader():
-            yield
 
     async def has_next(self, after: Place, within_s: float) -> bool:
         """Return True once there is an event after this one, False if that takes longer or the feed ends."""

@@ -20,7 +20,7 @@ class FeedWatch:
 
     Args:
         look: returns the place of the newest event.
-        readers_max: the most readers at a time; one more is told `Unavailable`.
+        readers_max: the most whose answer is held back at a time; one more is told `Unavailable`.
     """
 
     def __init__(self, look: Callable[[], Awaitable[Place]], *, readers_max: int) -> None:

@@ -31,6 +31,7 @@ from payment.web.operations import (
     refunds,
     reports,
 )
+from payment.web.places import Places
 from payment.web.problems import Problems
 from payment.web.replies import JSON
 from payment.web.request_log import RequestLog
@@ -77,8 +78,12 @@ def create_app(
             yield
 
     body = partial(JsonBody, max_bytes=settings.body_max_bytes, timeout_s=settings.request_timeout_s)
-    # as many again as may wait to be booked
-    problems = partial(Problems, requests_max=2 * settings.requests_max, request_log=request_log)
+    places = Places(
+        in_hand_max=settings.requests_max,
+        arriving_max=settings.arriving_max,
+        streams_max=settings.streams_max,
+    )
+    problems = partial(Problems, places=places, request_log=request_log)
     middlewares: list[Any] = [*([partial(Traces, tracer=tracer)] if tracer else []), problems]
     if key_ring is None:  # then only names and origins tell callers apart
         allowed = settings.allowed_hosts

@@ -1,6 +1,5 @@
 """A request's body: how much of it is read, for how long, and by which Marshmallow schema."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,8 +7,9 @@ from connexion.validators.abstract import AbstractRequestBodyValidator
 from starlette.types import Receive, Scope
 
 from payment.web import schemas
-from payment.web.http_errors import BodyTooLarge, BodyTooSlow, HttpInvalid
+from payment.web.http_errors import BodyTooLarge, HttpInvalid
 from payment.web.json_text import parse_json
+from payment.web.places import PLACE
 from payment.web.routing import CONTEXT
 
 DRAIN_MAX_BYTES = 1024 * 1024
@@ -33,14 +33,17 @@ class JsonBody(AbstractRequestBodyValidator):
 
     async def wrap_receive(self, receive: Receive, *, scope: Scope) -> tuple[Receive, Scope]:
         """Put the validated body into the request's Connexion context."""
+        body = await scope[PLACE].arrive(self._whole(receive, scope), self._timeout_s)
+        scope["extensions"][CONTEXT]["body"] = self._body.read(parse_json(body))
+        return receive, scope
+
+    async def _whole(self, receive: Receive, scope: Scope) -> bytes:
         if self._says_too_large(scope):
             asks_first = (b"expect", b"100-continue") in scope["headers"]  # and is then not told to send
             if not asks_first:
                 await self._read(receive, DRAIN_MAX_BYTES, keep=False)
             raise BodyTooLarge(limit=self._max_bytes)
-        body = await self._read(receive, self._max_bytes, keep=True)
-        scope["extensions"][CONTEXT]["body"] = self._body.read(parse_json(body))
-        return receive, scope
+        return await self._read(receive, self._max_bytes, keep=True)
 
     def _says_too_large(self, scope: Scope) -> bool:
         for name, value in scope["headers"]:
@@ -51,23 +54,19 @@ class JsonBody(AbstractRequestBodyValidator):
     async def _read(self, receive: Receive, max_bytes: int, *, keep: bool) -> bytes:
         chunks: list[bytes] = []
         size = 0
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":  # the caller went away in the middle
-                        raise HttpInvalid
-                    chunk = message.get("body", b"")
-                    size += len(chunk)
-                    if size > max_bytes:
-                        if not keep:
-                            break
-                        await self._read(receive, DRAIN_MAX_BYTES, keep=False)
-                        raise BodyTooLarge(limit=self._max_bytes)
-                    if keep:
-                        chunks.append(chunk)
-                    if not message.get("more_body", False):
-                        break
-        except TimeoutError:
-            raise BodyTooSlow(timeout_s=self._timeout_s) from None
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":  # the caller went away in the middle
+                raise HttpInvalid
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > max_bytes:
+                if not keep:
+                    break
+                await self._read(receive, DRAIN_MAX_BYTES, keep=False)
+                raise BodyTooLarge(limit=self._max_bytes)
+            if keep:
+                chunks.append(chunk)
+            if not message.get("more_body", False):
+                break
         return b"".join(chunks)

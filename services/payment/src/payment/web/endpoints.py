@@ -14,6 +14,7 @@ from payment.ledger.ledger import Ledger
 from payment.watching.exposition import Exposition
 from payment.web.callers import NOBODY_IN_PARTICULAR, Caller
 from payment.web.headers import next_link, trace_in, values_of
+from payment.web.places import PLACE
 from payment.web.replies import Reply, Stream
 from payment.web.request_ids import REQUEST_ID
 from payment.web.routing import CONTEXT
@@ -37,6 +38,14 @@ class Request:
     def header_values(self, name: bytes) -> list[str]:
         """Return all values of a header (its name in lower case)."""
         return values_of(self.scope["headers"], name)
+
+    def stream(self) -> None:
+        """Have a stream's place from now on, before anything is done for it.
+
+        Raises:
+            Unavailable: there are too many.
+        """
+        self.scope[PLACE].stream()
 
     def cause(self) -> Cause:
         """Return what a change that it asks for comes from; see `headers.trace_in` for its trace."""

@@ -52,6 +52,13 @@ class ParameterUnknown(PaymentError):
     message = "There is no parameter {field}; known here: {known}"
 
 
+class ParametersTooMany(PaymentError):
+    """The query has more parameters than any operation takes."""
+
+    code = "parameters-too-many"
+    message = "The request has more than {limit} parameters"
+
+
 class ApiKeyMissing(PaymentError):
     """The request brings no API key (RFC 6750, 3: then without `error=`)."""
 
@@ -166,6 +173,14 @@ class HeadersTooLarge(PaymentError):
     status = 431
     code = "headers-too-large"
     message = "The request headers are larger than {limit} bytes"
+
+
+class HeadersTooMany(PaymentError):
+    """The request has more header fields than the limit (RFC 6585, 5)."""
+
+    status = 431
+    code = "headers-too-many"
+    message = "The request has more than {limit} headers"
 
 
 class HttpInvalid(PaymentError):

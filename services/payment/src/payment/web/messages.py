@@ -16,6 +16,7 @@ from payment.core.errors import PaymentError
 
 INDONESIAN = "id"
 ENGLISH = "en"
+ACCEPT_LANGUAGE_MAX_CHARS = 1024
 _LOCALES = Path(__file__).parent / "locale"
 
 
@@ -24,6 +25,8 @@ def choose_language(accept_language: str | None) -> str:
 
     A look-up in the sense of RFC 4647, 3.4: `en-US, id;q=0.5` is English.
     """
+    if accept_language and len(accept_language) > ACCEPT_LANGUAGE_MAX_CHARS:
+        return INDONESIAN  # parsing takes time that grows with the square of its length
     said = parse_accept_header(accept_language, LanguageAccept)
     refuses_indonesian = any(tag.lower() == INDONESIAN and quality == 0 for tag, quality in said)
     for tag, quality in said:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import time
+from functools import lru_cache
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
@@ -14,11 +15,13 @@ from payment.core.errors import PaymentError, Unavailable, Unexpected
 from payment.core.metrics import watch_in_flight
 from payment.web.http_errors import PATH_MAX_CHARS, HttpRefused, MethodNotAllowed, RouteNotFound
 from payment.web.messages import choose_language, words_of
+from payment.web.places import PLACE, Place, Places
 from payment.web.replies import JSON, Reply, best_type
 from payment.web.request_ids import HEADER, REQUEST_ID, request_id_of
 from payment.web.request_log import RequestLog
 
 PROBLEM_JSON = "application/problem+json"
+REFUSALS_KEPT = 256
 CLOSED = 499
 """The status that a request is counted under whose caller went away before the answer, as nginx does."""
 
@@ -66,19 +69,24 @@ def reply_to(error: PaymentError, *, accept: str | None = None, accept_language:
     )
 
 
+def _refusal(accept: str | None, accept_language: str | None) -> Reply:
+    return reply_to(Unavailable(), accept=accept, accept_language=accept_language)
+
+
 class Problems:
     """The outermost middleware: whatever is raised within becomes an answer in the agreed shape.
 
     Args:
         app: what is within.
-        requests_max: the most requests in flight; one more is refused with `Unavailable`.
+        places: those that requests may have; one more is refused with `Unavailable`.
         request_log: where answers are noted.
     """
 
-    def __init__(self, app: ASGIApp, *, requests_max: int, request_log: RequestLog) -> None:
+    def __init__(self, app: ASGIApp, *, places: Places, request_log: RequestLog) -> None:
         self._app = app
-        self._requests_max = requests_max
+        self._places = places
         self._request_log = request_log
+        self._refusal = lru_cache(REFUSALS_KEPT)(_refusal)  # the busier we are, the more are needed
         self._in_flight = 0  # each request counts itself in and out; all of that in the event loop
         watch_in_flight(lambda: self._in_flight)
 
@@ -89,6 +97,7 @@ class Problems:
             return
         began_s = time.perf_counter()
         status = 0  # of the answer, once it has begun
+        place = scope[PLACE] = Place(self._places, scope["method"])
         request_id = scope[REQUEST_ID] = request_id_of(scope["headers"])
         bind_contextvars(request_id=request_id)  # the server runs each request in a context of its own
 
@@ -96,13 +105,14 @@ class Problems:
             nonlocal status
             if not status:
                 status = message["status"]
+                place.answered()
                 message["headers"].append((HEADER, request_id.encode()))
             await send(message)
 
         self._in_flight += 1
         try:
-            if self._in_flight > self._requests_max and scope["path"] not in NEVER_IN_THE_WAY:
-                raise Unavailable  # noqa: TRY301  # answered below, like all others
+            if scope["path"] not in NEVER_IN_THE_WAY:
+                place.take()
             await self._app(scope, receive, send_named)
         except asyncio.CancelledError:  # the server ends and waits no longer
             if not status:
@@ -114,15 +124,15 @@ class Problems:
             await self._reply_to(error, scope).send(send_named)
         finally:
             self._in_flight -= 1
+            place.leave()
             self._request_log.note(scope, status or CLOSED, time.perf_counter() - began_s)
 
     def _reply_to(self, error: Exception, scope: Scope) -> Reply:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        return reply_to(
-            self._domain_error(error, scope),
-            accept=headers.get(b"accept"),
-            accept_language=headers.get(b"accept-language"),
-        )
+        accept, accept_language = headers.get(b"accept"), headers.get(b"accept-language")
+        if scope[PLACE].was_refused:
+            return self._refusal(accept, accept_language)
+        return reply_to(self._domain_error(error, scope), accept=accept, accept_language=accept_language)
 
     def _domain_error(self, error: Exception, scope: Scope) -> PaymentError:
         if isinstance(error, PaymentError):

@@ -9,7 +9,9 @@ from uvicorn.server import ServerState
 
 from payment.core.errors import PaymentError
 from payment.web.corked_transport import CorkedTransport
-from payment.web.http_errors import BodyTooSlow, HeadersTooLarge, HttpInvalid
+from payment.web.held_back import HeldBack
+from payment.web.http_errors import BodyTooSlow, HeadersTooLarge, HeadersTooMany, HttpInvalid
+from payment.web.places import PLACE, Place
 from payment.web.problems import reply_to
 from payment.web.request_ids import HEADER as REQUEST_ID_HEADER
 from payment.web.request_ids import request_id_of
@@ -17,6 +19,12 @@ from payment.web.request_log import RequestLog
 
 LAST_REQUEST_S = 1.0
 """How long an ending server waits for the next request on a connection that is open."""
+
+PIPELINED_MAX = 100
+"""The most requests that wait on a connection for the answers before them; one more ends it."""
+
+HEADERS_MAX = 100
+"""The most header fields; what comes after the body counts too, and is not kept beyond that."""
 
 HOP_BY_HOP = (b"connection", b"upgrade", b"http2-settings")
 
@@ -26,9 +34,14 @@ class EndingState(ServerState):
 
     Attributes:
         is_ending: `Server.shutdown` sets it, each new connection reads it; both in the event loop.
+        held_back: the connections that were refused for want of places.
     """
 
     is_ending = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held_back = HeldBack()
 
 
 class Protocol(HttpToolsProtocol):
@@ -37,6 +50,7 @@ class Protocol(HttpToolsProtocol):
     Args:
         headers_max_bytes: the largest request line and headers together.
         timeout_s: the longest time that they may take to arrive.
+        write_timeout_s: the longest time that nothing of an answer may be taken.
         request_log: where refusals are noted.
     """
 
@@ -45,10 +59,12 @@ class Protocol(HttpToolsProtocol):
         *args: Any,
         headers_max_bytes: int,
         timeout_s: float,
+        write_timeout_s: float,
         request_log: RequestLog,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self._write_timeout_s = write_timeout_s
         self._request_log = request_log
         self._headers_max_bytes = headers_max_bytes
         self._timeout_s = timeout_s
@@ -59,7 +75,8 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Expect a request."""
-        super().connection_made(CorkedTransport(transport, self.loop))  # type: ignore[arg-type]
+        corked: Any = CorkedTransport(transport, self.loop, write_timeout_s=self._write_timeout_s)
+        super().connection_made(corked)
         self._expect_head()
         if isinstance(self.server_state, EndingState) and self.server_state.is_ending:
             self.shutdown()  # it was in the queue
@@ -68,6 +85,8 @@ class Protocol(HttpToolsProtocol):
         """Expect nothing more."""
         self._head_arrived()
         super().connection_lost(exc)
+        corked: Any = self.transport
+        corked.lost()
 
     def data_received(self, data: bytes) -> None:
         """Parse; refuse a head that grows too large or, by the timer, takes too long."""
@@ -113,6 +132,11 @@ class Protocol(HttpToolsProtocol):
         self._is_in_head = True
         self._head_bytes = 0
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header, and one more than may be, which tells of them."""
+        if len(self.headers) <= HEADERS_MAX:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Note that the head is there."""
         if self.parser.should_upgrade():
@@ -123,10 +147,16 @@ class Protocol(HttpToolsProtocol):
         if sum(len(name) + len(value) for name, value in self.headers) > self._headers_max_bytes:
             self._refuse(HeadersTooLarge(limit=self._headers_max_bytes))
             return
+        if len(self.headers) > HEADERS_MAX:
+            self._refuse(HeadersTooMany(limit=HEADERS_MAX))
+            return
         if not self.url.startswith(b"/"):
             self._take_host_of_target()
         self._unset_keepalive_if_required()  # the answer before it may have come in the middle of this head
         super().on_headers_complete()
+        if len(self.pipeline) > PIPELINED_MAX:
+            self.transport.close()
+            return
         if self.parser.get_http_version() < "1.1":
             answer_without_chunks(self.cycle)
         if self._is_ending:
@@ -151,6 +181,22 @@ class Protocol(HttpToolsProtocol):
         if self.parser.should_upgrade() or self.transport.is_closing():
             return
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request; after a refusal for want of places not at once."""
+        was_last = not self.pipeline
+        super().on_response_complete()
+        if not was_last or self.transport.is_closing():
+            return
+        place: Place = self.cycle.scope[PLACE]  # type: ignore[literal-required]  # ours, beside ASGI's
+        if place.was_refused:
+            assert isinstance(self.server_state, EndingState)
+            self.flow.pause_reading()
+            self.server_state.held_back.add(self.loop, self._read_on)
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def shutdown(self) -> None:
         """Let a caller that is between two requests send one more, whose answer says that it is the last.

@@ -18,6 +18,9 @@ from payment.web.protocol import EndingState
 FINISH_PAYMENTS_S = 3.0
 """How long an ending server has for the payments that have come; those that still wait are answered 503."""
 
+SEND_BUFFER_BYTES = 128 * 1024
+"""How much of an answer the kernel may hold for a caller (it takes twice that); else it is megabytes."""
+
 
 class CannotListen(Exception):
     """The address cannot be had."""
@@ -118,6 +121,7 @@ def bind(host: str, port: int, *, reuse_port: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # connections inherit it
     if reuse_port:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:

@@ -18,12 +18,17 @@ from connexion.operations.abstract import AbstractOperation
 from starlette.types import ASGIApp, Receive, Scope, Send
 from werkzeug.http import parse_options_header
 
-from payment.web.http_errors import MediaTypeUnsupported, ParameterUnknown
+from payment.web.http_errors import MediaTypeUnsupported, ParametersTooMany, ParameterUnknown
 from payment.web.json_text import NAME_MAX_CHARS
 from payment.web.parameters import Parameter
 from payment.web.problems import ALWAYS_ANSWERED
 from payment.web.replies import JSON
 from payment.web.routing import CONTEXT
+
+PARAMETERS_MAX = 16
+"""More than any operation has; of more, none is looked at."""
+
+MEDIA_TYPE_MAX_CHARS = 200
 
 
 class ValidatedOperation(RequestValidationOperation):
@@ -45,6 +50,8 @@ class ValidatedOperation(RequestValidationOperation):
         values = {parameter.name: parameter.read(given[parameter.name]) for parameter in self._in_path}
         query: bytes = scope["query_string"]
         if self._in_query or (query and not self._is_probe):
+            if query.count(b"&") >= PARAMETERS_MAX:
+                raise ParametersTooMany(limit=PARAMETERS_MAX)
             asked = parse_qs(query.decode("latin-1"), keep_blank_values=True)
             self._refuse_unknown(asked)
             for name, parameter in self._in_query.items():
@@ -72,6 +79,8 @@ class ValidatedOperation(RequestValidationOperation):
         """
         for name, value in scope["headers"]:
             if name == b"content-type" and value != b"application/json":
+                if len(value) > MEDIA_TYPE_MAX_CHARS:
+                    raise MediaTypeUnsupported(method=scope["method"])
                 media_type, options = parse_options_header(value.decode("latin-1"))
                 charset = options.get("charset", "utf-8").lower()
                 if media_type.lower() != JSON or charset not in {"utf-8", "utf8", "us-ascii"}:

@@ -37,6 +37,8 @@ async def list_events(request: Request) -> Reply | Stream:
     )
     vary = (b"vary", b"Accept")
     wanted = best_type(request.header("accept"), JSON, CLOUD_EVENTS, EVENT_STREAM)
+    if wanted == EVENT_STREAM:
+        request.stream()
     last_seen = request.header("last-event-id") if wanted == EVENT_STREAM else None
     after = await _place(request.ledger.feed, last_seen or asked["after"])
     if wanted == EVENT_STREAM:
@@ -78,15 +80,14 @@ async def _place(feed: Feed, text: str | None) -> Place:
 
 async def _stream(feed: Feed, selection: EventSelection, page: EventPage) -> AsyncGenerator[str]:
     """Yield the events of a selection, of which the first page is given, and then those that come."""
-    with feed.following():
-        yield f"retry: {RETRY_AFTER_MS}\n\n"
-        pauses = 0
-        while True:
-            yield "".join(map(server_sent, page.events))
-            if not page.has_more:
-                while not await feed.has_next(page.place, STREAM_PAUSE_S):
-                    if feed.has_ended:
-                        return
-                    pauses += 1
-                    yield ":\n\n" if pauses % PAUSES_TO_A_SIGN == 0 else ""
-            page = await feed.page(selection, page.place, STREAM_PAGE)
+    yield f"retry: {RETRY_AFTER_MS}\n\n"
+    pauses = 0
+    while True:
+        yield "".join(map(server_sent, page.events))
+        if not page.has_more:
+            while not await feed.has_next(page.place, STREAM_PAUSE_S):
+                if feed.has_ended:
+                    return
+                pauses += 1
+                yield ":\n\n" if pauses % PAUSES_TO_A_SIGN == 0 else ""
+        page = await feed.page(selection, page.place, STREAM_PAGE)

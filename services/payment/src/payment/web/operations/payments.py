@@ -61,6 +61,7 @@ async def list_payments(request: Request) -> Reply | Stream:
     after = read_cursor(asked["cursor"], selection) if asked["cursor"] else None
     vary = (b"vary", b"Accept")
     if best_type(request.header("accept"), JSON, CSV) == CSV:
+        request.stream()
         attachment = (b"content-disposition", b'attachment; filename="payments.csv"')
         first = await request.ledger.page(selection, after, CSV_CHUNK_ROWS)
         return Stream(_csv_of(request.ledger, selection, first), CSV_UTF_8, [vary, attachment])

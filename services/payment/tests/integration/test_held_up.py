@@ -1,0 +1,210 @@
+"""Who sends slowly, or never reads, keeps nobody else waiting."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from conftest import fresh_database
+from payment.web.held_back import PAUSE_S
+from payment.web.protocol import PIPELINED_MAX
+from processes import Service, wait_for
+
+Start = Callable[..., Service]
+
+CSV = b"GET /payments HTTP/1.1\r\nHost: localhost\r\nAccept: text/csv\r\n\r\n"
+LIST = b"GET /payments?limit=200 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+STREAM = b"GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
+PROBE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+BODY = b'{"order_id":1,"user_id":1,"amount":20000}'
+MANY = 5_000
+"""Payments whose CSV is larger than all that lies between a service and a caller who does not read."""
+
+
+@pytest.fixture
+def database_url(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """SQLite alone: none of this gets as far as the database."""
+    with fresh_database("sqlite", tmp_path, request) as url:
+        yield url
+
+
+@pytest.fixture
+def wires(end: ExitStack) -> Callable[[Service, bytes], socket.socket]:
+    """Return a function that opens a connection with little room for answers, and sends something."""
+
+    def wire(service: Service, sent: bytes) -> socket.socket:
+        host, port = service.url.removeprefix("http://").split(":")
+        made = end.enter_context(socket.socket())
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        made.settimeout(10)
+        made.connect((host, int(port)))
+        made.sendall(sent)
+        return made
+
+    return wire
+
+
+Wires = Callable[[Service, bytes], socket.socket]
+
+
+def begun(length: int = len(BODY)) -> bytes:
+    """Return a payment of which the last byte is missing."""
+    head = b"POST /payments HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    return head + b"Content-Length: %d\r\n\r\n%s" % (length, BODY[:-1])
+
+
+def whole(order_id: int) -> bytes:
+    """Return a payment that arrives in one packet."""
+    body = b'{"order_id":%d,"user_id":1,"amount":20000}' % order_id
+    return begun(len(body)).partition(b"\r\n\r\n")[0] + b"\r\n\r\n" + body
+
+
+def status_of(wire: socket.socket) -> tuple[int, bytes]:
+    """Return the status that comes, and the head that it came with."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        chunk = wire.recv(65536)
+        assert chunk, received
+        received += chunk
+    head = received.partition(b"\r\n\r\n")[0].lower()
+    return int(head.split()[1]), head
+
+
+def says_nothing(wire: socket.socket) -> bool:
+    """Say whether the connection stands and nothing has come."""
+    wire.settimeout(0)
+    try:
+        return wire.recv(1, socket.MSG_PEEK) is None
+    except BlockingIOError:
+        return True
+    finally:
+        wire.settimeout(10)
+
+
+def broken_off(service: Service) -> int:
+    """Return how many answers were broken off because nobody read them."""
+    return sum(line["event"] == "an answer was broken off: nobody takes it" for line in service.log())
+
+
+def everything(wire: socket.socket) -> bytes:
+    received = b""
+    try:
+        while chunk := wire.recv(65536):
+            received += chunk
+    except ConnectionResetError:
+        pass
+    return received
+
+
+def test_readers_that_never_read_take_no_place_from_payments_and_are_ended(
+    start: Start, wires: Wires
+) -> None:
+    service = start("serve", "--no-worker", REQUESTS_MAX="2", WRITE_TIMEOUT_S="2")
+    service.book(range(1, MANY + 1))
+    stalled = [wires(service, CSV) for _ in range(6)]
+    time.sleep(0.5)  # all of them are being answered
+    assert [service.pay(MANY + n).status_code for n in range(1, 9)] == [201] * 8
+    assert service.http.get("/payments/1").status_code == 200
+    wait_for(lambda: broken_off(service) == 6, 5, "all of them are ended")
+    assert not any(everything(wire).endswith(b"0\r\n\r\n") for wire in stalled)
+
+
+def test_a_reader_that_is_only_slow_gets_all_of_it(start: Start, wires: Wires) -> None:
+    service = start("serve", "--no-worker", WRITE_TIMEOUT_S="1")
+    service.book(range(1, MANY + 1))
+    wire = wires(service, CSV.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    received = b""
+    for _ in range(10):
+        time.sleep(0.3)
+        received += wire.recv(16_384)
+    received += everything(wire)
+    assert received.endswith(b"0\r\n\r\n")
+    assert received.count(b"\r\n%d," % MANY) == 1
+    assert broken_off(service) == 0
+
+
+def test_answers_that_nobody_reads_hold_no_place_either(start: Start, wires: Wires) -> None:
+    """Pipelined lists: each waits to be sent until the one before it was taken."""
+    service = start("serve", "--no-worker", REQUESTS_MAX="1", WRITE_TIMEOUT_S="3")
+    service.book(range(1, 301))
+    stalled = []
+    for _ in range(2):  # one after the other: there is one place for reads
+        stalled.append(wires(service, LIST * 100))
+        time.sleep(0.7)
+
+    def reads_as_if_alone() -> bool:
+        return all(service.http.get("/payments/1").status_code == 200 for _ in range(8))
+
+    wait_for(reads_as_if_alone, 2.5, "both are stalled")
+    wait_for(lambda: broken_off(service) == 2, 6, "both are ended")
+    assert all(everything(wire).count(b"HTTP/1.1 200") < 100 for wire in stalled)
+
+
+def test_bodies_that_dribble_take_no_place_from_payments(start: Start, wires: Wires) -> None:
+    service = start("serve", "--no-worker", REQUESTS_MAX="2")
+    dribbling = [wires(service, begun()) for _ in range(8)]
+    time.sleep(0.3)
+    assert [service.pay(n).status_code for n in range(2, 8)] == [201] * 6
+    assert all(map(says_nothing, dribbling))
+    dribbling[0].sendall(BODY[-1:])
+    assert status_of(dribbling[0])[0] == 201
+
+
+def test_of_too_many_that_arrive_the_slowest_goes_first(start: Start, wires: Wires) -> None:
+    service = start("serve", "--no-worker", ARRIVING_MAX="3")
+    slow: list[socket.socket] = []
+    for _ in range(5):
+        slow.append(wires(service, begun()))
+        time.sleep(0.1)
+    for wire in slow[:2]:
+        status, head = status_of(wire)
+        assert status == 503
+        assert b"retry-after: 1" in head
+        assert b"connection: close" in head
+        everything(wire)
+    for order_id in range(2, 8):
+        assert status_of(wires(service, whole(order_id)))[0] == 201
+    assert all(map(says_nothing, slow[2:])), "what arrives whole pushes nobody out"
+    slow[4].sendall(BODY[-1:])
+    assert status_of(slow[4])[0] == 201
+
+
+def test_who_was_refused_and_comes_again_at_once_is_read_later(start: Start, wires: Wires) -> None:
+    service = start("serve", "--no-worker", STREAMS_MAX="1")
+    assert status_of(wires(service, STREAM))[0] == 200
+    refused = wires(service, STREAM)
+    assert status_of(refused)[0] == 503
+    began_s = time.monotonic()
+    refused.sendall(PROBE)
+    assert service.http.get("/healthz").status_code == 200
+    assert says_nothing(refused), "others are not kept waiting"
+    assert status_of(refused)[0] == 200
+    assert PAUSE_S * 0.8 < time.monotonic() - began_s < PAUSE_S + 2
+
+
+def test_of_requests_that_wait_on_a_connection_there_are_a_hundred_at_most(
+    start: Start, wires: Wires
+) -> None:
+    """A packet may hold thousands, each of which would take memory until it is answered."""
+    service = start("serve", "--no-worker")
+    last = PROBE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    assert everything(wires(service, PROBE * PIPELINED_MAX + last)).count(b"HTTP/1.1 200") == 101
+    assert everything(wires(service, PROBE * 1000 + last)).count(b"HTTP/1.1 200") < 101
+
+
+def test_streams_have_places_of_their_own(start: Start, wires: Wires) -> None:
+    service = start("serve", "--no-worker", REQUESTS_MAX="1", STREAMS_MAX="2")
+    service.book([1])
+    streams = [wires(service, STREAM) for _ in range(2)]
+    assert [status_of(wire)[0] for wire in streams] == [200, 200]
+    for one_more in (STREAM, CSV):
+        status, head = status_of(wires(service, one_more))
+        assert status == 503
+        assert b"retry-after: 1" in head
+    assert service.pay(2).status_code == 201
+    assert service.http.get("/payments").status_code == 200
+    streams[0].close()
+    assert wait_for(lambda: status_of(wires(service, CSV))[0] == 200, 5, "its place is free")
