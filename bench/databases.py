@@ -22,7 +22,8 @@ FSYNC_SAMPLES = 200
 @contextlib.contextmanager
 def postgres_server() -> Iterator[URL]:
     """Run a PostgreSQL server of our own while the block lasts; a commit is on the disk when it returns."""
-    server = PostgresServer("fsync=on", "synchronous_commit=on")
+    folder = Path(tempfile.gettempdir())  # a RAM disk, as in tests, makes nothing durable
+    server = PostgresServer("fsync=on", "synchronous_commit=on", within=folder)
     try:
         yield server.url
     finally:

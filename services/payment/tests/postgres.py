@@ -28,11 +28,14 @@ class PostgresServer:
 
     Args:
         standby_of: a running server that this one replicates.
+        within: where to make its folder; None for memory if that has room, else for temporary files.
         settings: further `name=value` settings.
     """
 
-    def __init__(self, *settings: str, standby_of: "PostgresServer | None" = None) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="payment-postgres-", dir=_quick_folder()))
+    def __init__(
+        self, *settings: str, standby_of: "PostgresServer | None" = None, within: Path | None = None
+    ) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="payment-postgres-", dir=within or _quick_folder()))
         self._user = "nobody" if os.geteuid() == 0 else None
         if self._user:
             shutil.chown(self.folder, self._user)
