@@ -20,7 +20,10 @@ def cpu_s(pid: int, *, with_ended_children: bool = False) -> float:
 
 
 def thread_cpu_us(pid: int) -> float:
-    """CPU microseconds that the first thread of a process has used, exact while it waits."""
+    """CPU microseconds that the first thread of a process has used, exact while it waits.
+
+    A backend has one thread; what parallel workers do for it is theirs.
+    """
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1000
 
 
