@@ -48,6 +48,7 @@ TOLD_WITHIN_S = 300.0
 LOOK_EVERY_S = 0.2
 US = 1_000_000
 NEWCOMERS = 1_000_000
+IDLE_S = 20.0
 STATISTICS_S = 1.5
 """So long a backend may keep what it counted to itself."""
 
@@ -83,10 +84,15 @@ class Bench:
         )
         self.problems += [f"{connections} connections: {said}" for said in problems_of(load)]
         _wait_for(self.is_all_told)
-        used = [after - of for after, of in zip(self._used(), before, strict=True)]
-        say(f"{connections} connections: {load.per_second:,.0f}/s, {[round(each, 2) for each in used]}")
-        api, telling, of_api, of_worker, rest, wal_bytes = (each / payments for each in used)
-        return Cost(api * US, telling * US, of_api * US, of_worker * US, rest * US, wal_bytes)
+        cost = _cost_of(before, self._used(), payments)
+        say(f"{connections} connections: {load.per_second:,.0f}/s, {cost}")
+        return cost
+
+    def idle(self, seconds: float) -> Cost:
+        """Let nothing come for so long; returns what a second of it costs."""
+        before = self._used()
+        time.sleep(seconds)
+        return _cost_of(before, self._used(), seconds)
 
     def _used(self) -> list[float]:
         ours = [cpu_s(self.api.pid), cpu_s(self.worker.pid)]
@@ -94,6 +100,12 @@ class Bench:
             return [*ours, 0.0, 0.0, 0.0, 0.0]
         lsn = self.postgres.number("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
         return [*ours, *self.postgres.cpu_s(self.api, self.worker), lsn]
+
+
+def _cost_of(before: list[float], after: list[float], number: float) -> Cost:
+    used = ((now - then) / number for now, then in zip(after, before, strict=True))
+    api, telling, of_api, of_worker, rest, wal_bytes = used
+    return Cost(api * US, telling * US, of_api * US, of_worker * US, rest * US, wal_bytes)
 
 
 def main() -> int:
@@ -120,6 +132,7 @@ def main() -> int:
         guests = chosen.filled // 20 or NEWCOMERS
         with service_on(url, directory, neighbours, postgres, guests, problems) as bench:
             seen.memory_mb["API, idle"] = resident_mb(bench.api)
+            seen.idle = bench.idle(IDLE_S)
             seen.postgres = _costs(bench, a_run, chosen.rounds)
             seen.log = _log(bench, postgres, a_run)
             _look_at_processes(bench, postgres, seen)

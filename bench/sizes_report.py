@@ -9,6 +9,18 @@ IS_FULL = 0.9
 IDLE_MIN = 0.1
 """Below this many idle cores the machine is."""
 
+RESTAURANTS = (1, 100, 10_000, 1_000_000)
+PAYMENTS_A_DAY = 300
+PEAK_HOUR = 0.2
+"""The part of a day's payments that comes in its fullest hour."""
+
+GATHERS_FROM = 1000
+"""Payments a second from which on a plan counts with batches of several payments."""
+
+KEPT_DAYS = {"notifications": 90, "idempotency_keys": 30}
+"""What `payment prune` deletes, and after how many days; all else is kept for good."""
+
+TINY = 0.01
 OTHERS_MAX = 0.4
 """So many cores the kernel's share of the load may take beside our processes."""
 
@@ -77,6 +89,8 @@ class Seen:
     conditions: str = ""
     postgres: dict[int, Cost] = field(default_factory=dict)
     sqlite: dict[int, Cost] = field(default_factory=dict)
+    idle: Cost | None = None
+    """What a second costs on PostgreSQL in which nothing comes."""
     log: dict[str, tuple[float, float]] = field(default_factory=dict)
     """WAL bytes and images of whole pages a payment, by how the log was written."""
     sizes: list[Size] = field(default_factory=list)
@@ -89,6 +103,12 @@ class Seen:
 def markdown(seen: Seen) -> Iterator[str]:
     """The lines of it."""
     yield from _costs(seen)
+    if seen.idle:
+        yield (
+            f"While nothing comes, CPU ms a second: API {seen.idle.api / 1000:.1f}, worker "
+            f"{seen.idle.worker / 1000:.1f}, PostgreSQL {seen.idle.database / 1000:.1f}."
+        )
+        yield ""
     yield from _table(
         ("WAL, bytes a payment until it is told", "bytes", "whole pages"),
         ((how, f"{each:,.0f}", f"{pages:.2f}") for how, (each, pages) in seen.log.items()),
@@ -102,6 +122,7 @@ def markdown(seen: Seen) -> Iterator[str]:
         ),
     )
     yield from _throughput(seen.throughput)
+    yield from _plan(seen)
     yield seen.conditions
 
 
@@ -159,6 +180,40 @@ def _throughput(results: Sequence[Throughput]) -> Iterator[str]:
         "API processes|payments/s|p99 ms|cores: API|PostgreSQL|driver|others|idle|saturated|load average"
     )
     yield from _table(headings.split("|"), map(row, results))
+
+
+def _plan(seen: Seen) -> Iterator[str]:
+    """What so many restaurants take, by the figures above and the assumptions."""
+    headings = ["", *(f"{n:,} restaurant{'s' if n > 1 else ''}" for n in RESTAURANTS)]
+    peak = [n * PAYMENTS_A_DAY * PEAK_HOUR / 3600 for n in RESTAURANTS]
+    few, many = min(seen.postgres), max(seen.postgres)
+    costs = [seen.postgres[few if each < GATHERS_FROM else many] for each in peak]
+    wal_bytes = max(each for each, _ in seen.log.values())
+    rows: list[tuple[str, list[float], str]] = [("payments/s in the peak hour", peak, "")]
+    for name, of in (
+        ("API", [cost.api for cost in costs]),
+        ("worker", [cost.worker for cost in costs]),
+        ("PostgreSQL", [cost.database for cost in costs]),
+    ):
+        rows.append((f"cores: {name}", [n * us / 1e6 for n, us in zip(peak, of, strict=True)], ""))
+    rows.append(("WAL", [each * wal_bytes / 1e6 for each in peak], " MB/s"))
+    by_table: dict[str, float] = {}
+    for size in seen.sizes:
+        by_table[size.table] = by_table.get(size.table, 0.0) + size.vacuumed
+    for table, a_payment in by_table.items():
+        if table == "leases":  # gone once told
+            continue
+        days = KEPT_DAYS.get(table, 365)
+        what = f"{table}, of {days} days" if table in KEPT_DAYS else f"{table}, a year"
+        rows.append((what, [n * PAYMENTS_A_DAY * days * a_payment / 1e9 for n in RESTAURANTS], " GB"))
+    yield from _table(headings, ((what, *(f"{_short(n)}{unit}" for n in of)) for what, of, unit in rows))
+
+
+def _short(number: float) -> str:
+    """A number with two digits that count, or all before its point; what is tiny is not told apart."""
+    if number < TINY:
+        return f"< {TINY:g}"
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
