@@ -26,8 +26,9 @@ class KeyedPayments:
     def __call__(self, n: int) -> bytes:
         """The bytes of request number n."""
         order_id = self.first_order_id + n
-        body = f'{{"order_id": {order_id}, "user_id": {2 + order_id * 7919 % self.guests}, "amount": 20000}}'
         key = uuid.UUID(hashlib.md5(str(order_id).encode()).hexdigest())
+        user_id = 2 + key.int % self.guests
+        body = f'{{"order_id": {order_id}, "user_id": {user_id}, "amount": 20000}}'
         return (
             "POST /payments HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             f"Authorization: Bearer {self.api_key}\r\nIdempotency-Key: {key}\r\n"

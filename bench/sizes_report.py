@@ -148,11 +148,16 @@ def _sizes(seen: Seen) -> Iterator[str]:
         tables.setdefault(size.table, []).append(size)
     rows: list[tuple[str, ...]] = []
     for name, of in tables.items():
-        rows.append((f"**{name}**", "all", *_both(of)))
-        rows += [("", each.index or "rows", *_both([each])) for each in of]
-    rows.append(("**PostgreSQL**", "all", *_both(seen.sizes)))
-    rows.append(("**SQLite**", "the file", f"**{seen.sqlite_bytes:,.0f}**", ""))
-    yield from _table(("bytes a payment on disk", "of it", "after VACUUM", "packed"), rows)
+        own = [f"{each.vacuumed:,.0f}" for each in of if not each.index]
+        indexes = (f"{_short_name(each.index, name)} {each.vacuumed:,.0f}" for each in of if each.index)
+        rows.append((name, *_both(of), *(own or [""]), ", ".join(indexes)))
+    rows.append(("**PostgreSQL**", *_both(seen.sizes), "", ""))
+    rows.append(("**SQLite**, the file", f"{seen.sqlite_bytes:,.0f}", "", "", ""))
+    yield from _table(("bytes a payment on disk", "after VACUUM", "packed", "its rows", "its indexes"), rows)
+
+
+def _short_name(index: str, table: str) -> str:
+    return index.removeprefix("ix_").replace(f"{table}_", "").replace(f"pk_{table}", "key")
 
 
 def _both(of: Iterable[Size]) -> tuple[str, str]:
