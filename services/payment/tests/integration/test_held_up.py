@@ -3,15 +3,17 @@
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import median
 
 import pytest
 
 from conftest import fresh_database
 from payment.web.held_back import PAUSE_S
 from payment.web.protocol import PIPELINED_MAX
-from processes import Service, wait_for
+from processes import Service, http_client, wait_for
 
 Start = Callable[..., Service]
 
@@ -110,6 +112,28 @@ def test_readers_that_never_read_take_no_place_from_payments_and_are_ended(
     assert service.http.get("/payments/1").status_code == 200
     wait_for(lambda: broken_off(service) == 6, 5, "all of them are ended")
     assert not any(everything(wire).endswith(b"0\r\n\r\n") for wire in stalled)
+
+
+def test_files_take_turns_and_rest(start: Start) -> None:
+    """Ten files at once, each read as fast as it comes, leave room for who reads one payment."""
+    service = start("serve", "--no-worker")
+    service.book(range(1, MANY + 1))
+
+    def read_file() -> int:
+        with http_client(service.url, timeout_s=30) as http:
+            return http.get("/payments", headers={"Accept": "text/csv"}).text.count("\n")
+
+    def took_s() -> float:
+        began_s = time.monotonic()
+        assert service.http.get("/payments/1").status_code == 200
+        return time.monotonic() - began_s
+
+    with ThreadPoolExecutor(10) as pool:
+        files = [pool.submit(read_file) for _ in range(10)]
+        took = [took_s() for _ in range(50)]
+        assert not all(file.done() for file in files)
+        assert {file.result() for file in files} == {MANY + 1}
+    assert median(took) < 0.02
 
 
 def test_a_reader_that_is_only_slow_gets_all_of_it(start: Start, wires: Wires) -> None:

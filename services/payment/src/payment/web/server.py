@@ -18,7 +18,7 @@ from payment.web.protocol import EndingState
 FINISH_PAYMENTS_S = 3.0
 """How long an ending server has for the payments that have come; those that still wait are answered 503."""
 
-SEND_BUFFER_BYTES = 128 * 1024
+SEND_BUFFER_BYTES = 64 * 1024
 """How much of an answer the kernel may hold for a caller (it takes twice that); else it is megabytes."""
 
 
