@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
 
 import pytest
 
@@ -123,17 +122,12 @@ def test_files_take_turns_and_rest(start: Start) -> None:
         with http_client(service.url, timeout_s=30) as http:
             return http.get("/payments", headers={"Accept": "text/csv"}).text.count("\n")
 
-    def took_s() -> float:
-        began_s = time.monotonic()
-        assert service.http.get("/payments/1").status_code == 200
-        return time.monotonic() - began_s
-
     with ThreadPoolExecutor(10) as pool:
         files = [pool.submit(read_file) for _ in range(10)]
-        took = [took_s() for _ in range(50)]
-        assert not all(file.done() for file in files)
+        read = [service.http.get("/payments/1").status_code for _ in range(50)]
+        assert not any(file.done() for file in files), "fifty reads take less time than any of the files"
         assert {file.result() for file in files} == {MANY + 1}
-    assert median(took) < 0.02
+    assert read == [200] * 50
 
 
 def test_a_reader_that_is_only_slow_gets_all_of_it(start: Start, wires: Wires) -> None:

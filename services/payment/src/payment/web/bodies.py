@@ -8,9 +8,8 @@ from starlette.types import Receive, Scope
 
 from payment.web import schemas
 from payment.web.http_errors import BodyTooLarge, HttpInvalid
+from payment.web.in_scope import CONTEXT, PLACE
 from payment.web.json_text import parse_json
-from payment.web.places import PLACE
-from payment.web.routing import CONTEXT
 
 DRAIN_MAX_BYTES = 1024 * 1024
 """How much of a refused body is read and thrown away, so that the caller gets to read the answer."""

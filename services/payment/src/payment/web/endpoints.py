@@ -14,10 +14,8 @@ from payment.ledger.ledger import Ledger
 from payment.watching.exposition import Exposition
 from payment.web.callers import NOBODY_IN_PARTICULAR, Caller
 from payment.web.headers import next_link, trace_in, values_of
-from payment.web.places import PLACE
+from payment.web.in_scope import CONTEXT, PLACE, REQUEST_ID
 from payment.web.replies import Reply, Stream
-from payment.web.request_ids import REQUEST_ID
-from payment.web.routing import CONTEXT
 
 
 @dataclass(frozen=True, slots=True)

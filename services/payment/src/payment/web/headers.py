@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.types import Scope
 from werkzeug.http import parse_list_header, unquote_header_value
 
-from payment.web.request_ids import TRACE
+from payment.web.in_scope import TRACE
 
 WAIT_MAX_S = 30.0
 PREFER_MAX_CHARS = 1024

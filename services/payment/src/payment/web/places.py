@@ -11,9 +11,6 @@ from typing import TypeVar
 from payment.core.errors import Unavailable
 from payment.web.http_errors import BodyTooSlow
 
-PLACE = "place"
-"""Where the scope holds the request's place."""
-
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 Arrived = TypeVar("Arrived")

@@ -14,10 +14,11 @@ from structlog.contextvars import bind_contextvars
 from payment.core.errors import PaymentError, Unavailable, Unexpected
 from payment.core.metrics import watch_in_flight
 from payment.web.http_errors import PATH_MAX_CHARS, HttpRefused, MethodNotAllowed, RouteNotFound
+from payment.web.in_scope import PLACE, REQUEST_ID
 from payment.web.messages import choose_language, words_of
-from payment.web.places import PLACE, Place, Places
+from payment.web.places import Place, Places
 from payment.web.replies import JSON, Reply, best_type
-from payment.web.request_ids import HEADER, REQUEST_ID, request_id_of
+from payment.web.request_ids import HEADER, request_id_of
 from payment.web.request_log import RequestLog
 
 PROBLEM_JSON = "application/problem+json"

@@ -11,7 +11,7 @@ from payment.core.errors import PaymentError
 from payment.web.corked_transport import CorkedTransport
 from payment.web.held_back import HeldBack
 from payment.web.http_errors import BodyTooSlow, HeadersTooLarge, HeadersTooMany, HttpInvalid
-from payment.web.places import PLACE, Place
+from payment.web.in_scope import PLACE
 from payment.web.problems import reply_to
 from payment.web.request_ids import HEADER as REQUEST_ID_HEADER
 from payment.web.request_ids import request_id_of
@@ -188,7 +188,7 @@ class Protocol(HttpToolsProtocol):
         super().on_response_complete()
         if not was_last or self.transport.is_closing():
             return
-        place: Place = self.cycle.scope[PLACE]  # type: ignore[literal-required]  # ours, beside ASGI's
+        place: Any = self.cycle.scope[PLACE]  # type: ignore[literal-required]  # ours, beside ASGI's
         if place.was_refused:
             assert isinstance(self.server_state, EndingState)
             self.flow.pause_reading()

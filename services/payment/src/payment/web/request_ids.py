@@ -5,12 +5,6 @@ from collections.abc import Iterable
 from random import getrandbits
 
 HEADER = b"x-request-id"
-REQUEST_ID = "request_id"
-"""Where the scope holds it."""
-
-TRACE = "trace"
-"""Where the scope holds the request's `traceparent`, once somebody asked for it (`headers.trace_in`)."""
-
 _VISIBLE_ASCII = re.compile(rb"[\x21-\x7e]{1,128}")
 
 

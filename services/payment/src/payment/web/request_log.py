@@ -4,13 +4,11 @@ import time
 from collections import defaultdict
 from typing import Any
 
-from connexion.middleware.abstract import ROUTING_CONTEXT
 from starlette.types import Scope
 
 from payment.core.logs import get_logger
 from payment.core.metrics import note_request
-from payment.web.request_ids import TRACE
-from payment.web.routing import CONTEXT
+from payment.web.in_scope import CONTEXT, OPERATION, TRACE
 
 NO_OPERATION = "none"
 """What a request is counted under that reached no operation: a path that is not there, or a page of /docs."""
@@ -41,15 +39,13 @@ class RequestLog:
             status: its status.
             seconds: from the request's head to the end of its answer.
         """
-        extensions: dict[str, Any] = scope.get("extensions") or {}
-        routed = extensions.get(ROUTING_CONTEXT)
-        operation = routed["operation_id"].rpartition(".")[2] if routed else NO_OPERATION
+        operation: str = scope.get(OPERATION, NO_OPERATION)
         note_request(operation, status, seconds)
         kind = status // 100
         if not self._may_write(kind):
             self._left_out[kind] += 1
             return
-        caller = extensions.get(CONTEXT, {}).get("caller")
+        caller = (scope.get("extensions") or {}).get(CONTEXT, {}).get("caller")
         facts: dict[str, Any] = {
             "operation": operation,
             "status": status,

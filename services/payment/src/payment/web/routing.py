@@ -9,12 +9,7 @@ from connexion.spec import Specification
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from payment.web.http_errors import PATH_MAX_CHARS, MethodNotAllowed, RouteNotFound
-
-CONTEXT = "connexion_context"
-"""Where the scope's extensions hold what was read of a request: its parameters and its body."""
-
-ROUTE = "route"
-"""Where the scope holds the path of the operation, as the description has it."""
+from payment.web.in_scope import CONTEXT, OPERATION, ROUTE
 
 
 class Routes(AbstractRoutingAPI[str]):
@@ -68,7 +63,7 @@ class Routing(SpecMiddleware):
             operation_id = operations.get(scope["method"])
             if operation_id is None:
                 raise MethodNotAllowed(method=scope["method"][:20], allowed=", ".join(sorted(operations)))
-            scope[ROUTE] = route
+            scope[ROUTE], scope[OPERATION] = route, operation_id.rpartition(".")[2]
             scope["path_params"] = parameters
             routing = {"api_base_path": "", "operation_id": operation_id}
             scope["extensions"] = {ROUTING_CONTEXT: routing, CONTEXT: {}}

@@ -18,7 +18,7 @@ from payment.core.cause import actor_of_key
 from payment.ledger.key_ring import KeyRing
 from payment.web.callers import Caller
 from payment.web.http_errors import ApiKeyMissing, ApiKeyRefused, ScopeMissing
-from payment.web.routing import CONTEXT
+from payment.web.in_scope import CONTEXT
 
 ADMIN = "admin"
 """The scope that holds all others."""

@@ -6,9 +6,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from payment.core.tracing import Kind, Span, Tracer
 from payment.web.headers import callers_trace, values_of
+from payment.web.in_scope import ROUTE, TRACE
 from payment.web.problems import NEVER_IN_THE_WAY
-from payment.web.request_ids import TRACE
-from payment.web.routing import ROUTE
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Other methods share one name: a caller may make up any."""

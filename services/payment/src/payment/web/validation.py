@@ -19,11 +19,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from werkzeug.http import parse_options_header
 
 from payment.web.http_errors import MediaTypeUnsupported, ParametersTooMany, ParameterUnknown
+from payment.web.in_scope import CONTEXT
 from payment.web.json_text import NAME_MAX_CHARS
 from payment.web.parameters import Parameter
 from payment.web.problems import ALWAYS_ANSWERED
 from payment.web.replies import JSON
-from payment.web.routing import CONTEXT
 
 PARAMETERS_MAX = 16
 """More than any operation has; of more, none is looked at."""

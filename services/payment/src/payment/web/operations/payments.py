@@ -22,12 +22,13 @@ CSV_UTF_8 = b"text/csv; charset=utf-8"
 CSV_CHUNK_ROWS = 100
 """Few enough that no payment waits for more than a millisecond or two while they are written out."""
 
-FILES_REST = 3.0
-"""All files have their pages written out one at a time, and rest for so many times as long after each:
-however many callers ask for files, that takes a quarter of the process."""
+FILES_REST_MAX = 3
+"""All files have their pages written out one at a time. After each they rest for as long, and for so many
+times as long if there are so many of them: one takes half of the process at most, however many a quarter."""
 
 _payment_answer = PaymentAnswer()
-_files = asyncio.Lock()
+_turn = asyncio.Lock()
+_files: set[AsyncGenerator[str]] = set()  # each adds itself when it begins, and removes itself
 
 
 async def create_payment(request: Request) -> Reply:
@@ -83,11 +84,12 @@ async def _csv_of(ledger: Ledger, selection: Selection, after: Position | None) 
     """Yield the lines of the selection, a page at a time."""
     names, has_more = as_csv([_payment_answer.fields]), True
     while has_more:
-        async with _files:
+        async with _turn:
             rows = await ledger.page(selection, after, CSV_CHUNK_ROWS)
             began_s = time.monotonic()
             text = as_csv(each.values() for each in _payment_answer.dump(rows, many=True))
-            await asyncio.sleep(FILES_REST * (time.monotonic() - began_s))
+            rest = min(max(1, len(_files)), FILES_REST_MAX)
+            await asyncio.sleep(rest * (time.monotonic() - began_s))
         if has_more := bool(rows):
             after = Position.of(rows[-1])
         yield names + text
@@ -95,10 +97,14 @@ async def _csv_of(ledger: Ledger, selection: Selection, after: Position | None) 
 
 
 async def _all_of(first: str, others: AsyncGenerator[str]) -> AsyncGenerator[str]:
-    async with aclosing(others):
-        yield first
-        async for each in others:
-            yield each
+    _files.add(others)
+    try:
+        async with aclosing(others):
+            yield first
+            async for each in others:
+                yield each
+    finally:
+        _files.discard(others)
 
 
 async def get_payment(request: Request) -> Reply:

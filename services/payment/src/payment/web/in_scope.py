@@ -1,0 +1,19 @@
+"""What we keep in the scope of a request, beside what ASGI says, each under its name."""
+
+REQUEST_ID = "request_id"
+"""Its `X-Request-Id`, its caller's or one of ours; `problems` sets it."""
+
+PLACE = "place"
+"""Its `places.Place`; `problems` sets it."""
+
+TRACE = "trace"
+"""The `traceparent` in force for it; `headers.trace_in` makes it when somebody asks, `traces` before that."""
+
+ROUTE = "route"
+"""The path of its operation, as the description has it; `routing` sets it."""
+
+OPERATION = "operation"
+"""The function that its operationId names; `routing` sets it."""
+
+CONTEXT = "connexion_context"
+"""In `extensions`: what was read of it (`parameters`, `body`), and its `caller`."""
