@@ -233,10 +233,7 @@ class _Batch:
             raise BillTotalDiffers(order_id=bill.order_id, total=bill.total, given=total)
         if request.amount > bill.remaining:
             raise BillExceeded(order_id=bill.order_id, left=bill.remaining)
-        if request.status is Status.PENDING:
-            bill = replace(bill, pending=bill.pending + request.amount)
-        else:
-            bill = replace(bill, paid=bill.paid + request.amount)
+        bill = bill.with_share(request.amount, request.status)
         payment = Payment(
             id=next(self._payment_ids),
             order_id=request.order_id,

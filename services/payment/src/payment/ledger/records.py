@@ -21,6 +21,12 @@ class Bill:
     pending: int
     refunded: int = 0
 
+    def with_share(self, amount: int, status: Status) -> "Bill":
+        """Return the bill with a payment more, which is paid or pending."""
+        if status is Status.PENDING:
+            return Bill(self.order_id, self.total, self.paid, self.pending + amount, self.refunded)
+        return Bill(self.order_id, self.total, self.paid + amount, self.pending, self.refunded)
+
     @property
     def is_settled(self) -> bool:
         """Say whether nothing is left to pay."""

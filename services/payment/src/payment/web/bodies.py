@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope
 
 from payment.web import schemas
 from payment.web.http_errors import BodyTooLarge, HttpInvalid
-from payment.web.in_scope import CONTEXT, PLACE
+from payment.web.in_scope import ARRIVAL, CONTEXT, PLACE
 from payment.web.json_text import parse_json
 
 DRAIN_MAX_BYTES = 1024 * 1024
@@ -32,8 +32,10 @@ class JsonBody(AbstractRequestBodyValidator):
 
     async def wrap_receive(self, receive: Receive, *, scope: Scope) -> tuple[Receive, Scope]:
         """Put the validated body into the request's Connexion context."""
-        body = await scope[PLACE].arrive(self._whole(receive, scope), self._timeout_s)
-        scope["extensions"][CONTEXT]["body"] = self._body.read(parse_json(body))
+        body = self._whole(receive, scope)
+        if scope[ARRIVAL].more_body:
+            body = scope[PLACE].arrive(body, self._timeout_s)
+        scope["extensions"][CONTEXT]["body"] = self._body.read(parse_json(await body))
         return receive, scope
 
     async def _whole(self, receive: Receive, scope: Scope) -> bytes:

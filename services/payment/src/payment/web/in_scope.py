@@ -6,6 +6,9 @@ REQUEST_ID = "request_id"
 PLACE = "place"
 """Its `places.Place`; `problems` sets it."""
 
+ARRIVAL = "arrival"
+"""uvicorn's cycle of it, whose `more_body` says whether it is still arriving; `protocol` sets it."""
+
 TRACE = "trace"
 """The `traceparent` in force for it; `headers.trace_in` makes it when somebody asks, `traces` before that."""
 

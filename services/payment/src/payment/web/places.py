@@ -66,6 +66,8 @@ class Place:
         was_refused: there was none.
     """
 
+    __slots__ = ("_is_in_hand", "_is_stream", "_places", "_reads", "was_refused")
+
     def __init__(self, places: Places, method: str) -> None:
         self._places = places
         self._reads = method in READS

@@ -126,7 +126,7 @@ class Problems:
         finally:
             self._in_flight -= 1
             place.leave()
-            self._request_log.note(scope, status or CLOSED, time.perf_counter() - began_s)
+            self._request_log.note(scope, status or CLOSED, began_s, time.perf_counter())
 
     def _reply_to(self, error: Exception, scope: Scope) -> Reply:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}

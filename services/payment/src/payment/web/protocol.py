@@ -11,7 +11,7 @@ from payment.core.errors import PaymentError
 from payment.web.corked_transport import CorkedTransport
 from payment.web.held_back import HeldBack
 from payment.web.http_errors import BodyTooSlow, HeadersTooLarge, HeadersTooMany, HttpInvalid
-from payment.web.in_scope import PLACE
+from payment.web.in_scope import ARRIVAL, PLACE
 from payment.web.problems import reply_to
 from payment.web.request_ids import HEADER as REQUEST_ID_HEADER
 from payment.web.request_ids import request_id_of
@@ -25,6 +25,14 @@ PIPELINED_MAX = 100
 
 HEADERS_MAX = 100
 """The most header fields; what comes after the body counts too, and is not kept beyond that."""
+
+
+class Closed(list[tuple[bytes, bytes]]):
+    """The header fields of a head that is whole: what comes after the body (RFC 9112, 7.1.2) is dropped."""
+
+    def append(self, field: tuple[bytes, bytes]) -> None:
+        """Drop it."""
+
 
 HOP_BY_HOP = (b"connection", b"upgrade", b"http2-settings")
 
@@ -132,11 +140,6 @@ class Protocol(HttpToolsProtocol):
         self._is_in_head = True
         self._head_bytes = 0
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header, and one more than may be, which tells of them."""
-        if len(self.headers) <= HEADERS_MAX:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """Note that the head is there."""
         if self.parser.should_upgrade():
@@ -154,6 +157,8 @@ class Protocol(HttpToolsProtocol):
             self._take_host_of_target()
         self._unset_keepalive_if_required()  # the answer before it may have come in the middle of this head
         super().on_headers_complete()
+        self.scope[ARRIVAL] = self.cycle  # type: ignore[literal-required]  # ours, beside ASGI's
+        self.headers = Closed(self.headers)
         if len(self.pipeline) > PIPELINED_MAX:
             self.transport.close()
             return

@@ -26,30 +26,35 @@ class RequestLog:
 
     def __init__(self, lines_max_per_s: int) -> None:
         self._lines_max_per_s = lines_max_per_s
-        # by the first digit of the status; all of it in the event loop
-        self._second: dict[int, int] = {}
-        self._lines: dict[int, int] = defaultdict(int)
+        # By the first digit of the status: until when a second lasts, and the lines that were due in it; how
+        # many were left out. All of it in the event loop.
+        self._second: dict[int, tuple[float, int]] = {}
         self._left_out: dict[int, int] = defaultdict(int)
 
-    def note(self, scope: Scope, status: int, seconds: float) -> None:
+    def note(self, scope: Scope, status: int, began_s: float, ended_s: float) -> None:
         """Note an answer.
 
         Args:
             scope: of its request.
             status: its status.
-            seconds: from the request's head to the end of its answer.
+            began_s: when the request's head was there, by `time.perf_counter`.
+            ended_s: when the answer had been written.
         """
         operation: str = scope.get(OPERATION, NO_OPERATION)
-        note_request(operation, status, seconds)
+        note_request(operation, status, ended_s - began_s)
         kind = status // 100
-        if not self._may_write(kind):
+        until_s, lines = self._second.get(kind, (0.0, 0))
+        if ended_s >= until_s:
+            until_s, lines = ended_s + 1, 0
+        self._second[kind] = until_s, lines + 1
+        if lines >= self._lines_max_per_s:
             self._left_out[kind] += 1
             return
         caller = (scope.get("extensions") or {}).get(CONTEXT, {}).get("caller")
         facts: dict[str, Any] = {
             "operation": operation,
             "status": status,
-            "duration_ms": round(seconds * 1000, 3),
+            "duration_ms": round((ended_s - began_s) * 1000, 3),
             "client": caller.client if caller else None,
             "trace_id": trace_id_of(scope),
             "left_out": self._left_out.pop(kind, None),
@@ -58,15 +63,8 @@ class RequestLog:
 
     def note_refused(self, status: int) -> None:
         """Note an answer to what was no request, or not a whole one."""
-        self.note({}, status, 0.0)
-
-    def _may_write(self, kind: int) -> bool:
-        second = int(time.monotonic())
-        if self._second.get(kind) != second:
-            self._second[kind] = second
-            self._lines[kind] = 0
-        self._lines[kind] += 1
-        return self._lines[kind] <= self._lines_max_per_s
+        now_s = time.perf_counter()
+        self.note({}, status, now_s, now_s)
 
 
 def trace_id_of(scope: Scope) -> str | None:
