@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from prometheus_client import Metric
@@ -126,16 +127,11 @@ class CensusTaker:
         # All under the lock: what was seen and when, and the look that is being taken, and since when.
         self._seen: Census | None = None
         self._seen_s = float("-inf")
-        self._looking: threading.Event | None = None
+        self._looking: Future[None] | None = None
         self._looking_s = 0.0
 
-    def families(self, wait_s: float) -> list[Metric]:
-        """Return what is known as metrics; called in a thread that may wait.
-
-        Args:
-            wait_s: how long to wait for a look at the database, if one is due.
-        """
-        self._look().wait(wait_s)
+    def families(self) -> list[Metric]:
+        """Return what is known as metrics."""
         now_s = time.monotonic()
         with self._lock:
             census = self._seen if now_s - self._seen_s <= GOOD_FOR_S else None
@@ -143,21 +139,21 @@ class CensusTaker:
                 census = NOT_READY
         return [] if census is None else list(_families_of(census, time.time_ns() // 1000))
 
-    def _look(self) -> threading.Event:
-        """Return what is set once the census is fresh, or could not be taken."""
+    def look(self) -> Future[None]:
+        """Look at the database if that is due; what is returned is done once the census is fresh."""
         with self._lock:
             if self._looking is not None:
                 return self._looking
-            ended = threading.Event()
+            ended = Future[None]()
             now_s = time.monotonic()
             if now_s - self._seen_s < LOOKS_APART_S:
-                ended.set()
+                ended.set_result(None)
                 return ended
             self._looking, self._looking_s = ended, now_s
         threading.Thread(target=self._take, args=[ended], name="census", daemon=True).start()
         return ended
 
-    def _take(self, ended: threading.Event) -> None:
+    def _take(self, ended: Future[None]) -> None:
         began_s, census = time.monotonic(), NOT_READY
         try:
             census = take_census(self._database)
@@ -167,7 +163,7 @@ class CensusTaker:
             with self._lock:
                 self._looking = None
                 self._seen, self._seen_s = census, began_s
-            ended.set()
+            ended.set_result(None)
 
 
 def _families_of(census: Census, now_us: int) -> Iterator[Metric]:

@@ -1,8 +1,10 @@
 """All that a scrape gets: what this process counts, what the others on its port count, and the census."""
 
+import asyncio
 import platform
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent import futures
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
@@ -24,7 +26,7 @@ CENSUS_WAIT_S = 0.02
 
 
 class Exposition(Collector):
-    """Collects the metrics that a scrape gets. Called in threads that may wait.
+    """Collects the metrics that a scrape gets.
 
     Args:
         database: whose census it is.
@@ -42,18 +44,36 @@ class Exposition(Collector):
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric, its samples together."""
-        until_s = time.monotonic() + WAIT_S
-        census = self._census.families(CENSUS_WAIT_S)
+        """Yield every metric, its samples together; called in threads that may wait."""
+        futures.wait([self._census.look()], CENSUS_WAIT_S)
+        yield from self._known()
+
+    async def text(self) -> bytes:
+        """Return them as Prometheus reads them; on the event loop, for which a thread would wait."""
+        await asyncio.wait([asyncio.wrap_future(self._census.look())], timeout=CENSUS_WAIT_S)
+        if self._portmates is not None:  # they may take their time
+            return await asyncio.to_thread(self._text)
+        return self._text()
+
+    def _text(self) -> bytes:
+        return generate_latest(_Known(list(self._known())))
+
+    def _known(self) -> Iterator[Metric]:
         if self._portmates is None:
             yield from REGISTRY.collect()
         else:
-            yield from self._portmates.families(until_s)
-        yield from census
+            yield from self._portmates.families(time.monotonic() + WAIT_S)
+        yield from self._census.families()
 
-    def text(self) -> bytes:
-        """Return them as Prometheus reads them."""
-        return generate_latest(self.registry)
+
+class _Known(Collector):
+    """What has been collected."""
+
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
 
 
 def say_build(database: Database) -> None:
