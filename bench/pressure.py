@@ -259,5 +259,6 @@ async def _never_read(host: str, port: int, fared: Counter[str]) -> None:
 KINDS: dict[str, tuple[Callable[[str, int, Counter[str]], Awaitable[None]], int]] = {
     "200 dribbling bodies": (_dribble, 200),
     "2,000 idle connections": (_be_idle, 2000),
+    "a reader who never reads": (_never_read, 1),
     "200 readers who never read": (_never_read, 200),
 }

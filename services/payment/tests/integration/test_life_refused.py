@@ -200,6 +200,8 @@ NO_REASON: list[Any] = [None, "", "x" * 201, "a\nb", "\x00", "\x7f", "\x85", "\u
         ),
         *(("POST", "/payments/{id}/refunds", {"reason": wrong}, BAD_REASON) for wrong in NO_REASON),
         ("POST", "/payments/{id}/refunds", [], "Isi permintaan harus berupa objek JSON"),
+        # no body gives back all that is left; null is one that says nothing
+        ("POST", "/payments/{id}/refunds", None, "Isi permintaan harus berupa objek JSON"),
         ("PATCH", "/payments/0", {"status": "paid"}, f"payment_id {WHOLE}"),
         ("POST", "/payments/x/refunds", {}, f"payment_id {WHOLE}"),
         ("GET", "/payments/x/refunds", None, f"payment_id {WHOLE}"),

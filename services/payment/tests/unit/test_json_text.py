@@ -23,8 +23,8 @@ with warnings.catch_warnings():
 @pytest.mark.parametrize(
     ("body", "value"),
     [
-        (b"", None),
-        (b" \t\r\n", None),
+        (b"", {}),
+        (b" \t\r\n", {}),
         (b"null", None),
         (b"{}", {}),
         (b" {} \n", {}),

@@ -13,14 +13,14 @@ NAME_MAX_CHARS = 200
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse a request body; an empty one is None.
+    """Parse a request body; an empty one is an object without members.
 
     Raises:
         JsonInvalid: it is not JSON in UTF-8, or nests too deep.
         FieldInvalid: an object has a member twice, so that nobody knows which of the two is meant.
     """
     if not body.strip(b" \t\r\n"):
-        return None
+        return {}
     try:
         text = body.decode()
         try:

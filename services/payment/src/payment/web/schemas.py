@@ -167,7 +167,7 @@ class BodySchema(Schema):
         return cls()
 
     def read(self, body: Any) -> Mapping[str, Any]:
-        """Return the validated fields of a parsed body; None is no body.
+        """Return the validated fields of a parsed body.
 
         Raises:
             FieldsRequired: of POST /payments a required field is missing or null, or there is no body.
@@ -175,8 +175,8 @@ class BodySchema(Schema):
             BodyNotObject: it is not a JSON object.
             FieldInvalid: names the first field, in the schema's order, that is wrong.
         """
-        if body is None:
-            body = {}
+        if body is None and any(field.required for field in self.fields.values()):
+            body = {}  # null: refused as one in which they are missing
         if not isinstance(body, dict):
             raise BodyNotObject
         try:
