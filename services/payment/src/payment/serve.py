@@ -8,6 +8,8 @@ from functools import partial
 
 import uvicorn
 
+from payment.console.app import Console
+from payment.console.sessions import Sessions
 from payment.core.logs import get_logger
 from payment.core.settings import Settings
 from payment.core.tracing import open_tracer
@@ -18,6 +20,8 @@ from payment.telling.worker import Worker
 from payment.watching.exposition import Exposition, say_build
 from payment.watching.portmates import Portmates
 from payment.web.app import create_app
+from payment.web.inner_calls import InnerCalls
+from payment.web.pages import Beside
 from payment.web.protocol import Protocol
 from payment.web.request_log import RequestLog
 from payment.web.server import Server, bind
@@ -78,8 +82,10 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
             await asyncio.to_thread(tracer.close)
         _log.info("stopped")
 
+    beside = _console(settings, key_ring) if settings.console else None
+    app = create_app(settings, ledger, running, key_ring, exposition, request_log, tracer, beside)
     config = uvicorn.Config(
-        create_app(settings, ledger, running, key_ring, exposition, request_log, tracer),
+        app,
         loop="uvloop",
         http=partial(  # type: ignore[arg-type]  # any factory of protocols will do
             Protocol,
@@ -107,3 +113,12 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
     )
     gc.freeze()  # what a start has made stays; no collection need look at it again
     server.run(sockets=[listener])
+
+
+def _console(settings: Settings, key_ring: KeyRing | None) -> Beside:
+    """Return the console, whose sessions are of these keys."""
+    if key_ring and settings.reuse_port and settings.console_secret is None:
+        _log.warning("sessions are not shared", see="CONSOLE_SECRET")
+    calls = InnerCalls()
+    sessions = Sessions(key_ring, secret=settings.console_secret, lasts_s=settings.console_session_s)
+    return Beside(Console(calls, sessions, settings.time_zone), calls)

@@ -242,7 +242,15 @@ def test_an_id_that_is_none_is_400_and_named(shared: Service, payment_id: str) -
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/nothing", "/payments/", "/payments/1/2", "//payments", "/payments/{payment_id}", "/docs/x"],
+    [
+        "/nothing",
+        "/consoles",
+        "/payments/",
+        "/payments/1/2",
+        "//payments",
+        "/payments/{payment_id}",
+        "/docs/x",
+    ],
 )
 def test_an_unknown_path_is_404(shared: Service, path: str) -> None:
     unknown = shared.http.get(shared.url + path)

@@ -23,7 +23,7 @@ def configure_logs(level: str, log_format: str) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     renderer: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=_without_values)]
         if as_text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
@@ -45,6 +45,10 @@ def configure_logs(level: str, log_format: str) -> None:
     root.setLevel(level.upper())
     for noisy in ("uvicorn", "uvicorn.error", "connexion", "alembic", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+# a traceback with the values of variables would show keys and what guests wrote
+_without_values = structlog.dev.RichTracebackFormatter(show_locals=False)
 
 
 def get_logger(**fields: Any) -> structlog.typing.FilteringBoundLogger:

@@ -66,6 +66,16 @@ def token_if_any(text: str) -> str | None:
     return text or None
 
 
+SECRET_MIN_CHARS = 32
+
+
+def secret_if_any(text: str) -> str | None:
+    """Return a secret that nobody guesses."""
+    if text and len(text) < SECRET_MIN_CHARS:
+        raise ValidationError(f"must have at least {SECRET_MIN_CHARS} characters, drawn at random")
+    return text or None
+
+
 def database_url(text: str) -> URL:
     """Return the URL of a database that keeps payments."""
     try:

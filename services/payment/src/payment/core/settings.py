@@ -58,6 +58,9 @@ class Settings:
     metrics_port: int | None
     auth: str
     allowed_hosts: tuple[str, ...]
+    console: bool
+    console_secret: str | None = field(repr=False)
+    console_session_s: float
     database_url: URL
     database_listen_url: URL | None
     neighbours: Mapping[str, NeighbourSettings]
@@ -102,6 +105,7 @@ def read_settings() -> Settings:
     env = Environment()
     values = {
         **_address(env),
+        **_console(env),
         **_database(env),
         **_neighbours(env),
         **_delivery(env),
@@ -138,6 +142,16 @@ def _address(env: Environment) -> dict[str, Any]:
         "metrics_port": env.int("METRICS_PORT", None, validate=_PORT),  # a worker's; None: nowhere
         "auth": env.str("AUTH", "", validate=OneOf(["", "none", "keys"], error="must be none or keys")),
         "allowed_hosts": env.parsed("ALLOWED_HOSTS", "", rules.hosts),
+    }
+
+
+def _console(env: Environment) -> dict[str, Any]:
+    """Read whether there is a console, and how long whoever signs in there may go on."""
+    session_s = Range(60, 30 * DAY_S, error="must be 60 seconds to 30 days")
+    return {
+        "console": env.bool("CONSOLE", True),  # environs' default
+        "console_secret": env.parsed("CONSOLE_SECRET", "", rules.secret_if_any),
+        "console_session_s": env.float("CONSOLE_SESSION_S", 12 * 3600.0, validate=session_s),
     }
 
 

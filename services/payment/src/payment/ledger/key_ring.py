@@ -122,6 +122,20 @@ class KeyRing:
             self._used_us[key.id] = time.time_ns() // 1000
         return key
 
+    def of_session(self, key_id: str) -> ActiveKey | None:
+        """Return the key with which somebody has signed in, None if it is good no more.
+
+        Raises:
+            Unavailable: nobody knows which keys are good.
+        """
+        if not self._is_fresh():
+            raise Unavailable
+        key = self._keys.get(key_id)
+        if key is None or not key.is_current():
+            return None
+        self._used_us[key.id] = time.time_ns() // 1000
+        return key
+
     def watch(self, key: ActiveKey) -> Callable[[], bool]:
         """Return what says whether a key is still good: for whoever is answered for long."""
         return partial(self._is_good, key.id)

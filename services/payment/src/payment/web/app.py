@@ -16,7 +16,8 @@ from payment.core.tracing import Tracer
 from payment.ledger.key_ring import KeyRing
 from payment.ledger.ledger import Ledger
 from payment.watching.exposition import Exposition
-from payment.web.bodies import JsonBody
+from payment.web.annex import Annex
+from payment.web.bodies import BodyReader, JsonBody
 from payment.web.browsers import NoForeignPages
 from payment.web.docs_page import DocsPage
 from payment.web.endpoints import Endpoints, Handler
@@ -31,6 +32,7 @@ from payment.web.operations import (
     refunds,
     reports,
 )
+from payment.web.pages import Beside
 from payment.web.places import Places
 from payment.web.problems import Problems
 from payment.web.replies import JSON
@@ -56,6 +58,7 @@ def create_app(
     exposition: Exposition,
     request_log: RequestLog,
     tracer: Tracer | None = None,
+    beside: Beside | None = None,
 ) -> ASGIApp:
     """Return the ASGI application.
 
@@ -67,6 +70,7 @@ def create_app(
         exposition: the metrics.
         request_log: where answers are noted.
         tracer: begins the spans of requests; None for none.
+        beside: the pages for people; None for none.
 
     Raises:
         SettingsError: the specification asks for what nothing here checks.
@@ -77,29 +81,40 @@ def create_app(
         async with running():
             yield
 
-    body = partial(JsonBody, max_bytes=settings.body_max_bytes, timeout_s=settings.request_timeout_s)
+    limits: dict[str, Any] = {"max_bytes": settings.body_max_bytes, "timeout_s": settings.request_timeout_s}
     places = Places(
         in_hand_max=settings.requests_max,
         arriving_max=settings.arriving_max,
         streams_max=settings.streams_max,
     )
-    problems = partial(Problems, places=places, request_log=request_log)
+    console = beside and beside.console
+    problems = partial(Problems, places=places, request_log=request_log, console=console)
     middlewares: list[Any] = [*([partial(Traces, tracer=tracer)] if tracer else []), problems]
     if key_ring is None:  # then only names and origins tell callers apart
         allowed = settings.allowed_hosts
         middlewares.append(partial(NoForeignPages, bound_to=settings.host, allowed_hosts=allowed))
-    middlewares += [DocsPage, Routing, *([Security] if key_ring else []), Validation, LifespanMiddleware]
+    annex = partial(Annex, console=console, body_reader=BodyReader(**limits), bound_to=settings.host)
+    middlewares += [
+        annex,
+        DocsPage,
+        Routing,
+        *([Security] if key_ring else []),
+        Validation,
+        LifespanMiddleware,
+    ]
     app = ConnexionMiddleware(
         Endpoints(ledger, exposition),
         middlewares=middlewares,
         lifespan=lifespan,
         security_map={"bearer": partial(KeyHandler, key_ring)} if key_ring else None,
-        validator_map={"body": {JSON: body}},
+        validator_map={"body": {JSON: partial(JsonBody, **limits)}},
         swagger_ui_options=SwaggerUIOptions(swagger_ui_path="/docs"),
     )
     app.add_api(read_specification(settings.openapi_file), resolver=Resolver(find_operation))
     for api in app.apis:
         refuse_security(api.specification, asks_for_keys=key_ring is not None)
+        if beside:
+            beside.calls.open(app, api.specification)
     return app
 
 

@@ -25,18 +25,43 @@ class JsonBody(AbstractRequestBodyValidator):
     """
 
     def __init__(self, *, max_bytes: int, timeout_s: float, schema: Mapping[str, Any], **_: Any) -> None:
-        self._max_bytes = max_bytes
-        self._timeout_s = timeout_s
+        self._reader = BodyReader(max_bytes=max_bytes, timeout_s=timeout_s)
         named: type[schemas.BodySchema] = getattr(schemas, schema["x-marshmallow"])
         self._body = named.described_by(schema)
 
     async def wrap_receive(self, receive: Receive, *, scope: Scope) -> tuple[Receive, Scope]:
         """Put the validated body into the request's Connexion context."""
+        body = await self._reader.read(receive, scope)
+        scope["extensions"][CONTEXT]["body"] = self._body.read(parse_json(body))
+        return receive, scope
+
+
+class BodyReader:
+    """Reads bodies, to a limit.
+
+    Args:
+        max_bytes: the largest body.
+        timeout_s: the longest time that a body may take to arrive.
+    """
+
+    def __init__(self, *, max_bytes: int, timeout_s: float) -> None:
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+
+    async def read(self, receive: Receive, scope: Scope) -> bytes:
+        """Return the body of a request, whose place is not in hand while it arrives.
+
+        Raises:
+            BodyTooLarge: it is larger than the limit.
+            BodyTooSlow: it took too long to arrive.
+            HttpInvalid: the caller went away in the middle.
+            Unavailable: too many arrive, and this is the slowest; or too many are in hand when it is there.
+        """
         body = self._whole(receive, scope)
         if scope[ARRIVAL].more_body:
-            body = scope[PLACE].arrive(body, self._timeout_s)
-        scope["extensions"][CONTEXT]["body"] = self._body.read(parse_json(await body))
-        return receive, scope
+            arrived: bytes = await scope[PLACE].arrive(body, self._timeout_s)
+            return arrived
+        return await body
 
     async def _whole(self, receive: Receive, scope: Scope) -> bytes:
         if self._says_too_large(scope):

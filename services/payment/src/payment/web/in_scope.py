@@ -20,3 +20,6 @@ OPERATION = "operation"
 
 CONTEXT = "connexion_context"
 """In `extensions`: what was read of it (`parameters`, `body`), and its `caller`."""
+
+SIGNED_IN = "signed_in"
+"""The id of the API key with which somebody has signed in at the console; only `inner_calls` sets it."""

@@ -4,7 +4,8 @@ import asyncio
 import json
 import logging
 import time
-from functools import lru_cache
+from collections.abc import Mapping
+from functools import lru_cache, partial
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
@@ -16,12 +17,14 @@ from payment.core.metrics import watch_in_flight
 from payment.web.http_errors import PATH_MAX_CHARS, HttpRefused, MethodNotAllowed, RouteNotFound
 from payment.web.in_scope import PLACE, REQUEST_ID
 from payment.web.messages import choose_language, words_of
+from payment.web.pages import Pages, is_page
 from payment.web.places import Place, Places
 from payment.web.replies import JSON, Reply, best_type
 from payment.web.request_ids import HEADER, request_id_of
 from payment.web.request_log import RequestLog
 
 PROBLEM_JSON = "application/problem+json"
+HTML = b"text/html; charset=utf-8"
 REFUSALS_KEPT = 256
 CLOSED = 499
 """The status that a request is counted under whose caller went away before the answer, as nginx does."""
@@ -65,9 +68,13 @@ def reply_to(error: PaymentError, *, accept: str | None = None, accept_language:
         error.status,
         # a name that the caller gave a member may hold half of a surrogate pair
         json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"),
-        [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
+        _raw(headers),
         content_type.encode(),
     )
+
+
+def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
 
 
 def _refusal(accept: str | None, accept_language: str | None) -> Reply:
@@ -81,10 +88,14 @@ class Problems:
         app: what is within.
         places: those that requests may have; one more is refused with `Unavailable`.
         request_log: where answers are noted.
+        console: says what is wrong with a request for it; None if there is none.
     """
 
-    def __init__(self, app: ASGIApp, *, places: Places, request_log: RequestLog) -> None:
+    def __init__(
+        self, app: ASGIApp, *, places: Places, request_log: RequestLog, console: Pages | None = None
+    ) -> None:
         self._app = app
+        self._console = console
         self._places = places
         self._request_log = request_log
         self._refusal = lru_cache(REFUSALS_KEPT)(_refusal)  # the busier we are, the more are needed
@@ -131,6 +142,10 @@ class Problems:
     def _reply_to(self, error: Exception, scope: Scope) -> Reply:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         accept, accept_language = headers.get(b"accept"), headers.get(b"accept-language")
+        if self._console and is_page(scope["path"]):
+            refused = self._domain_error(error, scope)
+            page, for_browsers = self._console.refusal(scope, partial(words_of, refused))
+            return Reply(refused.status, page, _raw(refused.headers), HTML, for_browsers)
         if scope[PLACE].was_refused:
             return self._refusal(accept, accept_language)
         return reply_to(self._domain_error(error, scope), accept=accept, accept_language=accept_language)

@@ -36,6 +36,7 @@ class Reply:
     body: bytes
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     content_type: bytes = JSON.encode()
+    for_browsers: Sequence[tuple[bytes, bytes]] = FOR_BROWSERS
 
     @classmethod
     def of_json(
@@ -59,7 +60,7 @@ class Reply:
         return [
             (b"content-type", self.content_type),
             (b"content-length", b"%d" % len(self.body)),
-            *FOR_BROWSERS,
+            *self.for_browsers,
             *self.headers,
         ]
 

@@ -18,7 +18,7 @@ from payment.core.cause import actor_of_key
 from payment.ledger.key_ring import KeyRing
 from payment.web.callers import Caller
 from payment.web.http_errors import ApiKeyMissing, ApiKeyRefused, ScopeMissing
-from payment.web.in_scope import CONTEXT
+from payment.web.in_scope import CONTEXT, SIGNED_IN
 
 ADMIN = "admin"
 """The scope that holds all others."""
@@ -63,7 +63,11 @@ class KeyHandler(AbstractSecurityHandler):
             ScopeMissing: its key is not good for this.
             Unavailable: nobody knows which keys are good.
         """
-        key = await self._ring.find(key_given(scope["headers"]))
+        signed_in: str | None = scope.get(SIGNED_IN)
+        if signed_in is None:
+            key = await self._ring.find(key_given(scope["headers"]))
+        else:
+            key = self._ring.of_session(signed_in)
         if key is None:
             raise ApiKeyRefused
         for wanted in required_scopes:

@@ -29,6 +29,26 @@ def scopes_of(specification: Mapping[str, Any]) -> Mapping[str, str]:
     }
 
 
+def scopes_by_operation(specification: Mapping[str, Any]) -> Mapping[str, tuple[str, ...]]:
+    """Return the scopes that each operation asks for, by the last part of its operationId.
+
+    Args:
+        specification: the description, its references resolved, and let pass by `refuse_security`.
+    """
+    of_all = specification.get("security")
+    return {
+        operation["operationId"].rpartition(".")[2]: tuple(
+            scope
+            for each in operation.get("security", of_all) or ()
+            for scopes in each.values()
+            for scope in scopes
+        )
+        for methods in specification["paths"].values()
+        for method, operation in methods.items()
+        if method in _METHODS
+    }
+
+
 def refuse_security(specification: Mapping[str, Any], *, asks_for_keys: bool) -> None:
     """Let a description pass whose `security` is what is checked here.
 

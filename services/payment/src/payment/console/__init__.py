@@ -1,0 +1,1 @@
+"""The console: pages for cashier, owner and operator, served beside the API and made of its answers alone."""
