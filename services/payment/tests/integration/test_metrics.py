@@ -14,6 +14,7 @@ from sqlalchemy import make_url, text
 from forked import run
 from key_holders import Caller, holder
 from payment.core.states import State
+from payment.ledger import backlog
 from payment.storage.opening import open_database
 from payment.watching import census
 from processes import Service, Stub, wait_for, wait_until_all_told
@@ -206,7 +207,7 @@ def test_a_schema_that_is_too_old_is_not_ready(start_alone: Service) -> None:
 
 
 def test_no_more_are_counted_than_is_said(start_alone: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(census, "COUNTED_MAX", 2)
+    monkeypatch.setattr(backlog, "COUNTED_MAX", 2)
     for number in (1, 2, 3):
         start_alone.pay(number, fields={"status": "pending"})
     database = open_database(make_url(start_alone.environment["DATABASE_URL"]))

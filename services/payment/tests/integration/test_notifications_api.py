@@ -41,12 +41,12 @@ def test_a_payment_shows_what_each_service_was_told(start: Start) -> None:
     assert (user["target_id"], user["payment_id"], user["told"]) == (9, payment_id, "paid")
     for row in (order, user):
         assert row["attempts"] == 1
-        assert row["last_error"] is None
+        assert (row["last_error"], row["cause"], row["failures"]) == (None, None, [])
         assert row["next_attempt_at"] is None, "it will not be tried again"
         assert row["settled_at"] >= row["created_at"]
     assert list(order) == [
         *("id", "service", "target_id", "payment_id", "state", "told", "attempts"),
-        *("next_attempt_at", "last_error", "created_at", "settled_at"),
+        *("next_attempt_at", "last_error", "cause", "failures", "created_at", "settled_at"),
     ]
 
 
@@ -64,6 +64,8 @@ def test_what_is_not_there_is_404(start_alone: Service) -> None:
     [
         ("state=gone", "state harus salah satu dari: waiting, delivered, superseded, dead"),
         ("service=menu", "service harus salah satu dari: order, user"),
+        ("cause=weather", "cause harus salah satu dari: outage, no-route, denied, unknown, rejected"),
+        ("cause=delivered", "cause harus salah satu dari: outage, no-route, denied, unknown, rejected"),
         ("limit=0", "limit harus bilangan bulat dari 1 sampai 200"),
         ("cursor=x", "cursor harus bilangan bulat dari 1 sampai 9007199254740991"),
     ],

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection, func, make_url, select
 
 from payment.core.neighbours import ORDER, USER
-from payment.core.states import EventType, State
+from payment.core.states import EventType, Outcome, State
 from payment.ledger import (
+    backlog,
     batch,
     claims,
     event_log,
@@ -19,11 +20,12 @@ from payment.ledger import (
     lookups,
     outages,
     outbox,
+    resending,
     standing,
 )
 from payment.ledger.event_log import EventSelection
 from payment.storage.opening import open_database
-from payment.storage.tables import events
+from payment.storage.tables import events, notifications
 
 BOUND = {
     "of_service": "order",
@@ -34,6 +36,7 @@ BOUND = {
     "new_until_us": 1,
     "now_us": 1,
     "rows_max": 10,
+    "counted_max": 10,
     "ids": [1, 2],
     "order_ids": [1, 2],
     "callers": ["", "a"],
@@ -41,6 +44,7 @@ BOUND = {
     "keys": ["1", "2"],
 }
 DUE, WAITING = "ix_notifications_due", "ix_notifications_waiting"
+FAILED = "ix_notifications_failed"
 NOT_DELIVERED, OF_PAYMENT = "ix_notifications_not_delivered", "ix_notifications_payment"
 WHAT_WAITS = (DUE, WAITING, NOT_DELIVERED)
 """Each of these leaves out what is delivered, which is most; where nothing waits any of them will do."""
@@ -121,6 +125,27 @@ def test_a_turn_of_a_lane_uses_these_indexes(
     assert_reads_no_table(plan)
 
 
+@pytest.mark.parametrize(("failed_by", "index"), [(None, NOT_DELIVERED), (Outcome.REJECTED, FAILED)])
+def test_the_dead_are_found_by_this_index(
+    connection: Connection, failed_by: Outcome | None, index: str
+) -> None:
+    which = resending.is_dead("order", failed_by)
+    for query in (
+        select(func.max(notifications.c.id)).where(which),
+        select(notifications.c.id).where(which, notifications.c.id > 5).order_by(notifications.c.id).limit(9),
+    ):
+        plan = plan_of(connection, query)
+        assert index in plan, plan
+        assert_reads_no_table(plan)
+
+
+def test_what_was_not_told_is_counted_by_these_indexes(connection: Connection) -> None:
+    plan = plan_of(connection, backlog._counts())
+    assert NOT_DELIVERED in plan
+    assert FAILED in plan
+    assert_reads_no_table(plan)
+
+
 def test_a_look_at_the_good_keys_reads_none_that_was_revoked(connection: Connection) -> None:
     plan = plan_of(connection, keys.ACTIVE_KEYS)
     assert named(connection, "ix_api_keys_active") in plan, plan
@@ -149,6 +174,10 @@ def test_a_batch_looks_up_what_it_touches_by_its_key(connection: Connection, que
         ({"state": State.DELIVERED}, None),
         ({"state": State.DELIVERED, "service": "user"}, None),
         ({"payment_id": 1}, OF_PAYMENT),
+        *(
+            ({"failed_by": Outcome.REJECTED} | more, FAILED)
+            for more in ({}, {"service": "user"}, {"state": State.DEAD}, {"before_id": 9})
+        ),
         *(
             ({"state": state} | more, NOT_DELIVERED)
             for state in (State.WAITING, State.DEAD, State.SUPERSEDED)

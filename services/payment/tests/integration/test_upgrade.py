@@ -86,7 +86,7 @@ BEFORE: dict[str, list[dict[str, Any]]] = {
 ADDED: dict[str, dict[str, Any]] = {
     "bills": {"refunded": 0},
     "payments": {"settled_us": None},
-    "notifications": {"hurried": 0},
+    "notifications": {"hurried": 0, "failures": None},
 }
 
 BILL = "INSERT INTO bills (order_id, total, paid, pending, refunded) VALUES "

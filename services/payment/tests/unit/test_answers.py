@@ -92,7 +92,9 @@ def test_a_notification_is_shown_with_all_that_operators_need() -> None:
         "told": None,
         "attempts": 2,
         "next_attempt_us": 1_000_000,
+        "last_outcome": "outage",
         "last_error": "HTTP 503",
+        "failures": [{"at_us": 5, "outcome": "outage", "error": "HTTP 503"}],
         "created_us": 0,
         "settled_us": None,
         "traceparent": "not for them",
@@ -107,6 +109,8 @@ def test_a_notification_is_shown_with_all_that_operators_need() -> None:
         "attempts": 2,
         "next_attempt_at": "1970-01-01T00:00:01.000000Z",
         "last_error": "HTTP 503",
+        "cause": "outage",
+        "failures": [{"at": "1970-01-01T00:00:00.000005Z", "cause": "outage", "error": "HTTP 503"}],
         "created_at": "1970-01-01T00:00:00.000000Z",
         "settled_at": None,
     }

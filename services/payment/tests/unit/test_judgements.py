@@ -1,13 +1,21 @@
 """When the newest state is told once more after an attempt that may have been applied late: all cases."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from payment.core.neighbours import ORDER
 from payment.core.states import Outcome, State, Status
 from payment.ledger.claims import Claim
-from payment.ledger.judgements import Judgement, Repeat, repeat_after, repeat_after_lost_lease
+from payment.ledger.judgements import (
+    FAILURES_MAX,
+    Judgement,
+    Repeat,
+    failures_after,
+    repeat_after,
+    repeat_after_lost_lease,
+)
 
 NOW_US = 1_000_000
 SINCE_US = 5
@@ -91,3 +99,21 @@ def test_what_may_be_applied_late_is_repeated_unless_it_is_tried_anyway(
 def test_after_a_lost_lease_the_newest_state_is_told_in_any_case(resend_us: int | None, at_us: int) -> None:
     judgement = Judgement(CLAIM, State.DELIVERED, Outcome.DELIVERED, resend_us=resend_us)
     assert repeat_after_lost_lease(judgement, now_us=NOW_US) == Repeat(at_us, at_us)
+
+
+def test_the_last_ten_failures_are_kept_oldest_first() -> None:
+    failures = None
+    for number in range(FAILURES_MAX + 2):
+        judgement = Judgement(CLAIM, State.WAITING, Outcome.OUTAGE, error=f"error {number}")
+        failures = failures_after(failures, judgement, NOW_US + number)
+    assert failures is not None
+    assert [(each["at_us"], each["error"]) for each in failures] == [
+        (NOW_US + number, f"error {number}") for number in range(2, FAILURES_MAX + 2)
+    ]
+    assert {each["outcome"] for each in failures} == {"outage"}
+
+
+@pytest.mark.parametrize("before", [None, [{"at_us": 1, "outcome": "unknown", "error": None}]])
+def test_a_delivery_is_no_failure_and_forgets_none(before: list[Any] | None) -> None:
+    judgement = Judgement(CLAIM, State.DELIVERED, Outcome.DELIVERED)
+    assert failures_after(before, judgement, NOW_US) == before

@@ -44,6 +44,8 @@ REFUSALS = {
     "payment.api.list_events": READS | {410},
     "payment.api.list_notifications": READS,
     "payment.api.retry_notification": READS | {404, 409},
+    "payment.api.retry_notifications": READS | BODIES,
+    "payment.api.list_neighbours": READS,
     "payment.api.list_keys": READS,
     "payment.api.create_key": READS | BODIES,
     "payment.api.get_key": READS | {404},

@@ -18,7 +18,8 @@ from jsonschema import Draft4Validator
 
 from described import description, resolve
 from payment.core.errors import PaymentError
-from payment.core.states import Method, Status
+from payment.core.neighbours import NEIGHBOURS
+from payment.core.states import Method, Outcome, State, Status
 from payment.core.units import WHOLE_NUMBER_MAX
 from payment.web.http_errors import BodyNotObject, FieldInvalid, FieldsRequired
 from payment.web.messages import ENGLISH, INDONESIAN, words_of
@@ -30,6 +31,7 @@ from payment.web.schemas import (
     NewKey,
     NewPayment,
     NewRefund,
+    Retry,
     Scopes,
     Settlement,
     Text,
@@ -51,6 +53,9 @@ KNOWN = {
     "client",
     "scopes",
     "expires_at",
+    "service",
+    "cause",
+    "state",
 }
 USUAL = {"order_id": 1, "user_id": 1, "amount": 20_000}
 
@@ -208,6 +213,14 @@ OTHERS: dict[str, tuple[BodySchema, dict[str, st.SearchStrategy[Any]]]] = {
             "expected_refunded": any_numbers,
             # half of a surrogate pair is the one thing that a pattern cannot refuse for every reader
             "reason": texts | st.sampled_from([199, 200, 201]).map(lambda size: "x" * size) | integers,
+        },
+    ),
+    "Retry": (
+        Retry(),
+        {
+            "service": st.sampled_from([*NEIGHBOURS, "menu", "Order"]) | other_values,
+            "cause": st.sampled_from([*Outcome, "Outage"]).map(str) | other_values,
+            "state": st.sampled_from([*State]).map(str) | other_values,
         },
     ),
     "NewKey": (

@@ -11,12 +11,14 @@ from payment.cli.opening import cause, now_us, opened
 from payment.cli.text_table import lines_of
 from payment.core.neighbours import NEIGHBOURS
 from payment.core.settings import Settings
-from payment.core.states import State
+from payment.core.states import FAILED, Outcome, State
 from payment.core.units import WHOLE_NUMBER_MAX
 from payment.ledger import outbox
 from payment.ledger.answers import NotificationAnswer
+from payment.ledger.resending import Resending, send_all_again
 
 COLUMNS = ("id", "service", "target_id", "payment_id", "state", "told", "attempts", "last_error")
+CAUSES = click.Choice([outcome.value for outcome in FAILED])
 
 
 @click.group()
@@ -27,11 +29,18 @@ def notifications() -> None:
 @notifications.command("list")
 @click.option("--service", type=click.Choice(list(NEIGHBOURS)))
 @click.option("--state", type=click.Choice([state.value for state in State]))
+@click.option("--cause", "failed_by", type=CAUSES)
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Satu objek JSON sebaris / JSON lines.")
 @click.pass_obj
 def list_notifications(
-    settings: Settings, *, service: str | None, state: str | None, limit: int, as_json: bool
+    settings: Settings,
+    *,
+    service: str | None,
+    state: str | None,
+    failed_by: str | None,
+    limit: int,
+    as_json: bool,
 ) -> None:
     """Daftar, yang terbaru dulu / list, newest first."""
     with opened(settings).read() as connection:
@@ -39,6 +48,7 @@ def list_notifications(
             connection,
             service=service,
             state=State(state) if state else None,
+            failed_by=Outcome(failed_by) if failed_by else None,
             limit=limit,
         )
     found: list[dict[str, Any]] = NotificationAnswer(many=True).dump(rows)
@@ -53,13 +63,28 @@ def list_notifications(
 @notifications.command("retry")
 @click.argument("notification_id", type=click.IntRange(1, WHOLE_NUMBER_MAX), required=False)
 @click.option("--all-dead", is_flag=True, help="Semua yang mati / all that are dead.")
+@click.option("--service", type=click.Choice(list(NEIGHBOURS)), help="… hanya ini / of these, only this.")
+@click.option("--cause", "failed_by", type=CAUSES, help="… yang gagal karena ini / that failed by this.")
 @click.pass_obj
-def retry_notifications(settings: Settings, *, notification_id: int | None, all_dead: bool) -> None:
+def retry_notifications(
+    settings: Settings,
+    *,
+    notification_id: int | None,
+    all_dead: bool,
+    service: str | None,
+    failed_by: str | None,
+) -> None:
     """Kirim lagi / send again: one NOTIFICATION_ID, or --all-dead."""
     if (notification_id is None) != all_dead:
         raise click.UsageError("Beri NOTIFICATION_ID atau --all-dead / give one of the two.")
-    with opened(settings).write() as connection:
-        sent = outbox.send_again(connection, now_us(), cause(), notification_id=notification_id)
+    if notification_id is not None and (service or failed_by):
+        raise click.UsageError("--service, --cause: hanya dengan / only with --all-dead.")
+    if notification_id is not None:
+        with opened(settings).write() as connection:
+            sent = len(outbox.send_again(connection, now_us(), cause(), [notification_id]))
+    else:
+        which = Resending(cause(), service=service, failed_by=Outcome(failed_by) if failed_by else None)
+        sent = sum(send_all_again(opened(settings), which))
     if not sent and not all_dead:
         click.echo(
             f"Notifikasi {notification_id} tidak ada atau sudah selesai / "
@@ -67,7 +92,7 @@ def retry_notifications(settings: Settings, *, notification_id: int | None, all_
             err=True,
         )
         sys.exit(1)
-    click.echo(f"Dikirim lagi / to be sent again: {len(sent)}")
+    click.echo(f"Dikirim lagi / to be sent again: {sent}")
 
 
 def _table_of(rows: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Every metric of the service: its name, its labels, what it says. docs/operations.md has the same table.
 
 Whoever knows something notes it here; `web` and `telling` show it. What the database knows is in
-`ledger.census`.
+`watching.census`.
 """
 
 from bisect import bisect_left
@@ -103,6 +103,7 @@ _CIRCUIT_OPEN = Gauge(
     ["service"],
     registry=REGISTRY,
 )
+_is_circuit_open: dict[str, Callable[[], bool]] = {}  # by the neighbours that this process tells
 _CONNECTIONS = Gauge("payment_database_connections", "Connections in use.", ["pool"], registry=REGISTRY)
 _DATABASE_WAIT_SECONDS = Histogram(
     "payment_database_wait_seconds",
@@ -137,12 +138,19 @@ def note_database_wait(pool: str, seconds: float) -> None:
     _wait_of(pool).observe(seconds)
 
 
-def expect_neighbour(service: str, outcomes: list[str], is_circuit_open: Callable[[], bool]) -> None:
+def expect_neighbour(service: str, outcomes: list[str], is_open: Callable[[], bool]) -> None:
     """Show a neighbour before anything has happened: what appears with its first failure has no rate."""
     _TOLD_SECONDS.labels(service)
     for outcome in outcomes:
         _ATTEMPTS.labels(service, outcome)
-    _CIRCUIT_OPEN.labels(service).set_function(is_circuit_open)
+    _CIRCUIT_OPEN.labels(service).set_function(is_open)
+    _is_circuit_open[service] = is_open
+
+
+def is_circuit_open(service: str) -> bool | None:
+    """Say whether a neighbour fails and is only probed; None if this process does not tell it."""
+    is_open = _is_circuit_open.get(service)
+    return None if is_open is None else is_open()
 
 
 def watch_in_flight(count: Callable[[], int]) -> None:

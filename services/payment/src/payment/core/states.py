@@ -72,6 +72,9 @@ class Outcome(StrEnum):
     REJECTED = "rejected"  # it will never take this
 
 
+FAILED = tuple(outcome for outcome in Outcome if outcome is not Outcome.DELIVERED)
+"""Why an attempt failed: what the API calls a `cause`."""
+
 OUTAGES = (Outcome.OUTAGE, Outcome.NO_ROUTE, Outcome.DENIED)
 
 

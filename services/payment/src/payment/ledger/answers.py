@@ -1,4 +1,4 @@
-"""What is shown of payments, bills and notifications, as JSON."""
+"""What is shown of payments, bills, notifications and neighbours, as JSON."""
 
 import json
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
+from payment.core.states import Outcome
 from payment.core.units import rfc_3339
 
 
@@ -59,6 +60,14 @@ class BillAnswer(Answer):
     settled = fields.Boolean(attribute="is_settled")
 
 
+class FailureAnswer(Answer):
+    """A failed attempt to tell a neighbour."""
+
+    at = Timestamp(attribute="at_us")
+    cause = fields.String(attribute="outcome")
+    error = fields.String()
+
+
 class NotificationAnswer(Answer):
     """A notification as operators see it."""
 
@@ -71,11 +80,42 @@ class NotificationAnswer(Answer):
     attempts = fields.Integer()
     next_attempt_at = fields.Method("_next_attempt_at")
     last_error = fields.String()
+    cause = fields.Method("_cause")
+    failures = fields.Method("_failures")
     created_at = Timestamp(attribute="created_us")
     settled_at = Timestamp(attribute="settled_us")
 
     def _next_attempt_at(self, row: Mapping[str, Any]) -> str | None:
         return None if row["settled_us"] is not None else rfc_3339(row["next_attempt_us"])
+
+    def _cause(self, row: Mapping[str, Any]) -> str | None:
+        outcome: str | None = row["last_outcome"]
+        return None if outcome == Outcome.DELIVERED else outcome
+
+    def _failures(self, row: Mapping[str, Any]) -> Any:
+        return _failures.dump(row.get("failures") or (), many=True)  # events of before 0006 have none
+
+
+_failures = FailureAnswer()
+
+
+class FailedByAnswer(Answer):
+    """How many notifications are in a state, and why."""
+
+    state = fields.String()
+    cause = fields.String(attribute="outcome")
+    notifications = fields.Integer()
+
+
+class NeighbourAnswer(Answer):
+    """What a neighbour has not been told."""
+
+    service = fields.String()
+    waiting = fields.Integer()
+    dead = fields.Integer()
+    oldest_waiting_at = Timestamp(attribute="oldest_waiting_us")
+    circuit = fields.String()
+    causes = fields.List(fields.Nested(FailedByAnswer))
 
 
 class TakingsAnswer(Answer):

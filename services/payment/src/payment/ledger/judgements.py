@@ -6,7 +6,7 @@ when that can no longer happen: a repeat, a row of its own that waits until then
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, bindparam, case, select, update
 
@@ -20,6 +20,9 @@ from payment.storage.statements import update_rows
 from payment.storage.tables import notifications
 
 _row = notifications.c
+
+FAILURES_MAX = 10
+"""How many of a notification's failed attempts are remembered: the last ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +80,27 @@ def repeat_after_lost_lease(judgement: Judgement, *, now_us: int) -> Repeat:
     return Repeat(at_us, at_us)
 
 
+def failures_after(before: list[Any] | None, judgement: Judgement, now_us: int) -> list[Any] | None:
+    """Return the failed attempts that a notification remembers after one more attempt, oldest first. Pure.
+
+    Args:
+        before: those before it; None if there were none.
+        judgement: what became of the attempt.
+        now_us: the time, microseconds since the epoch.
+    """
+    if judgement.outcome is Outcome.DELIVERED:
+        return before
+    failure = {"at_us": now_us, "outcome": judgement.outcome, "error": judgement.error}
+    return [*(before or ()), failure][-FAILURES_MAX:]
+
+
 _STILL_WAITING = (
     select(_row.id)
     .where(_row.id.in_(bindparam("ids", type_=BigInteger, expanding=True)), _row.state == State.WAITING)
     .order_by(_row.id)
     .with_for_update()
 )
+_STILL_WAITING_AND_FAILURES = _STILL_WAITING.add_columns(_row.failures)
 
 
 def record(
@@ -96,7 +114,10 @@ def record(
     if not judgements:
         return
     # a row that another worker finished meanwhile, because our lease ran out, stays as it is
-    ours = set(connection.execute(_STILL_WAITING, {"ids": [item.claim.id for item in judgements]}).scalars())
+    asked = {"ids": [item.claim.id for item in judgements]}
+    has_failed = any(item.outcome is not Outcome.DELIVERED for item in judgements)
+    query = _STILL_WAITING_AND_FAILURES if has_failed else _STILL_WAITING
+    ours = {row.id: row for row in connection.execute(query, asked)}
     changed = [
         {
             "id": item.claim.id,
@@ -111,6 +132,9 @@ def record(
             "unknown_since_us": item.unknown_since_us,
             "resend_us": item.resend_us,
             "settled_us": None if item.state is State.WAITING else now_us,
+            **(
+                {"failures": failures_after(ours[item.claim.id].failures, item, now_us)} if has_failed else {}
+            ),
         }
         for item in judgements
         if item.claim.id in ours

@@ -14,8 +14,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from payment.core.cause import Cause
 from payment.core.errors import (
     ApiKeyEnded,
-    NotificationNotFound,
-    NotificationSettled,
     PaymentError,
     PaymentNotFound,
     RefundNotFound,
@@ -23,7 +21,6 @@ from payment.core.errors import (
 )
 from payment.core.logs import facts_of, get_logger
 from payment.core.metrics import watch_queue
-from payment.core.states import State
 from payment.core.tracing import Tracer
 from payment.ledger import outbox
 from payment.ledger.batch_writer import BatchWriter
@@ -34,7 +31,8 @@ from payment.ledger.group_commit import GroupCommit
 from payment.ledger.idempotency import BookedAnswer
 from payment.ledger.keys import MadeKey, NewKey, create_key, find_key, find_keys, revoke_key
 from payment.ledger.listing import Position, Selection, find_page
-from payment.ledger.lookups import check_payment, find_bill, find_payments, find_refunds
+from payment.ledger.lookups import find_bill, find_payments, find_refunds
+from payment.ledger.notifications import Notifications
 from payment.ledger.records import Bill
 from payment.ledger.reports import DailyReport, daily_report, day_of
 from payment.ledger.traced_bookings import TracedBookings
@@ -102,6 +100,7 @@ class Ledger:
         waiting_max = max(1, queue_max // WAITING_PART)
         self._waiter = DeliveryWaiter(self._look_for_told, waiting_max=waiting_max)
         self.feed = Feed(self._read, readers_max=waiting_max)
+        self.notifications = Notifications(self._read, self._write, sent_again=self._tell_workers)
 
     async def book(self, request: BookingRequest) -> BookedAnswer:
         """Book a payment, settle one, or give money back; when this returns, it is durable.
@@ -170,61 +169,6 @@ class Ledger:
     async def was_told(self, payment_id: int, within_s: float) -> bool:
         """Wait until the neighbours were told of a payment; False if that takes longer."""
         return await self._waiter.wait(payment_id, within_s)
-
-    async def notifications(
-        self,
-        *,
-        service: str | None = None,
-        state: State | None = None,
-        before_id: int | None = None,
-        limit: int,
-    ) -> Sequence[RowMapping]:
-        """Return notifications, newest first; see `outbox.find_notifications`.
-
-        Raises:
-            Unavailable: the database does not answer.
-        """
-        return await self._read(
-            lambda connection: outbox.find_notifications(
-                connection, service=service, state=state, before_id=before_id, limit=limit
-            )
-        )
-
-    async def notifications_of(self, payment_id: int) -> Sequence[RowMapping]:
-        """Return what each neighbour was told of a payment, newest first.
-
-        Raises:
-            PaymentNotFound: there is no such payment.
-            Unavailable: the database does not answer.
-        """
-
-        def find(connection: Connection) -> Sequence[RowMapping]:
-            check_payment(connection, payment_id)
-            return outbox.find_notifications(connection, payment_id=payment_id)
-
-        return await self._read(find)
-
-    async def send_again(self, notification_id: int, cause: Cause) -> RowMapping:
-        """Send a notification again that is dead, or try one at once that waits.
-
-        Raises:
-            NotificationNotFound: there is none with this id.
-            NotificationSettled: it is neither dead nor waiting.
-            Unavailable: the database does not answer.
-        """
-
-        def send(connection: Connection) -> RowMapping:
-            sent = outbox.send_again(connection, _now_us(), cause, notification_id=notification_id)
-            row = outbox.find_notification(connection, notification_id)
-            if row is None:
-                raise NotificationNotFound
-            if not sent:
-                raise NotificationSettled(id=notification_id, state=row["state"])
-            return row
-
-        row = await self._write(send)
-        self._tell_workers()
-        return row
 
     async def keys(self) -> Sequence[Row]:
         """Return all API keys that ever were, newest first.

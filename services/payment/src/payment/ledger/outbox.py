@@ -1,18 +1,29 @@
-"""The outbox: what has to be told. Enqueue, look up, send again.
+"""The outbox: what has to be told. Enqueue, look up, send again (all that are dead: `resending`).
 
 Level-triggered (docs/decisions/0004): a row says *whom* to tell, the state told is computed when the row is
 claimed (`claims`). Nothing is ever dropped: a row ends `delivered`, `superseded` by a newer one for the same
 target, or `dead` where everybody can see it.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, case, func, not_, select, union_all, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    and_,
+    case,
+    func,
+    not_,
+    select,
+    union_all,
+    update,
+)
 
 from payment.core.cause import Cause
 from payment.core.neighbours import NEIGHBOURS
-from payment.core.states import EventType, State
+from payment.core.states import EventType, Outcome, State
 from payment.ledger.audience import Notification
 from payment.ledger.events import Event, append
 from payment.storage.literals import written
@@ -25,6 +36,9 @@ IDS_MAX = 1000
 
 NOT_DELIVERED = _row.state != written(State.DELIVERED)
 """The condition of the index of what is not delivered: SQLite does not conclude it from another state."""
+
+HAS_FAILED = _row.last_outcome != written(Outcome.DELIVERED)
+"""The condition of the index of what failed and was not delivered since."""
 
 
 def tell_again(connection: Connection, news: Sequence[Notification], now_us: int) -> None:
@@ -54,10 +68,8 @@ def rows_of(news: Iterable[Notification], now_us: int) -> list[dict[str, Any]]:
     ]
 
 
-def send_again(
-    connection: Connection, now_us: int, cause: Cause, *, notification_id: int | None = None
-) -> list[int]:
-    """Send dead notifications again, or try a waiting one at once; return the ids.
+def send_again(connection: Connection, now_us: int, cause: Cause, ids: Sequence[int]) -> list[int]:
+    """Send dead notifications again, and try waiting ones at once; return the ids of those that were such.
 
     A waiting one that only repeats the newest state, since an attempt had no answer, is repeated all the same
     when it is time: what it tells now may be too soon.
@@ -66,18 +78,13 @@ def send_again(
         connection: a transaction that may write.
         now_us: the time, microseconds since the epoch.
         cause: who wants it.
-        notification_id: one dead or waiting notification; None for all that are dead.
+        ids: which notifications, at most IDS_MAX.
     """
-    which = (
-        and_(_row.state == written(State.DEAD), NOT_DELIVERED)
-        if notification_id is None
-        else and_(_row.id == notification_id, _row.state.in_([State.DEAD, State.WAITING]))
-    )
     is_early = and_(_row.is_repeat, _row.state == State.WAITING, _row.next_attempt_us > now_us)
     sent = list(
         connection.execute(
             update(notifications)
-            .where(which)
+            .where(_row.id.in_(ids), _row.state.in_([State.DEAD, State.WAITING]))
             .values(
                 state=State.WAITING,
                 attempts=0,
@@ -123,6 +130,7 @@ def find_notifications(
     *,
     service: str | None = None,
     state: State | None = None,
+    failed_by: Outcome | None = None,
     payment_id: int | None = None,
     before_id: int | None = None,
     limit: int | None = None,
@@ -133,6 +141,7 @@ def find_notifications(
         connection: to read from.
         service: only those of the neighbour with this name.
         state: only those in this state.
+        failed_by: only those whose last attempt failed, by this.
         payment_id: only those of this payment.
         before_id: only those with a smaller id: where the page before ended.
         limit: the most rows; None for all.
@@ -142,19 +151,31 @@ def find_notifications(
         query = query.where(_row.payment_id == payment_id)
     if before_id is not None:
         query = query.where(_row.id < before_id)
-    if state in (None, State.DELIVERED):  # most are, so a few rows from the newest on are a page
+    if failed_by is None and state in (
+        None,
+        State.DELIVERED,
+    ):  # most are, so a few rows from the newest on are a page
         if state is not None:
             query = query.where(_row.state == state)
         if service is not None:
             query = query.where(_row.service == service)
         return connection.execute(query).mappings().all()
-    # from the index of what is not delivered, each neighbour's by itself
-    parts = [
-        select(query.where(NOT_DELIVERED, _row.state == state, _row.service == each).subquery())
-        for each in ([service] if service else NEIGHBOURS)
-    ]
+    parts = [select(query.where(part).subquery()) for part in _not_delivered(service, state, failed_by)]
     both = union_all(*parts).subquery()
     return connection.execute(select(both).order_by(both.c.id.desc()).limit(limit)).mappings().all()
+
+
+def _not_delivered(
+    service: str | None, state: State | None, failed_by: Outcome | None
+) -> Iterator[ColumnElement[bool]]:
+    """Yield conditions: each is one range of the index of what is not delivered, or of what failed."""
+    for each in [service] if service else NEIGHBOURS:
+        if failed_by is None:
+            yield and_(NOT_DELIVERED, _row.state == state, _row.service == each)
+            continue
+        failed = and_(HAS_FAILED, _row.last_outcome == failed_by, _row.service == each)
+        for one in [state] if state else (State.WAITING, State.SUPERSEDED, State.DEAD):
+            yield and_(failed, _row.state == one)
 
 
 def find_told(connection: Connection, payment_ids: Collection[int]) -> Collection[int]:

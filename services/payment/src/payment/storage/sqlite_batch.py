@@ -77,15 +77,15 @@ def _update(table: Table, names: tuple[str, ...]) -> str:
 
 def _as_bound(table: Table, rows: Sequence[Row]) -> Sequence[Row]:
     """Return rows as the driver takes them: it knows no JSON."""
-    in_json = _json_columns(table)
+    in_json = _json_columns(table, tuple(rows[0]))
     if not in_json:
         return rows
     return [{**row, **{name: json_of(row[name]) for name in in_json}} for row in rows]
 
 
 @cache
-def _json_columns(table: Table) -> tuple[str, ...]:
-    return tuple(column.name for column in table.columns if isinstance(column.type, JSON))
+def _json_columns(table: Table, names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if isinstance(table.c[name].type, JSON))
 
 
 @lru_cache(maxsize=64)

@@ -164,6 +164,7 @@ notifications = Table(
     Column("hurried", BigInteger, nullable=False, server_default=text("0")),
     Column("superseded_by", BigInteger),  # the notification that told in its place
     Column("request_id", Text),  # of the request that it tells of
+    Column("failures", JSON(none_as_null=True)),  # its last failed attempts, see judgements.failures_after
     _one_of("service", NEIGHBOURS),
     _one_of("state", State),
     CheckConstraint("(state = 'waiting') = (settled_us IS NULL)", name="settled"),
@@ -191,6 +192,15 @@ notifications = Table(
         "id",
         sqlite_where=text("state <> 'delivered'"),
         postgresql_where=text("state <> 'delivered'"),
+    ),
+    Index(  # lists and counts of what failed, and why; one that is delivered at once is never in it
+        "failed",
+        "last_outcome",
+        "service",
+        "state",
+        "id",
+        sqlite_where=text("last_outcome <> 'delivered'"),
+        postgresql_where=text("last_outcome <> 'delivered'"),
     ),
     sqlite_autoincrement=True,
 )

@@ -14,15 +14,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from payment.core.logs import facts_of, get_logger
 from payment.core.neighbours import NEIGHBOURS
 from payment.core.states import State, Status
-from payment.ledger.outbox import NOT_DELIVERED
+from payment.ledger import backlog
 from payment.storage.base import Database
 from payment.storage.event_order import events_behind
 from payment.storage.literals import written
 from payment.storage.migrate import is_current, schema_revision
-from payment.storage.tables import notifications, payments
-
-COUNTED_MAX = 100_000
-"""No more are counted of anything: an index of that many entries is read in a few milliseconds."""
+from payment.storage.tables import payments
 
 LOOKS_APART_S = 2.0
 LOOK_MAX_S = 2.0
@@ -71,12 +68,12 @@ def take_census(database: Database) -> Census:
         return Census(
             is_ready=True,
             notifications={
-                (service, state): _count_notifications(connection, service, state)
+                (service, state): backlog.count_notifications(connection, service, state)
                 for service in NEIGHBOURS
                 for state in (State.WAITING, State.DEAD)
             },
             oldest_undelivered_us={
-                service: _oldest_undelivered_us(connection, service) for service in NEIGHBOURS
+                service: backlog.oldest_waiting_us(connection, service) for service in NEIGHBOURS
             },
             pending=_count_pending(connection),
             oldest_pending_us=connection.execute(
@@ -86,32 +83,14 @@ def take_census(database: Database) -> Census:
         )
 
 
-# as the partial indexes of `payments` and `notifications` say it
+# as the partial index of `payments` says it
 _IS_PENDING = (payments.c.status != written(Status.PAID), payments.c.status == written(Status.PENDING))
 
 
 def _count_pending(connection: Connection) -> int:
-    some = select(literal(1)).select_from(payments).where(*_IS_PENDING).limit(COUNTED_MAX).subquery()
+    some = select(literal(1)).select_from(payments).where(*_IS_PENDING).limit(backlog.COUNTED_MAX).subquery()
     number: int = connection.execute(select(func.count()).select_from(some)).scalar_one()
     return number
-
-
-def _count_notifications(connection: Connection, service: str, state: State) -> int:
-    row = notifications.c
-    some = select(literal(1)).where(NOT_DELIVERED, row.state == written(state), row.service == service)
-    number: int = connection.execute(
-        select(func.count()).select_from(some.limit(COUNTED_MAX).subquery())
-    ).scalar_one()
-    return number
-
-
-def _oldest_undelivered_us(connection: Connection, service: str) -> int | None:
-    row = notifications.c
-    which = (NOT_DELIVERED, row.state == written(State.WAITING), row.service == service)
-    created_us: int | None = connection.execute(
-        select(row.created_us).where(*which).order_by(row.id).limit(1)
-    ).scalar()
-    return created_us
 
 
 class CensusTaker:
@@ -173,7 +152,7 @@ def _families_of(census: Census, now_us: int) -> Iterator[Metric]:
         return
     counted = GaugeMetricFamily(
         "payment_notifications",
-        f"Notifications that were not delivered; at most {COUNTED_MAX} are counted.",
+        f"Notifications that were not delivered; at most {backlog.COUNTED_MAX} are counted.",
         labels=["service", "state"],
     )
     for (service, state), number in census.notifications.items():
@@ -189,7 +168,7 @@ def _families_of(census: Census, now_us: int) -> Iterator[Metric]:
     yield oldest
     yield GaugeMetricFamily(
         "payment_pending",
-        f"Payments that wait to be settled; at most {COUNTED_MAX} are counted.",
+        f"Payments that wait to be settled; at most {backlog.COUNTED_MAX} are counted.",
         value=census.pending,
     )
     yield GaugeMetricFamily(

@@ -7,14 +7,14 @@ two against each other from both sides.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any, Self
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields
 
 from payment.core import api_key
 from payment.core.errors import PaymentError
-from payment.core.states import Method, Status
+from payment.core.neighbours import NEIGHBOURS
+from payment.core.states import FAILED, Method, State, Status
 from payment.core.units import WHOLE_NUMBER_MAX, read_time
 from payment.web.http_errors import BodyNotObject, FieldInvalid, FieldRequired, FieldsRequired
 
@@ -65,9 +65,9 @@ class Choice(fields.Field[str]):
 
     rule = MUST_BE_ONE_OF
 
-    def __init__(self, words: Iterable[StrEnum], **kwargs: Any) -> None:
+    def __init__(self, words: Iterable[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.choices = [word.value for word in words]
+        self.choices = [str(word) for word in words]
         self.facts = {"choices": ", ".join(self.choices)}
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
@@ -235,6 +235,18 @@ class NewRefund(BodySchema):
     amount = WholeNumber()
     reason = Text()
     expected_refunded = WholeNumber(minimum=0)
+
+
+class Retry(BodySchema):
+    """The body of POST /notifications/retry: which dead ones; no body, or null, is an empty one."""
+
+    service = Choice(NEIGHBOURS)
+    cause = Choice(FAILED)
+    state = Choice([State.DEAD])
+
+    def read(self, body: Any) -> Mapping[str, Any]:
+        """See `BodySchema.read`."""
+        return super().read({} if body is None else body)
 
 
 class NewKey(BodySchema):
