@@ -31,6 +31,7 @@ class Page(HTMLParser):
         self.headers = answer.headers
         self.forms: list[Form] = []
         self.links: list[str] = []
+        self.next = ""
         self.text = ""
         self._is_in_form = False
         self.feed(answer.text)
@@ -43,6 +44,8 @@ class Page(HTMLParser):
             self.forms.append(Form(given.get("method", "get"), given["action"]))
         elif tag == "a" and "href" in given:
             self.links.append(given["href"])
+            if given.get("rel") == "next":
+                self.next = given["href"]
         elif self._is_in_form and tag == "input" and "name" in given:
             if given.get("type") != "checkbox":
                 self.forms[-1].fields[given["name"]] = given.get("value", "")

@@ -1,6 +1,6 @@
 """The console and whoever wants in: signing in, forms of others, and the end of a session."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -21,8 +21,9 @@ def cashier(shared_keyed: Service) -> Holder:
 
 
 @pytest.fixture
-def visitor(shared_keyed: Service) -> Visitor:
-    return Visitor(shared_keyed.url)
+def visitor(shared_keyed: Service) -> Iterator[Visitor]:
+    with Visitor(shared_keyed.url) as visitor:
+        yield visitor
 
 
 def pay(cashier: Holder, **fields: object) -> int:

@@ -12,6 +12,7 @@ from payment.console.story import tell
 from payment.console.visit import Visit
 
 DIGITS_MAX = 16
+OUTCOMES = ("paid", "failed")
 SHARES_MAX = 50
 EVENTS_MAX = 200
 
@@ -31,11 +32,13 @@ async def change_payment(visit: Visit) -> Response:
 
 async def _settle(visit: Visit) -> Response:
     status = visit.form.get("status", "")
+    if status not in OUTCOMES:
+        raise HTTPException(400, "no form")
     if visit.form.get("sure") != "yes":
-        return await _ask_if_sure(visit, "settle", status=status)
+        return await _ask_if_sure(visit, "settle", wanted=status)
     return await _done(
         visit,
-        "paid" if status == "paid" else "failed",
+        status,
         visit.do("PATCH", _path(visit), {"status": status}, once=visit.form.get("once")),
     )
 
