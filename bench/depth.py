@@ -124,6 +124,7 @@ def questions(subject: Subject) -> dict[str, Callable[[int], Gets | PostPayments
         "a page at nine tenths": get(subject.deep),
         "first page of a method": get("/payments?limit=50&method=card"),
         "first page of a status": get("/payments?limit=50&status=refunded"),
+        "first page of an amount": get("/payments?limit=50&amount=23000"),
         "first page of a guest": get("/payments?limit=50&user_id=301"),
         "first page of the walk-in guest": get(f"/payments?limit=50&user_id={WALK_IN}"),
         "first page of a walk-in id of once": get(f"/payments?limit=50&user_id={RETIRED}"),

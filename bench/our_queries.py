@@ -73,6 +73,8 @@ def queries(rows: int, now_us: int, key: str, guest: int, place: Place) -> dict[
         "list: of a method": page(method=Method.CARD),
         "list: refunded": page(status=Status.REFUNDED),
         "list: of an order": page(order_id=middle),
+        "list: of an amount": page(amount=23_000),
+        "list: of an amount that nobody paid": page(amount=1),
         "list: of one day": page(created_from_us=middle_us, created_to_us=middle_us + DAY_US),
         "report of a day": lambda connection: daily_report(connection, a_day, JAKARTA),
         "worker: what is due next": lambda connection: [

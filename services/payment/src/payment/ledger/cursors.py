@@ -10,6 +10,8 @@ from payment.core.units import WHOLE_NUMBER_MAX
 from payment.ledger.listing import Position, Selection
 
 _VERSION = "1"
+_ADDED = ("amount",)
+"""Filters that came later: a cursor that was given before stays good where they are not asked for."""
 
 
 def cursor_of(position: Position, selection: Selection) -> str:
@@ -40,5 +42,8 @@ def read_cursor(cursor: str, selection: Selection) -> Position:
 
 def _seal(where: str, selection: Selection) -> str:
     """Return a checksum that shows a typing error, or a cursor of another list. It is no protection."""
-    sealed = repr((where, sorted(asdict(selection).items())))
+    filters = {
+        name: value for name, value in asdict(selection).items() if value is not None or name not in _ADDED
+    }
+    sealed = repr((where, sorted(filters.items())))
     return hashlib.blake2b(sealed.encode(), digest_size=6).hexdigest()

@@ -30,7 +30,7 @@ from payment.ledger.feed import Feed
 from payment.ledger.group_commit import GroupCommit
 from payment.ledger.idempotency import BookedAnswer
 from payment.ledger.keys import MadeKey, NewKey, create_key, find_key, find_keys, revoke_key
-from payment.ledger.listing import Position, Selection, find_page
+from payment.ledger.listing import Page, Position, Selection, find_page
 from payment.ledger.lookups import find_bill, find_payments, find_refunds
 from payment.ledger.notifications import Notifications
 from payment.ledger.records import Bill
@@ -158,8 +158,8 @@ class Ledger:
             raise RefundNotFound
         return rows[0]
 
-    async def page(self, selection: Selection, after: Position | None, limit: int) -> Sequence[RowMapping]:
-        """Return payments, newest first; see `listing.find_page`.
+    async def page(self, selection: Selection, after: Position | None, limit: int) -> Page:
+        """Return a page of payments; see `listing.find_page`.
 
         Raises:
             Unavailable: the database does not answer.

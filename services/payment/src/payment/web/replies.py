@@ -13,6 +13,8 @@ from werkzeug.http import parse_accept_header
 from payment.core.logs import get_logger
 
 JSON = "application/json"
+CSV = "text/csv"
+CSV_UTF_8 = b"text/csv; charset=utf-8"
 ACCEPT_MAX_CHARS = 1024
 WATCH_EVERY_S = 1.0
 """How often whoever is answered for long is looked at: may he still have this?"""

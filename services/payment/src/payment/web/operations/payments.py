@@ -15,10 +15,8 @@ from payment.ledger.spreadsheet import as_csv
 from payment.web.endpoints import Request
 from payment.web.headers import wait_of
 from payment.web.idempotent import key_of, reply_of
-from payment.web.replies import JSON, Reply, Stream, best_type
+from payment.web.replies import CSV, CSV_UTF_8, JSON, Reply, Stream, best_type
 
-CSV = "text/csv"
-CSV_UTF_8 = b"text/csv; charset=utf-8"
 CSV_PAGE_ROWS = 100
 CSV_ROWS_AT_ONCE = 20
 """Few enough that no payment waits for more than half a millisecond while they are written out."""
@@ -63,6 +61,7 @@ async def list_payments(request: Request) -> Reply | Stream:
         user_id=asked["user_id"],
         status=Status(asked["status"]) if asked["status"] else None,
         method=Method(asked["method"]) if asked["method"] else None,
+        amount=asked["amount"],
         created_from_us=asked["created_from"],
         created_to_us=asked["created_to"],
     )
@@ -74,10 +73,9 @@ async def list_payments(request: Request) -> Reply | Stream:
         lines = _csv_of(request.ledger, selection, after)
         first = await anext(lines)  # whatever is wrong is told before the file begins
         return Stream(_all_of(first, lines), CSV_UTF_8, [vary, attachment])
-    limit = asked["limit"]
-    rows = await request.ledger.page(selection, after, limit + 1)
-    cursor = cursor_of(Position.of(rows[limit - 1]), selection) if len(rows) > limit else None
-    body = {"payments": _payment_answer.dump(rows[:limit], many=True), "next_cursor": cursor}
+    page = await request.ledger.page(selection, after, asked["limit"])
+    cursor = cursor_of(page.following, selection) if page.following else None
+    body = {"payments": _payment_answer.dump(page.payments, many=True), "next_cursor": cursor}
     return Reply.of_json(200, body, [vary, *request.next_link(cursor)])
 
 
@@ -88,15 +86,15 @@ async def _csv_of(ledger: Ledger, selection: Selection, after: Position | None) 
         text = names
         async with _turn:
             is_alone = len(_files) <= 1
-            rows = await ledger.page(selection, after, CSV_PAGE_ROWS if is_alone else CSV_ROWS_AT_ONCE)
+            page = await ledger.page(selection, after, CSV_PAGE_ROWS if is_alone else CSV_ROWS_AT_ONCE)
+            rows, after = page.payments, page.following
             for first in range(0, len(rows), CSV_ROWS_AT_ONCE):
                 began_s = time.monotonic()
                 some = _payment_answer.dump(rows[first : first + CSV_ROWS_AT_ONCE], many=True)
                 text += as_csv(each.values() for each in some)
                 rest = min(max(1, len(_files)), FILES_REST_MAX)
                 await asyncio.sleep(rest * (time.monotonic() - began_s))
-        if has_more := bool(rows):
-            after = Position.of(rows[-1])
+        has_more = after is not None
         yield text
         names = ""
 
