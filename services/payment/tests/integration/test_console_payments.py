@@ -220,10 +220,9 @@ def test_a_story_has_its_outage_and_its_end(start: Callable[..., Service], order
     payment_id = pay(service)
     with Visitor(service.url) as visitor:
         page = wait_for(
-            lambda: (seen := visitor.open(path_of(payment_id))).text.count("dikabari paid") == 2 and seen,
-            what="both told",
+            lambda: "Layanan Order dikabari paid" in (seen := visitor.open(path_of(payment_id))).text and seen
         )
-        assert page.text.count("Layanan Order belum dikabari : tidak terjangkau") == 2
+        assert page.text.count("Layanan Order belum dikabari: tidak terjangkau") == 2, page.text
         assert page.text.index("Dicatat Rp 20.000") < page.text.index("Layanan Order belum dikabari")
         english = visitor.open(path_of(payment_id), lang="en")
         assert "Order service was told paid" in english.text

@@ -76,7 +76,7 @@ class InnerCalls:
         """
         text = b"" if body is None else json.dumps(body).encode()
         headers = [
-            (b"accept", b"%s, %s" % (JSON.encode(), _PROBLEM)),
+            (b"accept", b"%s, %s;q=0.5" % (_PROBLEM, JSON.encode())),
             (b"accept-language", language.encode()),
         ]
         if body is not None:
