@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Integer, ScalarSelect, Select, Text, bindparam, func, literal, select
+from sqlalchemy import (
+    Connection,
+    Integer,
+    ScalarSelect,
+    Select,
+    Text,
+    bindparam,
+    func,
+    literal_column,
+    select,
+)
 
 from payment.core.states import FAILED, Outcome, State
 from payment.ledger.outbox import HAS_FAILED, NOT_DELIVERED
@@ -93,7 +103,7 @@ def _counts() -> Select[*tuple[Any, ...]]:
 
 def _number(state: State, outcome: Outcome | None) -> ScalarSelect[int]:
     """Return how many there are, as one range of an index of their own."""
-    some = select(literal(1)).where(_row.service == _SERVICE, _row.state == written(state))
+    some = select(literal_column("1", Integer)).where(_row.service == _SERVICE, _row.state == written(state))
     if outcome is None:
         some = some.where(NOT_DELIVERED)
     else:
