@@ -31,6 +31,7 @@ BODIES = {408, 413, 415}
 WRITES = READS | BODIES | {409, 422}
 REFUSALS = {
     "payment.api.get_daily_report": READS,
+    "payment.api.get_hourly_report": READS,
     "payment.api.create_payment": WRITES,
     "payment.api.list_payments": READS,
     "payment.api.get_payment": READS | {404},
@@ -60,6 +61,7 @@ BROUGHT = {
     ("payment.api.settle_payment", "200"): REPLAYED,
     ("payment.api.create_refund", "201"): {"Location": True} | REPLAYED,
     ("payment.api.create_key", "201"): {"Location": True},
+    ("payment.api.get_daily_report", "200"): {"Content-Disposition": False},
     ("payment.api.list_payments", "200"): {"Link": False, "Content-Disposition": False},
     ("payment.api.list_notifications", "200"): {"Link": False},
     ("payment.api.list_events", "200"): {"Link": False, "Preference-Applied": False},

@@ -100,6 +100,26 @@ class DailyReportAnswer(Answer):
     net = fields.Integer()
 
 
+class HourAnswer(Answer):
+    """The takings of one hour."""
+
+    starts_at = Timestamp(attribute="starts_us")
+    hour = fields.String()
+    methods = fields.List(fields.Nested(TakingsAnswer))
+    payments = fields.Integer()
+    gross = fields.Integer()
+    refunds = fields.Integer()
+    net = fields.Integer()
+
+
+class HourlyReportAnswer(Answer):
+    """A day hour by hour."""
+
+    date = fields.Date()
+    time_zone = fields.String()
+    hours = fields.List(fields.Nested(HourAnswer))
+
+
 class KeyAnswer(Answer):
     """An API key, without what lets its client in."""
 

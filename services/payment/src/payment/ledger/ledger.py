@@ -36,7 +36,7 @@ from payment.ledger.keys import MadeKey, NewKey, create_key, find_key, find_keys
 from payment.ledger.listing import Page, Position, Selection, find_page
 from payment.ledger.lookups import check_payment, find_bill, find_payments, find_refunds
 from payment.ledger.records import Bill
-from payment.ledger.reports import DailyReport, daily_report, day_of
+from payment.ledger.reports import day_of
 from payment.ledger.traced_bookings import TracedBookings
 from payment.storage.base import Database
 from payment.storage.migrate import schema_revision
@@ -266,15 +266,15 @@ class Ledger:
 
         return await self._write(revoke)
 
-    async def daily_report(self, day: date | None) -> DailyReport:
-        """Return the closing of a day; None is today.
+    async def report(self, of: Callable[[Connection, date, ZoneInfo], Result], day: date | None) -> Result:
+        """Return the report of a day that `reports` makes so, `daily_report` say; None is today.
 
         Raises:
             Unavailable: the database does not answer.
         """
         zone = self._time_zone
         which = day or day_of(_now_us(), zone)
-        return await self._read(lambda connection: daily_report(connection, which, zone))
+        return await self._read(lambda connection: of(connection, which, zone))
 
     async def condition(self) -> tuple[str | None, str | None]:
         """Return the migration that the database is at, and why it can only be read, if it can.
