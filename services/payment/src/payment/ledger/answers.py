@@ -141,3 +141,15 @@ class MadeKeyAnswer(Answer):
     client = fields.String()
     scopes = fields.Function(lambda row: row["scopes"].split())
     expires_at = Timestamp(attribute="expires_us")
+
+
+class CallerAnswer(Answer):
+    """Who calls, by the API key that it calls with."""
+
+    client = fields.String()
+    key_id = fields.String(attribute="id")
+    scopes = fields.Method("_scopes")
+    expires_at = Timestamp(attribute="expires_us")
+
+    def _scopes(self, key: Any) -> list[str]:
+        return sorted(self.get_attribute(key, "scopes", ()))
