@@ -132,6 +132,7 @@ def questions(subject: Subject) -> dict[str, Callable[[int], Gets | PostPayments
         "first page of notifications": get("/notifications?limit=50"),
         "notifications that wait, of one service": get("/notifications?limit=50&state=waiting&service=user"),
         "report of a day": get(f"/reports/daily?date={day}"),
+        "report of a day, hour by hour": get(f"/reports/hourly?date={day}"),
         "metrics": get("/metrics"),
     }
 

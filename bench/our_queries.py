@@ -16,7 +16,7 @@ from payment.ledger.listing import Position, Selection, find_page
 from payment.ledger.lookups import find_bill, find_payments
 from payment.ledger.outbox import find_notifications, find_told
 from payment.ledger.pruning import _delete, _events, _keys, _notifications
-from payment.ledger.reports import daily_report, day_of
+from payment.ledger.reports import daily_report, day_of, hourly_report
 from payment.storage.statements import update_rows
 from payment.storage.tables import notifications, payments
 
@@ -77,6 +77,7 @@ def queries(rows: int, now_us: int, key: str, guest: int, place: Place) -> dict[
         "list: of an amount that nobody paid": page(amount=1),
         "list: of one day": page(created_from_us=middle_us, created_to_us=middle_us + DAY_US),
         "report of a day": lambda connection: daily_report(connection, a_day, JAKARTA),
+        "report of a day, hour by hour": lambda connection: hourly_report(connection, a_day, JAKARTA),
         "worker: what is due next": lambda connection: [
             next_due_us(connection, each, now_us - DAY_US, probing=False) for each in (ORDER, USER)
         ],

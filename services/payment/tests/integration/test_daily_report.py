@@ -8,78 +8,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import func, make_url, select
+from sqlalchemy import make_url
 
+from past_days import METHODS, NOTHING, Past, us
 from payment.core.states import Status
 from payment.core.units import WHOLE_NUMBER_MAX
-from payment.ledger.reports import sums_between
-from payment.storage.opening import open_current
-from payment.storage.tables import bills, payments, refunds
+from payment.ledger.reports import SUMS, bounds
 from processes import Service
 
 Start = Callable[..., Service]
-METHODS = ["cash", "card", "qris", "transfer", "ewallet"]
-NOTHING = {"payments": 0, "gross": 0, "refunds": 0, "net": 0}
-
-
-def us(text: str) -> int:
-    """Return a UTC time as microseconds since the epoch."""
-    return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1_000_000)
-
-
-class Past:
-    """What was booked on other days: the same rows as the API writes, at times of our choice."""
-
-    def __init__(self, database_url: str) -> None:
-        self.database = open_current(make_url(database_url))
-        self._next_order = 1_000
-
-    def close(self) -> None:
-        """Let the database go."""
-        self.database.close()
-
-    def pay(self, at: str, amount: int, method: str = "cash", **columns: Any) -> int:
-        """Book a payment; return its id."""
-        self._next_order += 1
-        row = {"status": Status.PAID, "user_id": 1, "updated_us": us(at), "settled_us": None} | columns
-        row["amount_refunded"] = amount if row["status"] is Status.REFUNDED else 0
-        with self.database.write() as connection:
-            connection.execute(
-                bills.insert().values(
-                    order_id=self._next_order,
-                    total=amount,
-                    paid=amount if row["status"] is Status.PAID else 0,
-                    pending=amount if row["status"] is Status.PENDING else 0,
-                )
-            )
-            payment_id: int = connection.execute(
-                payments.insert()
-                .values(order_id=self._next_order, amount=amount, method=method, created_us=us(at), **row)
-                .returning(payments.c.id)
-            ).scalar_one()
-        return payment_id
-
-    def refund(self, payment_id: int, at: str, amount: int) -> None:
-        """Give money back."""
-        with self.database.write() as connection:
-            of_payment = refunds.c.payment_id == payment_id
-            before = select(func.coalesce(func.sum(refunds.c.amount), 0)).where(of_payment)
-            connection.execute(
-                refunds.insert().values(
-                    payment_id=payment_id,
-                    amount=amount,
-                    refunded_before=before.scalar_subquery(),
-                    created_us=us(at),
-                )
-            )
-
-    def many(self, at: str, amount: int, count: int) -> None:
-        """Book many payments of one amount."""
-        with self.database.write() as connection:
-            connection.execute(bills.insert().values(order_id=1, total=amount, paid=amount, pending=0))
-            row = {"order_id": 1, "user_id": 1, "amount": amount, "status": "paid", "method": "cash"}
-            rows = [row | {"created_us": us(at), "updated_us": us(at)}] * count
-            connection.execute(payments.insert(), rows)
 
 
 @pytest.fixture
@@ -226,7 +163,7 @@ def test_a_thousand_of_the_largest_payments_are_added_up(start: Start, past: Pas
 def test_a_days_report_reads_that_day_only(past: Past, database_url: str) -> None:
     """Every table is looked into by an index, whatever it holds."""
     past.many("2026-01-31T10:00:00", 1, 10)
-    query = sums_between(0, 1).compile(
+    query = SUMS.params(bounds(0, 1, 1)).compile(
         dialect=make_url(database_url).get_dialect()(), compile_kwargs={"literal_binds": True}
     )
     with past.database.write() as connection:
@@ -274,6 +211,34 @@ def test_a_date_is_given_once(shared: Service) -> None:
 @pytest.mark.parametrize("day", ["0001-01-01", "1582-10-10", "1969-12-31", "9999-12-31"])
 def test_any_day_has_a_report(shared: Service, day: str) -> None:
     assert closing(shared, day)["payments"] == 0
+
+
+def test_as_csv_it_is_a_line_for_each_method_and_their_sums(start: Start, past: Past) -> None:
+    past.refund(past.pay("2026-01-31T10:00:00", 1_250_000, "card"), "2026-01-31T11:00:00", 250_000)
+    past.refund(past.pay("2026-01-30T10:00:00", 35_000), "2026-01-31T11:00:00", 35_000)
+    service = start("serve", "--no-worker")
+    answer = service.http.get("/reports/daily?date=2026-01-31", headers={"Accept": "text/csv"})
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answer.headers["content-disposition"] == 'attachment; filename="daily-2026-01-31.csv"'
+    assert answer.text.split("\r\n") == [
+        "date,method,payments,gross,refunds,net",
+        "2026-01-31,cash,0,0,35000,-35000",
+        "2026-01-31,card,1,1250000,250000,1000000",
+        "2026-01-31,qris,0,0,0,0",
+        "2026-01-31,transfer,0,0,0,0",
+        "2026-01-31,ewallet,0,0,0,0",
+        "2026-01-31,total,1,1250000,285000,965000",
+        "",
+    ]
+    as_json = service.http.get("/reports/daily?date=2026-01-31", headers={"Accept": "*/*, text/csv;q=0.5"})
+    assert as_json.json()["net"] == 965_000
+    assert "content-disposition" not in as_json.headers
+    assert (answer.headers["vary"], as_json.headers["vary"]) == ("Accept", "Accept")
+    today = service.http.get("/reports/daily").json()["date"]
+    named = service.http.get("/reports/daily", headers={"Accept": "text/csv"}).headers["content-disposition"]
+    assert named == f'attachment; filename="daily-{today}.csv"'
+    wrong = service.http.get("/reports/daily?date=x", headers={"Accept": "text/csv"})
+    assert (wrong.status_code, wrong.headers["content-type"]) == (400, "application/json")
 
 
 def test_in_the_terminal_it_says_the_same(start: Start, past: Past) -> None:

@@ -120,6 +120,7 @@ def an_instance_of(error: type[PaymentError]) -> PaymentError:
         http_errors.BodyTooLarge: lambda: http_errors.BodyTooLarge(limit=65_536),
         http_errors.MediaTypeUnsupported: lambda: http_errors.MediaTypeUnsupported(method="POST"),
         http_errors.HttpRefused: lambda: http_errors.HttpRefused(status=418, reason="teapot"),
+        errors.ApiKeyMade: lambda: errors.ApiKeyMade(key_id="R7mQ2xVb"),
         errors.Unavailable: lambda: errors.Unavailable(retry_after_s=3),
         http_errors.FieldInvalid: lambda: http_errors.FieldInvalid(
             field="amount", rule=schemas.MUST_BE_WHOLE, minimum=1, maximum=9

@@ -24,9 +24,11 @@ from payment.core.units import WHOLE_NUMBER_MAX
 from payment.web.http_errors import BodyNotObject, FieldInvalid, FieldsRequired
 from payment.web.messages import ENGLISH, INDONESIAN, words_of
 from payment.web.schemas import (
+    OVERLAP_MAX_S,
     BodySchema,
     Choice,
     ClientName,
+    KeyRotation,
     Moment,
     NewKey,
     NewPayment,
@@ -56,6 +58,7 @@ KNOWN = {
     "service",
     "cause",
     "state",
+    "overlap_s",
 }
 USUAL = {"order_id": 1, "user_id": 1, "amount": 20_000}
 
@@ -226,6 +229,10 @@ OTHERS: dict[str, tuple[BodySchema, dict[str, st.SearchStrategy[Any]]]] = {
     "NewKey": (
         NewKey.described_by(resolve(description()["components"]["schemas"]["NewKey"])),
         {"client": client_names, "scopes": scope_lists, "expires_at": times},
+    ),
+    "KeyRotation": (
+        KeyRotation(),
+        {"overlap_s": any_numbers | st.sampled_from([0, 86_400, OVERLAP_MAX_S, OVERLAP_MAX_S + 1])},
     ),
 }
 

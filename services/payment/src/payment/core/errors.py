@@ -150,6 +150,18 @@ class ApiKeyEnded(PaymentError):
     message = "API key {id} is {state} already"
 
 
+class ApiKeyMade(PaymentError):
+    """The same request has made an API key before; nobody can show its text again."""
+
+    status = 409
+    code = "api-key-made"
+    message = "API key {key_id} was made by this request already; its text is shown once"
+
+    def __init__(self, *, key_id: str) -> None:
+        super().__init__(key_id=key_id)
+        self.headers = {"Location": f"/keys/{key_id}"}
+
+
 class RefundTooLarge(PaymentError):
     """More would be given back than was paid."""
 

@@ -8,6 +8,11 @@ WHOLE_NUMBER_MAX = 2**53 - 1
 """The largest integer that every JSON reader keeps exactly (RFC 8259, 6)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+TIME_MIN_US = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+TIME_MAX_US = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+"""The first and the last time that can be written: the years 1 to 9999 of UTC."""
 
 
 def rfc_3339(time_us: int) -> str:
@@ -35,7 +40,7 @@ def read_time(text: str) -> int:
     day, clock, fraction, sign, zone = match.groups()
     ahead = f"{'-' if sign == '-' else '+'}{zone}" if zone else "+00:00"
     moment = datetime.fromisoformat(f"{day}T{clock}.{(fraction or '0')[:6]:0<6}{ahead}")
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def read_date(text: str) -> date:

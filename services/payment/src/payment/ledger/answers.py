@@ -140,6 +140,26 @@ class DailyReportAnswer(Answer):
     net = fields.Integer()
 
 
+class HourAnswer(Answer):
+    """The takings of one hour."""
+
+    starts_at = Timestamp(attribute="starts_us")
+    hour = fields.String()
+    methods = fields.List(fields.Nested(TakingsAnswer))
+    payments = fields.Integer()
+    gross = fields.Integer()
+    refunds = fields.Integer()
+    net = fields.Integer()
+
+
+class HourlyReportAnswer(Answer):
+    """A day hour by hour."""
+
+    date = fields.Date()
+    time_zone = fields.String()
+    hours = fields.List(fields.Nested(HourAnswer))
+
+
 class KeyAnswer(Answer):
     """An API key, without what lets its client in."""
 
@@ -161,3 +181,15 @@ class MadeKeyAnswer(Answer):
     client = fields.String()
     scopes = fields.Function(lambda row: row["scopes"].split())
     expires_at = Timestamp(attribute="expires_us")
+
+
+class CallerAnswer(Answer):
+    """Who calls, by the API key that it calls with."""
+
+    client = fields.String()
+    key_id = fields.String(attribute="id")
+    scopes = fields.Method("_scopes")
+    expires_at = Timestamp(attribute="expires_us")
+
+    def _scopes(self, key: Any) -> list[str]:
+        return sorted(self.get_attribute(key, "scopes", ()))

@@ -81,7 +81,16 @@ def replay(used: UsedKey, key: Key) -> BookedAnswer:
     Raises:
         KeyReused: the key was used for another body.
     """
-    if used.fingerprint != key.fingerprint:
-        raise KeyReused(field="Idempotency-Key")
+    refuse_another(used, key)
     first = used.answer
     return BookedAnswer(first.status, first.location, first.body, replayed=True)
+
+
+def refuse_another(used: UsedKey, key: Key) -> None:
+    """Let the same request pass.
+
+    Raises:
+        KeyReused: the key was used for another body.
+    """
+    if used.fingerprint != key.fingerprint:
+        raise KeyReused(field="Idempotency-Key")

@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, or_, select, tuple_
 
 from payment.core import api_key
 from payment.core.cause import Cause
-from payment.core.errors import ApiKeyEnded, ApiKeyNotFound
+from payment.core.errors import ApiKeyEnded, ApiKeyMade, ApiKeyNotFound
 from payment.core.states import EventType
+from payment.core.units import TIME_MAX_US
 from payment.ledger.events import Event, append
-from payment.storage.statements import Row
-from payment.storage.tables import api_keys
+from payment.ledger.idempotency import BookedAnswer, Key, refuse_another
+from payment.ledger.rows import key_row, used_key
+from payment.storage.statements import Row, insert
+from payment.storage.tables import api_keys, idempotency_keys
 
 _row = api_keys.c
 _SHOWN = [column for column in _row if column is not _row.secret_sha256]
@@ -48,6 +51,14 @@ class NewKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Rotation:
+    """The wish for a key in the place of an old one, which is good for so long more; see `rotate_key`."""
+
+    key_id: str
+    overlap_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class MadeKey:
     """A key that was just made, the one time that its text is there."""
 
@@ -58,9 +69,61 @@ class MadeKey:
         """Return nothing that lets anybody in."""
         return f"MadeKey({self.row['id']})"
 
+    @property
+    def location(self) -> str:
+        """Return where it can be looked at, without its secret."""
+        return f"/keys/{self.row['id']}"
+
     def to_be_shown(self) -> dict[str, Any]:
         """Return what its maker is told of it."""
         return {**self.row, "key": self.text}
+
+
+def make_key(
+    connection: Connection, asked: NewKey | Rotation, key: Key | None, cause: Cause, now_us: int
+) -> MadeKey:
+    """Make a key, unless the same request has made one.
+
+    The text of a key is stored nowhere, so it cannot be shown again: the row of the idempotency key tells
+    only which key was made. That row is written first. Of two at once its primary key lets one pass, and the
+    other waits for it; if no key is made, the row is gone with the transaction.
+
+    Args:
+        connection: a transaction that may write.
+        asked: a new key, or one for an old one.
+        key: the idempotency key of the request, None if it has none.
+        cause: who wants it.
+        now_us: the time, microseconds since the epoch.
+
+    Raises:
+        ApiKeyNotFound, ApiKeyEnded: see `rotate_key`.
+        ApiKeyMade: the same request has made one.
+        KeyReused: the idempotency key was used for another request.
+    """
+    if key is not None:
+        _take(connection, key, now_us)
+    if isinstance(asked, NewKey):
+        made = create_key(connection, asked, cause, now_us)
+    else:
+        made = rotate_key(connection, asked.key_id, asked.overlap_us, cause, now_us)
+    if key is not None:
+        connection.execute(idempotency_keys.update().where(_is(key)).values(location=made.location))
+    return made
+
+
+def _take(connection: Connection, key: Key, now_us: int) -> None:
+    """Let the first request with this idempotency key pass."""
+    row = key_row(key, BookedAnswer(status=201, location="", body=""), now_us)
+    taking = insert(connection, idempotency_keys).on_conflict_do_nothing().returning(idempotency_keys.c.key)
+    if connection.execute(taking, row).first() is not None:
+        return
+    used = used_key(connection.execute(select(idempotency_keys).where(_is(key))).one())
+    refuse_another(used, key)
+    raise ApiKeyMade(key_id=used.answer.location.rpartition("/")[2])
+
+
+def _is(key: Key) -> ColumnElement[bool]:
+    return tuple_(*idempotency_keys.primary_key) == tuple_(*key.identity)
 
 
 def create_key(connection: Connection, new: NewKey, cause: Cause, now_us: int) -> MadeKey:
@@ -103,7 +166,7 @@ def rotate_key(connection: Connection, key_id: str, overlap_us: int, cause: Caus
     """
     old = _lock_active(connection, key_id, now_us)
     lifetime_us = None if old["expires_us"] is None else old["expires_us"] - old["created_us"]
-    expires_us = None if lifetime_us is None else now_us + lifetime_us
+    expires_us = None if lifetime_us is None else min(now_us + lifetime_us, TIME_MAX_US)
     made = create_key(connection, NewKey(old["client"], old["scopes"].split(), expires_us), cause, now_us)
     if overlap_us == 0:
         _end(connection, old, cause, now_us)

@@ -28,13 +28,13 @@ from payment.ledger.booking import BookingRequest, BookingResult
 from payment.ledger.delivery_waiter import DeliveryWaiter
 from payment.ledger.feed import Feed
 from payment.ledger.group_commit import GroupCommit
-from payment.ledger.idempotency import BookedAnswer
-from payment.ledger.keys import MadeKey, NewKey, create_key, find_key, find_keys, revoke_key
+from payment.ledger.idempotency import BookedAnswer, Key
+from payment.ledger.keys import MadeKey, NewKey, Rotation, find_key, find_keys, make_key, revoke_key
 from payment.ledger.listing import Page, Position, Selection, find_page
 from payment.ledger.lookups import find_bill, find_payments, find_refunds
 from payment.ledger.notifications import Notifications
 from payment.ledger.records import Bill
-from payment.ledger.reports import DailyReport, daily_report, day_of
+from payment.ledger.reports import day_of
 from payment.ledger.traced_bookings import TracedBookings
 from payment.storage.base import Database
 from payment.storage.migrate import schema_revision
@@ -187,13 +187,16 @@ class Ledger:
         """
         return await self._read(lambda connection: find_key(connection, key_id, _now_us()))
 
-    async def create_key(self, new: NewKey, cause: Cause) -> MadeKey:
-        """Make an API key; every process takes it at once.
+    async def make_key(self, asked: NewKey | Rotation, key: Key | None, cause: Cause) -> MadeKey:
+        """Make an API key, one for each idempotency key; every process takes it at once. See `keys.make_key`.
 
         Raises:
+            ApiKeyNotFound, ApiKeyEnded: the old one is not there, or good no more.
+            ApiKeyMade: it was made before.
+            KeyReused: the idempotency key was used with another body.
             Unavailable: the database does not answer.
         """
-        return await self._write(lambda connection: create_key(connection, new, cause, _now_us()))
+        return await self._write(lambda connection: make_key(connection, asked, key, cause, _now_us()))
 
     async def revoke_key(self, key_id: str, cause: Cause) -> Row:
         """Let an API key be good no more, and return it; one that is good no more stays as it is.
@@ -210,15 +213,15 @@ class Ledger:
 
         return await self._write(revoke)
 
-    async def daily_report(self, day: date | None) -> DailyReport:
-        """Return the closing of a day; None is today.
+    async def report(self, of: Callable[[Connection, date, ZoneInfo], Result], day: date | None) -> Result:
+        """Return the report of a day that `reports` makes so, `daily_report` say; None is today.
 
         Raises:
             Unavailable: the database does not answer.
         """
         zone = self._time_zone
         which = day or day_of(_now_us(), zone)
-        return await self._read(lambda connection: daily_report(connection, which, zone))
+        return await self._read(lambda connection: of(connection, which, zone))
 
     async def condition(self) -> tuple[str | None, str | None]:
         """Return the migration that the database is at, and why it can only be read, if it can.

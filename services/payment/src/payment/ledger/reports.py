@@ -1,24 +1,41 @@
-"""The day's closing: what was paid and what was given back on one day of the restaurant, by method.
+"""A day's closing, and its hours: what was paid and given back on one day of the restaurant, by method.
 
-A payment counts on the day it was paid, with its whole amount, whatever is given back later; a refund counts
-on the day it was made, under its payment's method. Neither changes any more, so a day that is over has the
-same report however often it is asked for.
+A payment counts when it was paid, with its whole amount, whatever is given back later; a refund counts when
+it was made, under its payment's method. Neither changes any more, so a day that is over has the same reports
+however often they are asked for. Both come from one statement, so the hours of a day add up to the day.
 """
 
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
+from math import gcd
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, CompoundSelect, Connection, Select, func, literal, select, union_all
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Select,
+    bindparam,
+    func,
+    literal,
+    select,
+    union_all,
+)
 
 from payment.core.states import Method, Status
+from payment.core.units import TIME_MAX_US, TIME_MIN_US
 from payment.storage.tables import payments, refunds
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
-_NEVER_US = 2**63 - 1
+_MICROSECOND = timedelta(microseconds=1)
+_HOUR_US = 3_600_000_000
+_DAY_US = 24 * _HOUR_US
 _PART = 1_000_000_000
 """Billions and the rest are added apart: 1,025 of the largest amounts overflow SQLite's integers."""
 
@@ -45,12 +62,10 @@ class Takings:
         return self.gross - self.refunds
 
 
-@dataclass(frozen=True, slots=True)
-class DailyReport:
-    """A day's takings: every method in a fixed order, and their sums."""
+class Sums:
+    """What the takings by method come to together."""
 
-    date: date
-    time_zone: str
+    __slots__ = ()
     methods: tuple[Takings, ...]
 
     @property
@@ -74,9 +89,42 @@ class DailyReport:
         return self.gross - self.refunds
 
 
+@dataclass(frozen=True, slots=True)
+class DailyReport(Sums):
+    """A day's takings: every method in a fixed order, and their sums."""
+
+    date: date
+    time_zone: str
+    methods: tuple[Takings, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hour(Sums):
+    """The takings of one hour of a day.
+
+    Attributes:
+        starts_us: when it begins, microseconds since the epoch.
+        hour: what the restaurant's clocks say then, `07:00`.
+        methods: every method in a fixed order.
+    """
+
+    starts_us: int
+    hour: str
+    methods: tuple[Takings, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HourlyReport:
+    """A day's takings hour by hour; together they are the day's."""
+
+    date: date
+    time_zone: str
+    hours: tuple[Hour, ...]
+
+
 def day_of(now_us: int, zone: ZoneInfo) -> date:
     """Return what day it is in the zone."""
-    return (_EPOCH + timedelta(microseconds=now_us)).astimezone(zone).date()
+    return _local(now_us, zone).date()
 
 
 def day_begins_us(day: date, zone: ZoneInfo) -> int:
@@ -84,14 +132,64 @@ def day_begins_us(day: date, zone: ZoneInfo) -> int:
 
     A day ends when the next begins: where clocks are changed it has 23 or 25 hours.
     """
-    return (datetime.combine(day, time(), zone) - _EPOCH) // timedelta(microseconds=1)
+    return (datetime.combine(day, time(), zone) - _EPOCH) // _MICROSECOND
+
+
+def day_ends_us(day: date, zone: ZoneInfo) -> int:
+    """Return when the next day begins, microseconds since the epoch."""
+    return day_begins_us(day + _DAY, zone) if day < date.max else day_begins_us(day, zone) + _DAY_US
+
+
+def hours_of(day: date, zone: ZoneInfo) -> Sequence[int]:
+    """Return when the hours of a day begin, microseconds since the epoch, ascending.
+
+    The first begins with the day, the others whenever the zone's clocks show a full hour, or would if they
+    were not changed at that moment. Those to which UTC gives the year 0 or 10000 are left out.
+    """
+    begins_us = max(day_begins_us(day, zone), TIME_MIN_US)
+    ends_us = min(day_ends_us(day, zone), TIME_MAX_US)
+    hours: list[int] = []
+    while begins_us < ends_us:
+        hours.append(begins_us)
+        clock = _local(begins_us, zone)
+        full = clock.replace(minute=0, second=0, microsecond=0)
+        begins_us += _HOUR_US - (clock.replace(tzinfo=None) - full.replace(tzinfo=None)) // _MICROSECOND
+    return hours
+
+
+def hour_of(time_us: int, zone: ZoneInfo) -> str:
+    """Return what the zone's clocks show at a time: `07:00`."""
+    return f"{_local(time_us, zone):%H:%M}"
 
 
 def daily_report(connection: Connection, day: date, zone: ZoneInfo) -> DailyReport:
     """Return the closing of a day, all of it from one state of the database."""
-    begins_us = day_begins_us(day, zone)
-    ends_us = day_begins_us(day + _DAY, zone) if day < date.max else _NEVER_US
-    rows = connection.execute(sums_between(begins_us, ends_us)).all()
+    begins_us, ends_us = day_begins_us(day, zone), day_ends_us(day, zone)
+    rows = connection.execute(SUMS, bounds(begins_us, ends_us, ends_us - begins_us)).all()
+    return DailyReport(day, zone.key, _takings(rows))
+
+
+def hourly_report(connection: Connection, day: date, zone: ZoneInfo) -> HourlyReport:
+    """Return the takings of a day hour by hour, all of it from one state of the database."""
+    hours, ends_us = hours_of(day, zone), day_ends_us(day, zone)
+    if not hours:  # a day that was left out of the calendar
+        return HourlyReport(day, zone.key, ())
+    slot_us = gcd(*(later - earlier for earlier, later in pairwise([*hours, hours[-1] + _HOUR_US])))
+    of_hour: list[list[Any]] = [[] for _ in hours]
+    for row in connection.execute(SUMS, bounds(hours[0], ends_us, slot_us)):
+        of_hour[bisect_right(hours, hours[0] + row.slot * slot_us) - 1].append(row)
+    return HourlyReport(
+        day,
+        zone.key,
+        tuple(
+            Hour(starts_us, hour_of(starts_us, zone), _takings(rows))
+            for starts_us, rows in zip(hours, of_hour, strict=True)
+        ),
+    )
+
+
+def _takings(rows: Sequence[Any]) -> tuple[Takings, ...]:
+    """Return what rows of `SUMS` come to, by method."""
 
     def total(kind: str, method: Method, of: Callable[[Any], int]) -> int:
         return sum(of(row) for row in rows if row.kind == kind and row.method == method)
@@ -99,7 +197,7 @@ def daily_report(connection: Connection, day: date, zone: ZoneInfo) -> DailyRepo
     def amount(row: Any) -> int:
         return int(row.billions) * _PART + int(row.rest)
 
-    methods = tuple(
+    return tuple(
         Takings(
             method,
             payments=total("paid", method, lambda row: row.number),
@@ -108,32 +206,50 @@ def daily_report(connection: Connection, day: date, zone: ZoneInfo) -> DailyRepo
         )
         for method in Method
     )
-    return DailyReport(day, zone.key, methods)
 
 
-def sums_between(begins_us: int, ends_us: int) -> CompoundSelect[Any]:
-    """Return the query of what was paid and given back in a time; each part is a range of an index."""
+def _local(time_us: int, zone: ZoneInfo) -> datetime:
+    return (_EPOCH + timedelta(microseconds=time_us)).astimezone(zone)
 
-    def within(column: ColumnElement[int | None]) -> ColumnElement[bool]:
-        return (column >= begins_us) & (column < ends_us)
 
-    was_paid = payments.c.status.in_([Status.PAID, Status.REFUNDED])
-    at_once = payments.c.settled_us.is_(None)
-    of_refund = refunds.c.payment_id == payments.c.id
-    return union_all(
-        _sums("paid", payments.c.amount).where(within(payments.c.created_us), at_once, was_paid),
-        _sums("paid", payments.c.amount).where(within(payments.c.settled_us), was_paid),
-        _sums("refunded", refunds.c.amount)
-        .join_from(refunds, payments, of_refund)
-        .where(within(refunds.c.created_us)),
+_BEGINS_US, _ENDS_US, _SLOT_US = (
+    bindparam(name, type_=BigInteger) for name in ("begins_us", "ends_us", "slot_us")
+)
+
+
+def bounds(begins_us: int, ends_us: int, slot_us: int) -> dict[str, int]:
+    """Return the parameters of `SUMS`: from when to when, and how long the slots are, microseconds."""
+    return {"begins_us": begins_us, "ends_us": ends_us, "slot_us": max(1, slot_us)}
+
+
+def _sums(kind: str, amount: ColumnElement[int], time_us: ColumnElement[Any]) -> Select[Any]:
+    """Return the sums of what lies within the time, by slot and method; `time_us` is a column of an index."""
+    return (
+        select(
+            literal(kind).label("kind"),
+            ((time_us - _BEGINS_US) // _SLOT_US).label("slot"),
+            payments.c.method,
+            func.count().label("number"),
+            func.sum(amount // _PART).label("billions"),
+            func.sum(amount % _PART).label("rest"),
+        )
+        .where(time_us >= _BEGINS_US, time_us < _ENDS_US)
+        .group_by("slot", payments.c.method)
     )
 
 
-def _sums(kind: str, amount: ColumnElement[int]) -> Select[Any]:
-    return select(
-        literal(kind).label("kind"),
-        payments.c.method,
-        func.count().label("number"),
-        func.sum(amount // _PART).label("billions"),
-        func.sum(amount % _PART).label("rest"),
-    ).group_by(payments.c.method)
+def _all_sums() -> CompoundSelect[Any]:
+    was_paid = payments.c.status.in_([Status.PAID, Status.REFUNDED])
+    at_once = payments.c.settled_us.is_(None)
+    return union_all(
+        _sums("paid", payments.c.amount, payments.c.created_us).where(at_once, was_paid),
+        _sums("paid", payments.c.amount, payments.c.settled_us).where(was_paid),
+        _sums("refunded", refunds.c.amount, refunds.c.created_us).join_from(
+            refunds, payments, refunds.c.payment_id == payments.c.id
+        ),
+    )
+
+
+SUMS = _all_sums()
+"""What was paid and given back in a time, by slots of equal length: see `bounds`. Each part is a range of an
+index."""

@@ -118,7 +118,8 @@ refunds = Table(
     Index("created", "created_us"),  # a day's refunds are in that day's report
 )
 
-# A key is there exactly if its payment is: both are written in one transaction.
+# A key is there exactly if its payment is: both are written in one transaction. That of a request that made
+# an API key says where this is; its answer is not kept, as the secret is in it.
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,

@@ -15,7 +15,7 @@ from payment.core import api_key
 from payment.core.errors import PaymentError
 from payment.core.neighbours import NEIGHBOURS
 from payment.core.states import FAILED, Method, State, Status
-from payment.core.units import WHOLE_NUMBER_MAX, read_time
+from payment.core.units import WHOLE_NUMBER_MAX, read_time, rfc_3339
 from payment.web.http_errors import BodyNotObject, FieldInvalid, FieldRequired, FieldsRequired
 
 MUST_BE_WHOLE = "must be a whole number from {minimum} to {maximum}"
@@ -32,25 +32,31 @@ MUST_BE_TO_COME = "must be a time to come"
 MUST_BE_VALID = "is not valid"
 _REQUIRED = "required"
 
+OVERLAP_S = 24 * 3600
+OVERLAP_MAX_S = 30 * OVERLAP_S
+"""For how long a key that was rotated is still good: a day if it is not said, a month at most."""
+
 
 class WholeNumber(fields.Field[int]):
-    """An integer to 2**53 - 1. JSON's 20000.0 is the integer 20000; true and "1" are none.
+    """An integer. JSON's 20000.0 is the integer 20000; true and "1" are none.
 
     Args:
         minimum: the least that it may be.
+        maximum: the most.
     """
 
     rule = MUST_BE_WHOLE
 
-    def __init__(self, *, minimum: int = 1, **kwargs: Any) -> None:
+    def __init__(self, *, minimum: int = 1, maximum: int = WHOLE_NUMBER_MAX, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._minimum = minimum
-        self.facts = {"minimum": minimum, "maximum": WHOLE_NUMBER_MAX}
+        self._maximum = maximum
+        self.facts = {"minimum": minimum, "maximum": maximum}
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
         is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
         if (
-            not is_number or not self._minimum <= value <= WHOLE_NUMBER_MAX or value != int(value)
+            not is_number or not self._minimum <= value <= self._maximum or value != int(value)
         ):  # NaN fails the 2nd
             raise ValidationError(self.rule)
         return int(value)
@@ -149,9 +155,11 @@ class Moment(fields.Field[int]):
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
         try:
-            return read_time(value)
+            time_us = read_time(value)
+            rfc_3339(time_us)  # its zone may carry it beyond the years that can be written
         except (TypeError, ValueError, OverflowError):
             raise ValidationError(self.rule) from None
+        return time_us
 
 
 class BodySchema(Schema):
@@ -264,3 +272,13 @@ class NewKey(BodySchema):
         assert isinstance(scopes, Scopes)
         scopes.choices = schema["properties"]["scopes"]["items"]["enum"]
         return made
+
+
+class KeyRotation(BodySchema):
+    """The body of POST /keys/{key_id}/rotate; no body, or null, is an empty one."""
+
+    overlap_s = WholeNumber(minimum=0, maximum=OVERLAP_MAX_S, load_default=OVERLAP_S)
+
+    def read(self, body: Any) -> Mapping[str, Any]:
+        """See `BodySchema.read`."""
+        return super().read({} if body is None else body)

@@ -73,7 +73,7 @@ class KeyHandler(AbstractSecurityHandler):
         for wanted in required_scopes:
             if wanted not in key.scopes and ADMIN not in key.scopes:
                 raise ScopeMissing(scope=wanted)
-        return Caller(key.client, actor_of_key(key.client, key.id), self._ring.watch(key))
+        return Caller(key.client, actor_of_key(key.client, key.id), self._ring.watch(key), key)
 
 
 class KeyedOperation(SecurityOperation):
