@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import URL, make_url
 
+from chromium import NO_PLAYWRIGHT, NOT_RUN, Chromium, Visitor
 from payment.storage.opening import open_database
 from payment_life import new_order_id
 from pgbouncer import PgBouncer
@@ -59,6 +61,16 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Say it loudly, after all else, if no page was tested: a list of skipped tests is easily overlooked."""
+    yield
+    said = " ".join(str(report.longrepr) for report in terminalreporter.stats.get("skipped", ()))
+    for reason, lacks in ((NOT_RUN, "no Chromium"), (NO_PLAYWRIGHT, "no Playwright")):
+        if reason in said:
+            terminalreporter.write_line(f"BROWSER TESTS NOT RUN: {lacks}", red=True, bold=True)
 
 
 @pytest.fixture
@@ -240,3 +252,28 @@ def shared_keyed(
 def order_id() -> int:
     """An order that no other test pays."""
     return new_order_id()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Chromium]:
+    """A running Chromium, one for each process of pytest; the test is skipped where there is none."""
+    running = Chromium()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def visit(chromium: Chromium) -> Iterator[Callable[..., Any]]:
+    """A function that returns the page of a new guest of a service, see `Chromium.visitor`.
+
+    The test fails at its end for what no page may do: an error on the console or in a script, something
+    against the page's own policy, a request to another host.
+    """
+    with chromium.in_use(), ExitStack() as leaving:
+
+        def visit(url: str, **options: Any) -> Any:
+            visitor: Visitor = chromium.visitor(url, **options)
+            leaving.callback(visitor.leave)
+            return visitor.page
+
+        yield visit
