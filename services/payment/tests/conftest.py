@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import URL, make_url
 
 from chromium import NO_PLAYWRIGHT, NOT_RUN, Chromium, Visitor
+from forked import run
 from payment.storage.opening import open_database
 from payment_life import new_order_id
 from pgbouncer import PgBouncer
@@ -28,6 +29,9 @@ ALSO_POOLED = pytest.mark.parametrize("database_url", [*BOTH, POOLED[0]], indire
 """For tests of what transactions of several processes do to each other."""
 
 GIVEN = "TEST_DATABASE_URL"
+
+DEMO_ENDS = "2026-03-14T20:30:00+07:00"
+"""When the sample days of `shared_demo` end: a Saturday, in the middle of dinner."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -218,6 +222,23 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """Return a running service without a worker, shared by a module's tests of the API alone."""
     folder = tmp_path_factory.mktemp("shared")
     with fresh_database(request.param, folder, request) as url:
+        service = Service({"DATABASE_URL": url}, "serve", "--no-worker", cwd=folder)
+        yield service
+        service.kill()
+
+
+@pytest.fixture(scope="module", params=BOTH)
+def shared_demo(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """Return a running service without a worker on days of `payment demo`, shared by a module's tests."""
+    folder = tmp_path_factory.mktemp("demo")
+    with fresh_database(request.param, folder, request) as url:
+        settings = {"PATH": os.environ["PATH"], "DATABASE_URL": url}
+        filled = run(
+            "payment", ("demo", "--days", "3", "--now", DEMO_ENDS), env=settings, cwd=folder, timeout_s=120
+        )
+        assert filled.returncode == 0, filled.stderr
         service = Service({"DATABASE_URL": url}, "serve", "--no-worker", cwd=folder)
         yield service
         service.kill()
