@@ -44,7 +44,7 @@ NOT_RELEASED = { echo "not released: $(1)" >&2; exit 2; }
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test tests lint types e2e check fmt bench lock clean contracts mutants verify-contracts compare-openapi up down chaos \
+.PHONY: help install run demo test tests lint types e2e check fmt bench screenshots lock clean contracts mutants verify-contracts compare-openapi up down chaos \
 	release sbom audit \
 	pact-publish can-i-deploy record-deployment ANOTHER_PYTHON
 
@@ -159,6 +159,9 @@ types: install
 	$(BIN)/mypy $(STUBS)/order $(STUBS)/stub
 	$(BIN)/mypy $(STUBS)/user
 	$(BIN)/mypy bench
+
+screenshots: $(VENV)/.deploy ## [PAGES="name=/path …"] pictures of the console on sample days into docs/pictures; needs a Chromium
+	@PYTHONPATH=services/payment/tests $(BIN)/python services/payment/tests/pictures.py $(PAGES)
 
 bench: install ## every measured claim, in about eight minutes; writes docs/benchmarks.md [BENCH="--rounds 3"]
 	$(BIN)/python -m bench $(BENCH)
