@@ -44,7 +44,7 @@ NOT_RELEASED = { echo "not released: $(1)" >&2; exit 2; }
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test tests lint types e2e check fmt bench lock clean contracts mutants verify-contracts compare-openapi up down chaos \
+.PHONY: help install run demo test tests lint types e2e check fmt bench screenshots lock clean contracts mutants verify-contracts compare-openapi up down chaos \
 	release sbom audit \
 	pact-publish can-i-deploy record-deployment ANOTHER_PYTHON
 
@@ -71,6 +71,9 @@ $(VENV)/.deploy: requirements/deploy.txt $(VENV)/.installed
 
 run: install ## [KEYS=1: with API keys] Payment on 5004 (SQLite), Order on 5003, User on 5001 (stubs); Ctrl-C ends all
 	@$(BIN)/python services/run.py
+
+demo: install ## [KEYS=1] make run with a database of its own, made anew: two sample weeks of a restaurant to look at
+	@$(BIN)/python services/run.py demo
 
 up: ## [AUTH=keys OBSERVE=1] the whole stack in Docker, with OBSERVE=1 Prometheus and Grafana too; returns when all is healthy
 	docker compose build
@@ -157,6 +160,9 @@ types: install
 	$(BIN)/mypy $(STUBS)/user
 	$(BIN)/mypy bench
 
+screenshots: $(VENV)/.deploy ## [PAGES="name=/path …"] pictures of the console on sample days into docs/pictures; needs a Chromium
+	@PYTHONPATH=services/payment/tests $(BIN)/python services/payment/tests/pictures.py $(PAGES)
+
 bench: install ## every measured claim, in about eight minutes; writes docs/benchmarks.md [BENCH="--rounds 3"]
 	$(BIN)/python -m bench $(BENCH)
 
@@ -197,6 +203,6 @@ lock: install ## requirements/*.in -> hashed *.txt, contracts/opc/package.json -
 	cd contracts/opc && PATH="$(BIN):$$PATH" npm install --package-lock-only --loglevel=error
 
 clean: ## remove .venv, caches, dist/ and the local database
-	rm -rf $(VENV) dist payment.db payment.db-wal payment.db-shm .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) dist payment.db* payment-demo.db* .mypy_cache .ruff_cache .pytest_cache
 	rm -rf contracts/opc/node_modules
 	find services contracts bench -name __pycache__ -o -name '*.egg-info' | xargs rm -rf

@@ -1,7 +1,8 @@
 """Run the whole journey on this machine: Payment on SQLite with its worker, and both stubs.
 
 `make run` calls this; with KEYS=1 Payment asks for API keys, and one is made to try it. Ctrl-C ends all, and
-so does closing its terminal; if one service ends, all end.
+so does closing its terminal; if one service ends, all end. `make demo` calls it with `demo`: Payment has a
+database of its own then, made anew and filled by `payment demo`.
 """
 
 import os
@@ -40,6 +41,13 @@ Coba / try:
 Ctrl-C menghentikan semuanya / ends everything.
 """
 
+DEMO = """
+Konsol / console: http://localhost:{payment}/console
+"""
+DEMO_DATABASE = Path("payment-demo.db")
+DEMO_IDS = "1000000"
+"""So many orders and guests the stubs know then."""
+
 
 class Service(NamedTuple):
     """A program of the stack."""
@@ -51,8 +59,8 @@ class Service(NamedTuple):
     environment: dict[str, str]
 
 
-def stack() -> list[Service]:
-    """Return what runs.
+def stack(*, is_demo: bool) -> list[Service]:
+    """Return what runs; Payment has the demo's database if this is one.
 
     The ports may be set by PORT, ORDER_PORT and the like for each neighbour. A stub demands the token that
     Payment sends it, so none if none is set.
@@ -75,7 +83,11 @@ def stack() -> list[Service]:
                 at,
                 [python, str(HERE / f"stubs/{name}/app.py")],
                 "/health",
-                {"PORT": str(at), "TOKEN": tokens[name]},
+                {
+                    "PORT": str(at),
+                    "TOKEN": tokens[name],
+                    **({f"{name.upper()}_COUNT": DEMO_IDS} if is_demo else {}),
+                },
             )
             for name, at in ports.items()
         ),
@@ -89,17 +101,33 @@ def stack() -> list[Service]:
                 "LOG_FORMAT": "text",
                 **urls,
                 **({"AUTH": "keys"} if asks_for_keys() else {}),
+                **({"DATABASE_URL": f"sqlite:///{DEMO_DATABASE}"} if is_demo else {}),
             },
         ),
     ]
 
 
-def try_it(services: list[Service], key: str | None) -> str:
+def try_it(services: list[Service], key: str | None, *, is_demo: bool) -> str:
     """Return what a person may do with what runs, with this API key if one is asked for."""
     ports = {service.name: service.port for service in services}
     stubs = [f"  {name.capitalize():8} http://localhost:{ports[name]}   (stub)" for name in NEIGHBOURS]
     with_key = f"    -H 'Authorization: Bearer {key}' \\\n" if key else ""
-    return TRY_IT.format(**ports, stubs="\n".join(stubs), key=with_key)
+    text = TRY_IT + (DEMO if is_demo else "")
+    return text.format(**ports, stubs="\n".join(stubs), key=with_key)
+
+
+def fill_demo(payment: Service) -> None:
+    """Make the demo's database anew; end if that cannot be done."""
+    for ending in ("", "-wal", "-shm"):
+        DEMO_DATABASE.with_name(DEMO_DATABASE.name + ending).unlink(missing_ok=True)
+    command = [sys.executable, "-m", "payment", "demo"]
+    environment = {**os.environ, **payment.environment}  # noqa: TID251  # a program of its own
+    try:
+        filled = subprocess.run(command, env=environment, check=False)  # noqa: S603  # our own program
+    except KeyboardInterrupt:
+        sys.exit(0)  # as later
+    if filled.returncode:
+        sys.exit(filled.returncode)
 
 
 def key_to_try_it(payment: Service) -> str:
@@ -154,7 +182,8 @@ def refuse_to_start(name: str, wrong: str) -> NoReturn:
 
 def main() -> int:
     """Run until Ctrl-C, SIGTERM, the terminal's or a service's end; return the exit code."""
-    services = stack()
+    is_demo = sys.argv[1:] == ["demo"]
+    services = stack(is_demo=is_demo)
     taken = [service for service in services if is_taken(service.port)]
     for service in taken:
         print(
@@ -164,7 +193,10 @@ def main() -> int:
         )
     if taken:
         return 1
-    key = key_to_try_it(services[-1]) if services[-1].environment.get("AUTH") == "keys" else None
+    payment = services[-1]
+    if is_demo:
+        fill_demo(payment)
+    key = key_to_try_it(payment) if payment.environment.get("AUTH") == "keys" else None
     signals: list[int] = []  # no threading.Event: who waits for one may hold the lock that setting it takes
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` wants it
@@ -173,7 +205,7 @@ def main() -> int:
     try:
         if not all(is_ready(service, process, signals) for service, process in running):
             return 0 if signals else 1
-        print(try_it(services, key), flush=True)
+        print(try_it(services, key, is_demo=is_demo), flush=True)
         while not signals:
             for service, process in running:
                 if process.poll() is not None:

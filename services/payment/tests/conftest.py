@@ -6,12 +6,15 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import URL, make_url
 
+from chromium import NO_PLAYWRIGHT, NOT_RUN, Chromium, Visitor
+from forked import run
 from payment.storage.opening import open_database
 from payment_life import new_order_id
 from pgbouncer import PgBouncer
@@ -26,6 +29,9 @@ ALSO_POOLED = pytest.mark.parametrize("database_url", [*BOTH, POOLED[0]], indire
 """For tests of what transactions of several processes do to each other."""
 
 GIVEN = "TEST_DATABASE_URL"
+
+DEMO_ENDS = "2026-03-14T20:30:00+07:00"
+"""When the sample days of `shared_demo` end: a Saturday, in the middle of dinner."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,6 +65,16 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Say it loudly, after all else, if no page was tested: a list of skipped tests is easily overlooked."""
+    yield
+    said = " ".join(str(report.longrepr) for report in terminalreporter.stats.get("skipped", ()))
+    for reason, lacks in ((NOT_RUN, "no Chromium"), (NO_PLAYWRIGHT, "no Playwright")):
+        if reason in said:
+            terminalreporter.write_line(f"BROWSER TESTS NOT RUN: {lacks}", red=True, bold=True)
 
 
 @pytest.fixture
@@ -211,6 +227,23 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         service.kill()
 
 
+@pytest.fixture(scope="module", params=BOTH)
+def shared_demo(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """Return a running service without a worker on days of `payment demo`, shared by a module's tests."""
+    folder = tmp_path_factory.mktemp("demo")
+    with fresh_database(request.param, folder, request) as url:
+        settings = {"PATH": os.environ["PATH"], "DATABASE_URL": url}
+        filled = run(
+            "payment", ("demo", "--days", "3", "--now", DEMO_ENDS), env=settings, cwd=folder, timeout_s=120
+        )
+        assert filled.returncode == 0, filled.stderr
+        service = Service({"DATABASE_URL": url}, "serve", "--no-worker", cwd=folder)
+        yield service
+        service.kill()
+
+
 @pytest.fixture
 def start_keyed(end: ExitStack, database_url: str, tmp_path: Path) -> Callable[..., Service]:
     """Return a function that starts a service that asks for API keys, without a worker and neighbours."""
@@ -240,3 +273,28 @@ def shared_keyed(
 def order_id() -> int:
     """An order that no other test pays."""
     return new_order_id()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Chromium]:
+    """A running Chromium, one for each process of pytest; the test is skipped where there is none."""
+    running = Chromium()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def visit(chromium: Chromium) -> Iterator[Callable[..., Any]]:
+    """A function that returns the page of a new guest of a service, see `Chromium.visitor`.
+
+    The test fails at its end for what no page may do: an error on the console or in a script, something
+    against the page's own policy, a request to another host.
+    """
+    with chromium.in_use(), ExitStack() as leaving:
+
+        def visit(url: str, **options: Any) -> Any:
+            visitor: Visitor = chromium.visitor(url, **options)
+            leaving.callback(visitor.leave)
+            return visitor.page
+
+        yield visit

@@ -137,3 +137,24 @@ def test_with_keys_one_is_made_to_try_it(tmp_path: Path) -> None:
     with_key = httpx.post(url, json=body, headers={"Authorization": f"Bearer {key}"}, verify=False)
     assert with_key.status_code == 201
     assert process.stop() == 0
+
+
+@pytest.mark.slow
+def test_make_demos_program_fills_a_database_of_its_own_anew(tmp_path: Path) -> None:
+    stale = tmp_path / "payment-demo.db"
+    stale.write_bytes(b"something else")
+    ports = {name: str(free_port()) for name in ("PORT", "ORDER_PORT", "USER_PORT")}
+    of_no_demo = {"DATABASE_URL": f"sqlite:///{tmp_path / 'payment.db'}"}
+    process = Process(
+        [sys.executable, str(ROOT / "services" / "run.py"), "demo"], ports | of_no_demo, cwd=tmp_path
+    )
+    console = f"console: http://localhost:{ports['PORT']}/console\n"
+    wait_for(
+        lambda: any(line.endswith(console) for line in process.lines), 90
+    )  # it computes for some seconds
+    payment, order, _ = (f"http://127.0.0.1:{port}" for port in ports.values())
+    (newest,) = httpx.get(f"{payment}/payments?limit=1", verify=False).json()["payments"]
+    assert newest["id"] > 1_500
+    assert httpx.get(f"{order}/orders/{newest['order_id']}", verify=False).status_code == 200
+    assert process.stop() == 0
+    assert not (tmp_path / "payment.db").exists()

@@ -7,6 +7,7 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from payment import __version__
+from payment.cli.demo import demo
 from payment.cli.events import events
 from payment.cli.keys import keys
 from payment.cli.migrate import migrate
@@ -57,5 +58,5 @@ def cli(context: click.Context) -> None:
     context.obj = settings
 
 
-for command in (serve, worker, migrate, notifications, events, keys, report, reconcile, prune):
+for command in (serve, worker, migrate, notifications, events, keys, report, reconcile, prune, demo):
     cli.add_command(command)
