@@ -150,7 +150,7 @@ def test_an_outage_is_seen_and_its_end(start: Callable[..., Service], order: Stu
 def test_the_closing_is_that_of_the_api(start: Callable[..., Service]) -> None:
     service = start()
     payment_id = service.pay(new_order_id()).json()["payment_id"]
-    service.refund(payment_id, amount=5_000)
+    service.refund(payment_id, {"amount": 5_000})
     with Visitor(service.url) as visitor:
         page = visitor.open("/console/closing")
         assert "Semua 1 Rp 20.000 Rp 5.000 Rp 15.000" in page.text

@@ -219,9 +219,8 @@ def test_a_story_has_its_outage_and_its_end(start: Callable[..., Service], order
     order.fault(answer=503, times=2)
     payment_id = pay(service)
     with Visitor(service.url) as visitor:
-        page = wait_for(
-            lambda: "Layanan Order dikabari paid" in (seen := visitor.open(path_of(payment_id))).text and seen
-        )
+        wait_for(lambda: "Layanan Order dikabari paid" in visitor.open(path_of(payment_id)).text)
+        page = visitor.open(path_of(payment_id))
         assert page.text.count("Layanan Order belum dikabari: tidak terjangkau") == 2, page.text
         assert page.text.index("Dicatat Rp 20.000") < page.text.index("Layanan Order belum dikabari")
         english = visitor.open(path_of(payment_id), lang="en")

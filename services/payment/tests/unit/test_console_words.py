@@ -21,9 +21,10 @@ def words_in_templates() -> list[str | tuple[str, str]]:
         method_map=[("**.html", "jinja2")],
         options_map={"**.html": {"extensions": "jinja2.ext.do", "silent": "false"}},
     )
-    return sorted(
-        {message if isinstance(message, str) else tuple(message) for _, _, message, _, _ in found}, key=str
-    )
+    words: set[str | tuple[str, str]] = set()
+    for _, _, message, _, _ in found:
+        words.add(message if isinstance(message, str) else (message[0], message[1]))
+    return sorted(words, key=str)
 
 
 WORDS = words_in_templates()

@@ -147,11 +147,10 @@ def _address(env: Environment) -> dict[str, Any]:
 
 def _console(env: Environment) -> dict[str, Any]:
     """Read whether there is a console, and how long whoever signs in there may go on."""
-    session_s = Range(60, 30 * DAY_S, error="must be 60 seconds to 30 days")
     return {
         "console": env.bool("CONSOLE", True),  # environs' default
         "console_secret": env.parsed("CONSOLE_SECRET", "", rules.secret_if_any),
-        "console_session_s": env.float("CONSOLE_SESSION_S", 12 * 3600.0, validate=session_s),
+        "console_session_s": env.seconds("CONSOLE_SESSION_S", 12 * 3600.0),
     }
 
 

@@ -53,10 +53,8 @@ class Messenger:
     def tell_again(self, target_id: int, connection: Connection, now_us: int) -> None:
         """Send the dead notification about an order or guest again, as the owner does."""
         dead = outbox.find_notifications(connection, service=self._neighbour.name, state=State.DEAD)
-        for row in dead:
-            if row["target_id"] == target_id:
-                cause = Cause(actor_of_user(OWNER))
-                outbox.send_again(connection, now_us, cause, notification_id=row["id"])
+        of_target = [row["id"] for row in dead if row["target_id"] == target_id]
+        outbox.send_again(connection, now_us, Cause(actor_of_user(OWNER)), of_target)
         self.wake(now_us)
 
     def _look(self, time_us: int) -> None:
