@@ -130,6 +130,7 @@ class Console:
     async def _respond(self, visit: Visit) -> Response:
         request, session = visit.request, visit.session
         if _comes_from_elsewhere(request):
+            visit.session = Session("")  # another cookie in its place would end the reader's session
             return visit.show("come_in.html")
         route = self._find(self._open_routes, request)
         if route is None and self._sessions.asks_for_keys and session.key is None:

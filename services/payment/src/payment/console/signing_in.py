@@ -29,9 +29,8 @@ def ask(visit: Visit) -> Response:
     if "hx-request" in request.headers:  # a part of a page that is open; the whole page has to go
         return Response(status_code=401, headers={"HX-Redirect": SIGN_IN})
     back = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
-    if request.method != "GET" or back == HOME:
-        return visit.go_to(SIGN_IN)
-    return visit.go_to(SIGN_IN, back=back)
+    query = {} if request.method != "GET" or back == HOME else {"back": back}
+    return visit.go_to(SIGN_IN, **query, **({"ended": "yes"} if visit.session.has_ended else {}))
 
 
 async def show_sign_in(visit: Visit) -> Response:
