@@ -53,6 +53,7 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
         booked=worker.wake if worker else lambda: None,
         time_zone=settings.time_zone,
         tracer=tracer,
+        unread=settings.book_unread,
     )
     key_ring = KeyRing(database) if settings.auth == "keys" else None
     host, port = listener.getsockname()[:2]

@@ -23,11 +23,12 @@ from payment.core.states import Method, State, Status, bill_status, user_status
 from payment.core.states import Outcome as Told
 from payment.ledger import claims as claiming
 from payment.ledger import judgements
-from payment.ledger.batch import book
+from payment.ledger.batch import book, book_either_way
 from payment.ledger.booking import BookingResult, PaymentRequest, RefundRequest, Settling
 from payment.ledger.expiry import find_expired
 from payment.ledger.idempotency import BookedAnswer, Key
 from payment.ledger.judgements import Judgement
+from payment.ledger.unread import Unread
 from payment.storage.base import Database
 from payment.storage.batch import ThreadBatch
 from payment.storage.opening import open_database
@@ -219,8 +220,8 @@ class Life(RuleBasedStateMachine):
             for table in EMPTIED:
                 connection.execute(delete(table))
 
-    @rule(batch=st.lists(drawn, min_size=1, max_size=5))
-    def ask(self, batch: Sequence[tuple[AnyRequest, str | None]]) -> None:
+    @rule(batch=st.lists(drawn, min_size=1, max_size=5), unread_first=st.booleans())
+    def ask(self, batch: Sequence[tuple[AnyRequest, str | None]], unread_first: bool) -> None:  # noqa: FBT001  # Hypothesis gives it
         """Let requests come together; each must be answered as the model says."""
         requests = [self._real(request, key) for request, key in batch]
         news_before = len(self._rows(notifications))
@@ -228,7 +229,8 @@ class Life(RuleBasedStateMachine):
         newest = {self.model.newest(1), self.model.newest(2)}
         before = {number: payment.status for number, payment in self.model.payments.items()}
         self.now_us += SECOND_US
-        batch_of = partial(book, requests=requests, now_us=self.now_us)
+        unread = Unread("always" if unread_first else "never")
+        batch_of = partial(book_either_way, requests=requests, now_us=self.now_us, unread=unread)
         outcomes = self.loop.run(self.database.run_batch(batch_of))  # as the API does it
         for request, outcome in zip(requests, outcomes, strict=True):
             self._check(request, outcome)
