@@ -134,7 +134,7 @@ def test_a_statement_that_failed_when_it_was_new_and_a_changed_table_fail_no_lat
 
 @pytest.mark.parametrize("way", ["run_batch"])
 def test_a_batch_that_failed_takes_nothing_from_those_after_it(batches: Batches) -> None:
-    """psycopg prepares what is often asked, and lets go of all that a session has prepared after a rollback."""
+    """After a rollback psycopg lets go of all that is prepared, if it has prepared anything itself."""
 
     def ask_and_write(order_id: int, paid: int = 0) -> None:
         def work(transaction: BatchTransaction) -> None:

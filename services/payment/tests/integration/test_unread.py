@@ -81,11 +81,11 @@ def rows_of(database: Database, order_ids: range) -> list[list[dict[str, Any]]]:
             for payment_id, nth in number.items()
         }
         shown_keys = []
-        for row in keys:
-            nth = by_location[row["location"]]
-            assert row["body"] == receipts[nth]
+        for key in keys:
+            nth = by_location[key["location"]]
+            assert key["body"] == receipts[nth]
             shown_keys.append(
-                {"number": nth, **{k: v for k, v in row.items() if k not in {"location", "body"}}}
+                {"number": nth, **{k: v for k, v in key.items() if k not in {"location", "body"}}}
             )
         found.append(sorted(shown_keys, key=lambda row: row["number"]))
         found.append(
