@@ -113,6 +113,7 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
         too_late=ledger.end,
     )
     gc.freeze()  # what a start has made stays; no collection need look at it again
+    gc.enable()
     server.run(sockets=[listener])
 
 

@@ -1,5 +1,6 @@
 """`payment serve`."""
 
+import gc
 import sys
 import warnings
 
@@ -13,6 +14,7 @@ from payment.core.settings import Settings
 @click.pass_obj
 def serve(settings: Settings, *, no_worker: bool) -> None:
     """Jalankan API dengan pekerjanya / serve the API, its worker inside."""
+    gc.disable()  # all that is loaded stays; `serve` collects once it is all there
     with warnings.catch_warnings():
         # Connexion loads Starlette's test client, which has an opinion on its HTTP library
         warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
