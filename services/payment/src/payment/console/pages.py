@@ -1,6 +1,7 @@
 """Templates become pages."""
 
 import secrets
+import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -29,7 +30,10 @@ class Pages:
     """
 
     def __init__(
-        self, files: Files, zone: ZoneInfo, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        files: Files,
+        zone: ZoneInfo,
+        now: Callable[[], datetime] = lambda: datetime.fromtimestamp(time.time(), UTC),
     ) -> None:
         self._now = now
         self._environments = {language: self._environment(language, files, zone) for language in LANGUAGES}
