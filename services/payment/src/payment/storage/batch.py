@@ -77,7 +77,7 @@ class BatchTransaction(ABC):
         Raises:
             NotFirst: a primary key of a bill or an idempotency key is there already.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # `writes_unread` says where it can be had
 
     @abstractmethod
     def write_and_commit(self, *, new: Rows, changed: Rows) -> None:
