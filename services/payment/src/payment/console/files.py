@@ -43,6 +43,7 @@ class Files:
         text, compressed, media_type = self._found[scope["path"]]
         headers = {
             "Cache-Control": "public, max-age=31536000, immutable",
+            "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
             "Vary": "Accept-Encoding",
             "X-Content-Type-Options": "nosniff",
         }

@@ -11,6 +11,7 @@ from payment.console.visit import Visit
 
 HOME = "/console"
 SIGN_IN = "/console/sign-in"
+BACK_MAX_CHARS = 2000
 _OURS = re.compile(r"/console(/[A-Za-z0-9._/-]*)?(\?[A-Za-z0-9._~%&=+-]*)?", re.ASCII)
 
 
@@ -29,8 +30,8 @@ def ask(visit: Visit) -> Response:
     if "hx-request" in request.headers:  # a part of a page that is open; the whole page has to go
         return Response(status_code=401, headers={"HX-Redirect": SIGN_IN})
     back = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
-    query = {} if request.method != "GET" or back == HOME else {"back": back}
-    return visit.go_to(SIGN_IN, **query, **({"ended": "yes"} if visit.session.has_ended else {}))
+    is_worth_it = request.method == "GET" and back != HOME and _back(back) == back
+    return visit.go_to(SIGN_IN, **({"back": back} if is_worth_it else {}), **({"ended": "yes"} if visit.session.has_ended else {}))
 
 
 async def show_sign_in(visit: Visit) -> Response:
@@ -64,4 +65,5 @@ def _form(visit: Visit, back: str, status: int = 200, *, is_refused: bool = Fals
 
 def _back(path: str) -> str:
     """Return the page to go on to: one of ours, whatever the form says."""
-    return path if _OURS.fullmatch(path) and not path.startswith(SIGN_IN) else HOME
+    is_ours = len(path) <= BACK_MAX_CHARS and _OURS.fullmatch(path) and not path.startswith(SIGN_IN)
+    return path if is_ours else HOME
