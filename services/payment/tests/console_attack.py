@@ -1,4 +1,4 @@
-"""Requests to the console that no browser would send, drawn by chance; and a connection that sends them in packs."""
+"""Requests to the console that no browser would send, drawn by chance; a connection for packs of them."""
 
 import socket
 from bisect import bisect_right
@@ -37,29 +37,183 @@ PAGES = (
 ENDLESS = "/console/stream"
 """Never asked for by GET here: its answer would keep all that is behind it in the pack."""
 
-METHODS = ("GET", "GET", "GET", "HEAD", "POST", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
-TAILS = (
-    *("/", "//", "/.", "/..", "/../keys", "%00", "%0a", "%0d%0aX:%20y", "%2f", "%5c", "%ff", "%ed%a0%80", ";a=b"),
-    *("%3Cscript%3E", "9" * 30, "9" * 5000, "x" * 9000, "%2e%2e%2f", "/%e2%80%ae", ".csv", "/1", "/-1", "/1e3"),
+METHODS = (
+    "GET",
+    "GET",
+    "GET",
+    "HEAD",
+    "POST",
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "OPTIONS",
+    "TRACE",
+    "PROPFIND",
 )
-NUMBERS = ("0", "-1", "1", "2", "007", "1e9", "0x1f", "1.5", "+1", "9" * 16, "9" * 400, "9" * 5000, "%D9%A3")
+TAILS = (
+    *(
+        "/",
+        "//",
+        "/.",
+        "/..",
+        "/../keys",
+        "%00",
+        "%0a",
+        "%0d%0aX:%20y",
+        "%2f",
+        "%5c",
+        "%ff",
+        "%ed%a0%80",
+        ";a=b",
+    ),
+    *(
+        "%3Cscript%3E",
+        "9" * 30,
+        "9" * 5000,
+        "x" * 9000,
+        "%2e%2e%2f",
+        "/%e2%80%ae",
+        ".csv",
+        "/1",
+        "/-1",
+        "/1e3",
+    ),
+)
+NUMBERS: tuple[str, ...] = ("0", "-1", "1", "2", "007", "1e9", "0x1f", "1.5", "+1", "9" * 16, "9" * 400, "9" * 5000, "%D9%A3")
 NUMBERS += (str(2**31), str(2**53 - 1), str(2**53), str(2**63), str(2**64), "20000", "20.000", "Rp%2020.000")
-DAYS = ("0001-01-01", "9999-12-31", "9999-12-30", "1900-01-01", "2026-02-30", "2026-11-27", "hari%20ini", "31/12/9999")
+DAYS = (
+    "0001-01-01",
+    "9999-12-31",
+    "9999-12-30",
+    "1900-01-01",
+    "2026-02-30",
+    "2026-11-27",
+    "hari%20ini",
+    "31/12/9999",
+)
 TEXTS = (
-    *("", "%00", "a%00b", "%ed%a0%80", "%ff%fe", "%e2%80%aefdp.exe", "%F0%9F%92%A5", "%", "%zz", "A" * 10_000),
-    *("%0d%0aSet-Cookie:%20fuzz%3D1", "%0aLocation:%20//evil.example", "%22", "%27", "%3D1%2B1", "%40SUM(A1)"),
+    *(
+        "",
+        "%00",
+        "a%00b",
+        "%ed%a0%80",
+        "%ff%fe",
+        "%e2%80%aefdp.exe",
+        "%F0%9F%92%A5",
+        "%",
+        "%zz",
+        "A" * 10_000,
+    ),
+    *(
+        "%0d%0aSet-Cookie:%20fuzz%3D1",
+        "%0aLocation:%20//evil.example",
+        "%22",
+        "%27",
+        "%3D1%2B1",
+        "%40SUM(A1)",
+    ),
     *(f"%3Cscript%3E{MARK}%3C/script%3E", f"%22%3E%3Cimg%20src%3Dx%20onerror%3D{MARK}%3E", "%7B%7B7*7%7D%7D"),
-    *("%25s%25n%25(id)s", "..%2f..%2fetc%2fpasswd", "//evil.example", "https://evil.example/console", "/console/keys"),
+    *(
+        "%25s%25n%25(id)s",
+        "..%2f..%2fetc%2fpasswd",
+        "//evil.example",
+        "https://evil.example/console",
+        "/console/keys",
+    ),
     *("[]", "null", "true", "yes", "'%20OR%201=1--", "x" * 3000),
 )
-WORDS = ("paid", "pending", "failed", "refunded", "cash", "qris", "order", "user", "dead", "waiting", "outage", "en", "id")
+WORDS = (
+    "paid",
+    "pending",
+    "failed",
+    "refunded",
+    "cash",
+    "qris",
+    "order",
+    "user",
+    "dead",
+    "waiting",
+    "outage",
+    "en",
+    "id",
+)
 VALUES = NUMBERS + DAYS + TEXTS + WORDS
-ASKED = ("q", "order_id", "user_id", "status", "method", "amount", "from", "to", "cursor", "date", "service", "state")
-ASKED += ("cause", "lang", "back", "ended", "said", "sent", "limit", "after", "do", "sure", "q%5B%5D", "%00", "")
-DOES = ("settle", "refund", "tell%20again", "tell%20all%20again", "create", "rotate", "revoke", "", "__class__", "drop")
-FIELDS = ("status", "sure", "once", "amount", "reason", "expected_refunded", "notification", "service", "state", "cause")
-FIELDS += ("client", "scope%20admin", "scope%20payments:read", "until", "overlap_s", "back", "token%5B%5D", "%00")
-TYPES = (FORM, FORM, FORM, FORM, f"{FORM}; charset=utf-16", FORM.upper(), "application/json", "text/plain", "", "x" * 999)
+ASKED: tuple[str, ...] = (
+    "q",
+    "order_id",
+    "user_id",
+    "status",
+    "method",
+    "amount",
+    "from",
+    "to",
+    "cursor",
+    "date",
+    "service",
+    "state",
+)
+ASKED += (
+    "cause",
+    "lang",
+    "back",
+    "ended",
+    "said",
+    "sent",
+    "limit",
+    "after",
+    "do",
+    "sure",
+    "q%5B%5D",
+    "%00",
+    "",
+)
+DOES = (
+    "settle",
+    "refund",
+    "tell%20again",
+    "tell%20all%20again",
+    "create",
+    "rotate",
+    "revoke",
+    "",
+    "__class__",
+    "drop",
+)
+FIELDS: tuple[str, ...] = (
+    "status",
+    "sure",
+    "once",
+    "amount",
+    "reason",
+    "expected_refunded",
+    "notification",
+    "service",
+    "state",
+    "cause",
+)
+FIELDS += (
+    "client",
+    "scope%20admin",
+    "scope%20payments:read",
+    "until",
+    "overlap_s",
+    "back",
+    "token%5B%5D",
+    "%00",
+)
+TYPES = (
+    FORM,
+    FORM,
+    FORM,
+    FORM,
+    f"{FORM}; charset=utf-16",
+    FORM.upper(),
+    "application/json",
+    "text/plain",
+    "",
+    "x" * 999,
+)
 HEADERS = (
     "HX-Request: true",
     "HX-Target: live",
@@ -141,7 +295,7 @@ class Attacker:
         self._has_to_sign_in = cookies[0].startswith("s.")
 
     def without_right(self) -> Request:
-        """Return a request that may change nothing: whose it is, where it is from or what it says forbids it."""
+        """Return a request that may change nothing, by whose it is, where it comes from or what it says."""
         draw = self._random
         ways = [self._of_a_stranger, self._without_its_token, self._that_reads, self._of_another_site]
         if self._has_to_sign_in:
@@ -198,7 +352,11 @@ class Attacker:
         lines = ["Host: localhost", *further, *draw.sample(HEADERS, draw.choice([0, 0, 1, 3]))]
         cookies = [f"payment_language={draw.choice(VALUES)}"] if draw.random() < 0.2 else []
         cookies += [] if cookie is None else [f"{COOKIE}={cookie}"]
-        cookies += [draw.choice(["a", "=", ";;", "\xff=\xfe", 'q="', f"h={'h' * 8000}"])] if draw.random() < 0.1 else []
+        cookies += (
+            [draw.choice(["a", "=", ";;", "\xff=\xfe", 'q="', f"h={'h' * 8000}"])]
+            if draw.random() < 0.1
+            else []
+        )
         if cookies:
             draw.shuffle(cookies)
             lines.append(f"Cookie: {'; '.join(cookies)}")
@@ -207,7 +365,10 @@ class Attacker:
         if method not in ("GET", "HEAD", "TRACE"):
             form = "&".join(self._form(token)).encode("latin-1")[-FORM_MAX_BYTES:]  # its token stands last
             content_type = draw.choice(types)
-            lines += [f"Content-Length: {len(form)}", *([f"Content-Type: {content_type}"] if content_type else [])]
+            lines += [
+                f"Content-Length: {len(form)}",
+                *([f"Content-Type: {content_type}"] if content_type else []),
+            ]
         elif token is not None:
             query += [f"token={token}", *self._form(token)]
         target = f"{path}?{'&'.join(query)}" if query else path
@@ -217,8 +378,18 @@ class Attacker:
     def _form(self, token: str | None) -> list[str]:
         draw = self._random
         pairs = [f"do={draw.choice(DOES)}", "sure=yes", f"once=once-{draw.randrange(10**9)}"]
-        known = {"status": "paid", "amount": "1000", "expected_refunded": "0", "notification": "1", "client": "kasir-9"}
-        known |= {"scope%20payments:read": "yes", "overlap_s": "0", "key": draw.choice([*self._keys, "R7mQ2xVb"])}
+        known = {
+            "status": "paid",
+            "amount": "1000",
+            "expected_refunded": "0",
+            "notification": "1",
+            "client": "kasir-9",
+        }
+        known |= {
+            "scope%20payments:read": "yes",
+            "overlap_s": "0",
+            "key": draw.choice([*self._keys, "R7mQ2xVb"]),
+        }
         pairs += [f"{name}={value}" for name, value in known.items() if draw.random() < 0.8]
         pairs += self._pairs(FIELDS, draw.choice([0, 0, 1, 1, 2, 70]))
         draw.shuffle(pairs)
@@ -237,7 +408,9 @@ class Attacker:
         draw = self._random
         path = draw.choice(PAGES if method == "GET" else (*PAGES, ENDLESS))
         if draw.random() < 0.3:
-            at = draw.randrange(len("/console/"), len(path) + 1) if len(path) > len("/console/") else len(path)
+            at = (
+                draw.randrange(len("/console/"), len(path) + 1) if len(path) > len("/console/") else len(path)
+            )
             path = path[:at] + draw.choice(TAILS) + draw.choice(["", path[at:]])
         elif draw.random() < 0.1:
             at = draw.randrange(1, len(path))

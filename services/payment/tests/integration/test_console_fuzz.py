@@ -1,4 +1,4 @@
-"""Thousands of requests to the console that no browser would send: nothing breaks, and nothing changes by them.
+"""Requests to the console that no browser would send: nothing breaks, and nothing changes without a token.
 
 Ten thousand in all, by four services; with `--rounds 100` a hundred thousand. `--seed` repeats a run.
 """
@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from random import Random, randrange
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import Connection, func, make_url, select
@@ -19,6 +19,8 @@ from payment.core.states import Outcome, State, Status
 from payment.storage.opening import open_database
 from payment.storage.tables import bills, metadata, notifications, payments, refunds
 from processes import Service
+
+Found = TypeVar("Found")
 
 WITHOUT_RIGHT, WITH_RIGHT = 200, 50
 """Requests of a round."""
@@ -43,7 +45,7 @@ def content_of(service: Service) -> Mapping[str, Any]:
     return asked_of(service, rows)
 
 
-def asked_of(service: Service, question: Callable[[Connection], Any]) -> Any:
+def asked_of(service: Service, question: Callable[[Connection], Found]) -> Found:
     database = open_database(make_url(service.environment["DATABASE_URL"]))
     with closing(database), database.read() as connection:
         return question(connection)
@@ -51,7 +53,9 @@ def asked_of(service: Service, question: Callable[[Connection], Any]) -> Any:
 
 def fill(service: Service, caller: Caller) -> None:
     """Have payments of all sorts, a refund whose reason is hostile, and something dead of each neighbour."""
-    for number, fields in enumerate(({}, {"status": "pending"}, {"method": "qris"}, {"status": "pending"}), 1):
+    for number, fields in enumerate(
+        ({}, {"status": "pending"}, {"method": "qris"}, {"status": "pending"}), 1
+    ):
         body = {"order_id": number, "user_id": number, "amount": 2**53 - 1 if number == 3 else 20_000}
         assert caller.post("/payments", json=body | fields).status_code == 201
     reason = {"amount": 1, "reason": f"<script>{MARK}</script>"}
@@ -62,7 +66,10 @@ def fill(service: Service, caller: Caller) -> None:
             notifications.update()
             .where(notifications.c.payment_id == 1)
             .values(
-                state=State.DEAD, settled_us=1, last_outcome=Outcome.REJECTED, last_error=f'"><img src=x onerror={MARK}>'
+                state=State.DEAD,
+                settled_us=1,
+                last_outcome=Outcome.REJECTED,
+                last_error=f'"><img src=x onerror={MARK}>',
             )
         )
 
@@ -183,7 +190,7 @@ def test_who_has_signed_in_breaks_nothing(keyed_attack: Attack, rounds: range) -
 
 
 def books_that_are_wrong(connection: Connection) -> list[Any]:
-    """Return the payments whose refunds are not their refunds' sum, and the bills that are not their payments'."""
+    """Return the payments that their refunds do not add up to, and the bills that their payments do not."""
     payment, bill, refund = payments.c, bills.c, refunds.c
     refunded = select(func.coalesce(func.sum(refund.amount), 0)).where(refund.payment_id == payment.id)
     of_bill = select(func.coalesce(func.sum(payment.amount), 0)).where(payment.order_id == bill.order_id)

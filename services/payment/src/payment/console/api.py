@@ -44,9 +44,9 @@ class Api(Protocol):
         signed_in: str | None,
         query: Mapping[str, Any] | None = None,
     ) -> tuple[int, Any]:
-        """Let an operation answer the page's request itself; return its status, and what it says if it refuses.
+        """Let an operation answer the page's request itself; return its status.
 
-        Nothing was sent then.
+        If it refuses, nothing was sent; return what it says too.
         """
         ...
 

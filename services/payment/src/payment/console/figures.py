@@ -5,7 +5,6 @@ from zoneinfo import ZoneInfo
 
 from babel.dates import format_date
 
-
 DIGITS_MAX = 16
 """No number that counts here has more."""
 

@@ -14,7 +14,6 @@ from payment.console.story import tell
 from payment.console.visit import Visit
 
 
-
 class _Number(IntegerConvertor):
     """A number in a path; of a longer one Python would not make a number."""
 
@@ -121,6 +120,7 @@ async def _page(visit: Visit, status: int = 200, **facts: Any) -> Response:
         payment=payment,
         bill=bill,
         shares=shares["payments"],
+        shares_go_on=shares["next_cursor"] is not None,
         refunds=refunds["refunds"],
         notifications=notifications["notifications"],
         moments=tell(events or [], notifications["notifications"]),

@@ -31,7 +31,11 @@ def ask(visit: Visit) -> Response:
         return Response(status_code=401, headers={"HX-Redirect": SIGN_IN})
     back = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
     is_worth_it = request.method == "GET" and back != HOME and _back(back) == back
-    return visit.go_to(SIGN_IN, **({"back": back} if is_worth_it else {}), **({"ended": "yes"} if visit.session.has_ended else {}))
+    return visit.go_to(
+        SIGN_IN,
+        **({"back": back} if is_worth_it else {}),
+        **({"ended": "yes"} if visit.session.has_ended else {}),
+    )
 
 
 async def show_sign_in(visit: Visit) -> Response:
