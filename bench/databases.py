@@ -5,7 +5,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, create_engine, make_url, text
@@ -57,6 +57,14 @@ def execute(url: URL, statement: str) -> None:
     """Run a statement and commit it."""
     with _connected(url) as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT").execute(text(statement))
+
+
+def execute_all(url: URL, statements: Iterable[str]) -> None:
+    """Run statements over one connection, each committed by itself."""
+    with _connected(url) as connection:
+        alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+        for statement in statements:
+            alone.execute(text(statement))
 
 
 def count_rows(url: URL, tables: Mapping[str, object] | Sequence[str]) -> dict[str, int]:

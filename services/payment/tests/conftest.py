@@ -38,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a race be run more often than in every `make test`."""
     words = "how often each race is run; ten times as many examples are drawn"
     parser.addoption("--rounds", type=int, default=10, help=words)
+    parser.addoption("--seed", type=int, help="what the fuzzing of the console said that it drew from")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -43,8 +43,11 @@ class Api(Protocol):
         language: str,
         signed_in: str | None,
         query: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Let an operation answer the page's request itself."""
+    ) -> tuple[int, Any]:
+        """Let an operation answer the page's request itself; return its status.
+
+        If it refuses, nothing was sent; return what it says too.
+        """
         ...
 
 

@@ -85,7 +85,11 @@ class Console:
             return
         visit = self._visit(Request(scope, receive))
         response = await self._answer(visit)
-        await response(scope, receive, self._told_to_browser(send, visit))
+        try:
+            await response(scope, receive, self._told_to_browser(send, visit))
+        except Refused as refused:  # by the API, which was to answer itself
+            response = self._refusal(visit, refused)
+            await response(scope, receive, self._told_to_browser(send, visit))
 
     def refusal(
         self, scope: Scope, words: Callable[[str], str]
@@ -115,8 +119,8 @@ class Console:
         try:
             visit.session = self._sessions.read(visit.request.cookies.get(COOKIE))
             return await self._respond(visit)
-        except Unavailable:
-            return visit.show("trouble.html", 503, trouble="busy", words=None)
+        except Unavailable as unavailable:
+            return _busy(visit, unavailable)
         except Refused as refused:
             return self._refusal(visit, refused)
         except HTTPException as error:
@@ -137,6 +141,8 @@ class Console:
             return signing_in.ask(visit)
         if route is None:
             route = self._find(self._routes, request)
+        if route is None and request.method in READS and request.scope["path"].endswith("/"):
+            return visit.go_to(request.scope["path"].rstrip("/"))
         if route is None:
             raise HTTPException(404, "nowhere")
         if request.method not in READS:
@@ -168,8 +174,9 @@ class Console:
         if refused.status == HTTPStatus.UNAUTHORIZED:  # the key has ended since this request began
             visit.session = new_visitor(has_ended=True)
             return signing_in.ask(visit)
-        kinds = {403: "no right", 404: "not found", 503: "busy", 500: "defect"}
-        kind = kinds.get(refused.status, "refused")
+        if refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            return _busy(visit, Unavailable())
+        kind = {403: "no right", 404: "not found", 500: "defect"}.get(refused.status, "refused")
         return visit.show("trouble.html", refused.status, trouble=kind, words=refused.words)
 
     def _told_to_browser(self, send: Send, visit: Visit) -> Send:
@@ -223,11 +230,17 @@ def _comes_from_elsewhere(request: Request) -> bool:
     )
 
 
+def _busy(visit: Visit, unavailable: Unavailable) -> Response:
+    response = visit.show("trouble.html", unavailable.status, trouble="busy", words=None)
+    response.headers.update(unavailable.headers)
+    return response
+
+
 def _is_secure(request: Request) -> bool:
     """Say whether the browser speaks https: to us, or to the proxy before us."""
     said = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
     forwarded = re.search(r"proto=\"?https\b", request.headers.get("forwarded", ""), re.IGNORECASE)
-    return "https" in (request.url.scheme, said) or forwarded is not None
+    return "https" in (request.scope["scheme"], said) or forwarded is not None
 
 
 async def _read_form(request: Request) -> Mapping[str, str]:

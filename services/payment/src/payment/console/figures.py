@@ -1,9 +1,12 @@
 """Amounts and times as people read them: `Rp 20.000`, the restaurant's own clock."""
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
 from babel.dates import format_date
+
+DIGITS_MAX = 16
+"""No number that counts here has more."""
 
 
 def rupiah(amount: int) -> str:
@@ -29,38 +32,59 @@ class Clock:
         self._zone = zone
         self._language = language
 
-    def moment(self, time: str) -> str:
+    def moment(self, at: str) -> str:
         """Return an RFC 3339 time as day and time: `27 Nov 2026 13.05`."""
-        return f"{format_date(self._local(time), 'd MMM y', locale=self._language)} {self.time(time)}"
+        return f"{format_date(self._local(at), 'd MMM y', locale=self._language)} {self.time(at)}"
 
-    def moment_s(self, time: str) -> str:
+    def moment_s(self, at: str) -> str:
         """Return an RFC 3339 time to the second."""
-        return f"{self.moment(time)}{self._local(time).strftime(f'{self._dot}%S')}"
+        return f"{self.moment(at)}{self._local(at).strftime(f'{self._dot}%S')}"
 
-    def time(self, time: str) -> str:
+    def time(self, at: str) -> str:
         """Return an RFC 3339 time as the time of its day."""
-        return self._local(time).strftime(f"%H{self._dot}%M")
+        return self._local(at).strftime(f"%H{self._dot}%M")
 
     def day(self, day: str) -> str:
         """Return an ISO date: `Jumat, 27 November 2026`."""
         return format_date(date.fromisoformat(day), "EEEE, d MMMM y", locale=self._language)
 
-    def day_of(self, time: str) -> str:
+    def day_of(self, at: str) -> str:
         """Return the ISO date on which an RFC 3339 time is."""
-        return self._local(time).date().isoformat()
+        return self._local(at).date().isoformat()
 
     @property
     def _dot(self) -> str:
         return "." if self._language == "id" else ":"
 
-    def _local(self, time: str) -> datetime:
-        return datetime.fromisoformat(time).astimezone(self._zone)
+    def _local(self, at: str) -> datetime:
+        moment = datetime.fromisoformat(at)
+        try:
+            return moment.astimezone(self._zone)
+        except OverflowError:  # it is the year 10000 there already
+            return moment
 
     def begins(self, day: date) -> str:
-        """Return the RFC 3339 time at which a day begins."""
-        return datetime.combine(day, datetime.min.time(), self._zone).isoformat()
+        """Return the RFC 3339 time at which a day begins; in UTC, for zones once had odd seconds."""
+        begins = datetime.combine(day, time(), self._zone)
+        try:
+            return begins.astimezone(UTC).isoformat()
+        except OverflowError:  # to UTC it is not the year 1 yet
+            return datetime.min.replace(tzinfo=UTC).isoformat()
 
 
-def seconds_since(time: str, now: datetime) -> int:
+def seconds_since(at: str, now: datetime) -> int:
     """Return the whole seconds from an RFC 3339 time to another; 0 if it is to come."""
-    return max(0, int((now - datetime.fromisoformat(time)).total_seconds()))
+    return max(0, int((now - datetime.fromisoformat(at)).total_seconds()))
+
+
+def read_whole(text: str) -> int | str | None:
+    """Return a whole number: None for nothing, the text itself if it is none."""
+    is_number = text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX
+    return int(text) if is_number else text or None
+
+
+def read_amount(text: str) -> int | str | None:
+    """Return an amount as it is typed (`20.000`): None for nothing, the text itself if it is none."""
+    typed = "".join(text.lower().removeprefix("rp").split())
+    amount = read_whole(typed.replace(".", "").replace(",", ""))
+    return amount if isinstance(amount, int) or not typed else text

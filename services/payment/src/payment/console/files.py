@@ -1,6 +1,7 @@
 """What pages load: style, script, icon. Compressed once, named by what they hold, kept by browsers."""
 
 import gzip
+import re
 from hashlib import sha256
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+_TAKES_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))", re.IGNORECASE)
 _FOLDER = Path(__file__).parent / "static"
 
 
@@ -43,10 +45,11 @@ class Files:
         text, compressed, media_type = self._found[scope["path"]]
         headers = {
             "Cache-Control": "public, max-age=31536000, immutable",
+            "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
             "Vary": "Accept-Encoding",
             "X-Content-Type-Options": "nosniff",
         }
-        if "gzip" in Headers(scope=scope).get("accept-encoding", ""):
+        if _TAKES_GZIP.search(Headers(scope=scope).get("accept-encoding", "")):
             text = compressed
             headers["Content-Encoding"] = "gzip"
         await Response(text, headers=headers, media_type=media_type)(scope, receive, send)

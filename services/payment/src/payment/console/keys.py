@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from payment.console.api import Refused
+from payment.console.figures import read_whole
 from payment.console.payments import day_in
 from payment.console.visit import Visit
 
@@ -49,8 +50,7 @@ async def _rotate(visit: Visit) -> Response:
     key_id = _key_id(visit)
     if visit.form.get("sure") != "yes":
         return await _ask_if_sure(visit, key_id)
-    overlap_s = visit.form.get("overlap_s", "")
-    body = {"overlap_s": int(overlap_s)} if overlap_s.isascii() and overlap_s.isdigit() else {}
+    body = {"overlap_s": read_whole(visit.form.get("overlap_s", ""))}
     made = await visit.do("POST", f"/keys/{key_id}/rotate", body, once=visit.form.get("once"))
     return visit.show("key_made.html", made=made)
 

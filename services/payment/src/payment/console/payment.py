@@ -4,14 +4,24 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from payment.console.api import Refused
+from payment.console.figures import DIGITS_MAX, read_amount
 from payment.console.story import tell
 from payment.console.visit import Visit
 
-DIGITS_MAX = 16
+
+class _Number(IntegerConvertor):
+    """A number in a path; of a longer one Python would not make a number."""
+
+    regex = f"[0-9]{{1,{DIGITS_MAX}}}"
+
+
+register_url_convertor("number", _Number())
+
 OUTCOMES = ("paid", "failed")
 SHARES_MAX = 50
 EVENTS_MAX = 200
@@ -111,6 +121,7 @@ async def _page(visit: Visit, status: int = 200, **facts: Any) -> Response:
         payment=payment,
         bill=bill,
         shares=shares["payments"],
+        shares_go_on=shares["next_cursor"] is not None,
         refunds=refunds["refunds"],
         notifications=notifications["notifications"],
         moments=tell(events or [], notifications["notifications"]),
@@ -131,16 +142,7 @@ def _path(visit: Visit) -> str:
     return f"/payments/{visit.part('payment_id')}"
 
 
-def read_amount(text: str) -> int | str | None:
-    """Return an amount as it is typed (`20.000`): None for nothing, the text itself if it is none."""
-    typed = "".join(text.lower().removeprefix("rp").split())
-    digits = typed.replace(".", "").replace(",", "")
-    if not typed:
-        return None
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= DIGITS_MAX else text
-
-
 ROUTES = (
-    ("/payments/{payment_id:int}", ["GET"], show_payment),
-    ("/payments/{payment_id:int}", ["POST"], change_payment),
+    ("/payments/{payment_id:number}", ["GET"], show_payment),
+    ("/payments/{payment_id:number}", ["POST"], change_payment),
 )

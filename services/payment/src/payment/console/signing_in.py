@@ -12,6 +12,7 @@ from payment.console.visit import Visit
 
 HOME = "/console"
 SIGN_IN = "/console/sign-in"
+BACK_MAX_CHARS = 2000
 _OURS = re.compile(r"/console(/[A-Za-z0-9._/-]*)?(\?[A-Za-z0-9._~%&=+-]*)?", re.ASCII)
 
 
@@ -41,7 +42,7 @@ def _page_of(visit: Visit) -> str:
 
 def _to_sign_in(visit: Visit, back: str) -> str:
     """Return where to sign in; from there it goes on to another page."""
-    query = {} if back == HOME else {"back": back}
+    query = {} if back == HOME or _back(back) != back else {"back": back}
     if visit.session.has_ended:
         query["ended"] = "yes"
     return f"{SIGN_IN}?{urlencode(query)}" if query else SIGN_IN
@@ -78,4 +79,5 @@ def _form(visit: Visit, back: str, status: int = 200, *, is_refused: bool = Fals
 
 def _back(path: str) -> str:
     """Return the page to go on to: one of ours, whatever the form says."""
-    return path if _OURS.fullmatch(path) and not path.startswith(SIGN_IN) else HOME
+    is_ours = len(path) <= BACK_MAX_CHARS and _OURS.fullmatch(path) and not path.startswith(SIGN_IN)
+    return path if is_ours else HOME

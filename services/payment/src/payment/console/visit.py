@@ -104,7 +104,7 @@ class Visit:
         """Return a page."""
         return HTMLResponse(self.pages.render(template, self, **facts), status)
 
-    def go_to(self, path: str, **query: str) -> Response:
+    def go_to(self, path: str, /, **query: str) -> Response:
         """Return what leads the browser to another page after a change (so that a reload changes nothing)."""
         return RedirectResponse(f"{path}?{urlencode(query)}" if query else path, HTTPStatus.SEE_OTHER)
 
@@ -142,9 +142,13 @@ class _PassedOn(Response):
         self._visit, self._path, self._accept, self._query = visit, path, accept, query
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send it.
+
+        Raises:
+            Refused: the API refuses. Nothing was sent.
+        """
         key = self._visit.session.key
-        await self._visit.api.pass_on(
+        status, said = await self._visit.api.pass_on(
             scope,
             receive,
             send,
@@ -154,3 +158,5 @@ class _PassedOn(Response):
             signed_in=key.id if key else None,
             query=self._query,
         )
+        if status >= HTTPStatus.BAD_REQUEST:
+            raise Refused(status, said)

@@ -6,7 +6,8 @@ however often they are asked for. Both come from one statement, so the hours of 
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
@@ -190,19 +191,17 @@ def hourly_report(connection: Connection, day: date, zone: ZoneInfo) -> HourlyRe
 
 def _takings(rows: Sequence[Any]) -> tuple[Takings, ...]:
     """Return what rows of `SUMS` come to, by method."""
-
-    def total(kind: str, method: Method, of: Callable[[Any], int]) -> int:
-        return sum(of(row) for row in rows if row.kind == kind and row.method == method)
-
-    def amount(row: Any) -> int:
-        return int(row.billions) * _PART + int(row.rest)
-
+    numbers: Counter[tuple[str, str]] = Counter()
+    amounts: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        numbers[row.kind, row.method] += row.number
+        amounts[row.kind, row.method] += int(row.billions) * _PART + int(row.rest)
     return tuple(
         Takings(
             method,
-            payments=total("paid", method, lambda row: row.number),
-            gross=total("paid", method, amount),
-            refunds=total("refunded", method, amount),
+            payments=numbers["paid", method],
+            gross=amounts["paid", method],
+            refunds=amounts["refunded", method],
         )
         for method in Method
     )

@@ -6,6 +6,7 @@ are in the same log. Instead of an API key they bring who has signed in (docs/de
 
 import json
 from collections.abc import Collection, Mapping
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
@@ -111,18 +112,36 @@ class InnerCalls:
         language: str,
         signed_in: str | None,
         query: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Let an operation answer the page's request itself: a file, or a stream."""
+    ) -> tuple[int, Any]:
+        """Let an operation answer the page's request itself: a file, or a stream.
+
+        Returns:
+            the status, and the problem that it tells if it refuses: nothing was sent then.
+        """
         kept = [header for header in page["headers"] if header[0] == b"last-event-id"]
-        headers = [*kept, (b"accept", accept.encode()), (b"accept-language", language.encode())]
+        headers = [
+            *kept,
+            (b"accept", b"%s, %s;q=0.5" % (accept.encode(), _PROBLEM)),
+            (b"accept-language", language.encode()),
+        ]
+
+        status, refusal = 0, b""
 
         async def send_on(message: Message) -> None:
-            if message["type"] == "http.response.start":  # the page's request has this name too
+            nonlocal status, refusal
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                # the page's request has this name too
                 message["headers"] = [each for each in message["headers"] if each[0] != REQUEST_ID_HEADER]
-            await send(message)
+            if status < HTTPStatus.BAD_REQUEST:
+                await send(message)
+            else:
+                refusal += message.get("body", b"")
 
         assert self._app is not None
-        await self._app(_inner(page, "GET", path, query or {}, headers, signed_in), receive, send_on)
+        # of the same method: the answer to a HEAD must not go on for ever
+        await self._app(_inner(page, page["method"], path, query or {}, headers, signed_in), receive, send_on)
+        return status, json.loads(refusal) if refusal else None
 
 
 def _inner(
