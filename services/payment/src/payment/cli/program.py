@@ -10,6 +10,7 @@ from payment import __version__
 from payment.cli.demo import demo
 from payment.cli.events import events
 from payment.cli.keys import keys
+from payment.cli.leashed import LEASH
 from payment.cli.migrate import migrate
 from payment.cli.notifications import notifications
 from payment.cli.prune import prune
@@ -21,6 +22,7 @@ from payment.core.logs import configure_logs
 from payment.core.settings import SettingsError, read_settings
 from payment.storage.migrate import OldSchemaError
 from payment.storage.ownership import ForeignDatabase
+from payment.supervision.leash import Leash
 
 EXIT_FAILED = 1
 EXIT_BAD_SETTING = 2
@@ -50,12 +52,17 @@ def _fail(said: str) -> None:
 
 @click.group()
 @click.version_option(__version__, prog_name="payment", message="%(prog)s %(version)s")
+@click.option("--process", hidden=True, help="its name, if it is one of several that are supervised.")
+@click.option("--leash", type=int, hidden=True, help="the descriptor that ties it to its supervisor.")
 @click.pass_context
-def cli(context: click.Context) -> None:
+def cli(context: click.Context, *, process: str | None, leash: int | None) -> None:
     """Layanan pembayaran restoran / the restaurant's payment service."""
     settings = read_settings()
-    configure_logs(settings.log_level, settings.log_format)
+    configure_logs(settings.log_level, settings.log_format, process)
     context.obj = settings
+    if leash is not None:
+        context.meta[LEASH] = Leash(leash)
+        context.meta[LEASH].hold()
 
 
 for command in (serve, worker, migrate, notifications, events, keys, report, reconcile, prune, demo):

@@ -1,0 +1,13 @@
+"""The leash of a process that is supervised, where its command finds it."""
+
+import click
+
+from payment.supervision.leash import Leash
+
+LEASH = "payment.leash"
+
+
+def held_leash() -> Leash | None:
+    """Return the leash of this process; None if nobody supervises it."""
+    leash: Leash | None = click.get_current_context().meta.get(LEASH)
+    return leash
