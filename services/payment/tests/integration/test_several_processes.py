@@ -235,6 +235,13 @@ def test_a_hang_up_under_load_renews_all_and_fails_no_request(
         assert after.keys() == before.keys()
         assert not set(after.values()) & set(before.values())
         assert living(service) == set(after.values()), "the old ones have ended"
+        said = [(line["event"], line.get("process")) for line in service.log()]
+        begun = [number for number, line in enumerate(said) if line[0] == "renewing all processes"]
+        of_processes = [line for line in said[begun[-1] :] if line[0] in {"process started", "stopped"}]
+        assert of_processes == [
+            *(("process started", "1"), ("stopped", "1"), ("process started", "2"), ("stopped", "2")),
+            *(("stopped", "worker"), ("process started", "worker")),
+        ]
     load.wait_for_more()
     load.stop()
     assert set(load.answers) == {201}, load.answers

@@ -76,16 +76,18 @@ class Supervisor:
 
     async def run(self) -> int:
         """Start all, keep them, end them in order; return the exit code."""
+        heeded = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._is_told_to_end.set)
-        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        for number in heeded:  # not by `add_signal_handler`, which complains of signals that come in hundreds
+            signal.signal(number, lambda number, _frame: loop.call_soon_threadsafe(self._heed, number))
         code = 0
         try:
             await self._keep_until_the_end()
         except CouldNotStart as error:
             code = error.code
         finally:
+            for number in heeded:
+                signal.signal(number, lambda *_: None)  # SIG_IGN complains of one that comes just now
             in_order = await self._end()
         if code == 0:
             _log.info("stopped")
@@ -96,10 +98,10 @@ class Supervisor:
         told = asyncio.create_task(self._is_told_to_end.wait())
         await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
         told.cancel()
-        if serving.done():
+        if not self._is_told_to_end.is_set():
             serving.result()  # nothing but an exception
         serving.cancel()
-        await asyncio.wait({serving})
+        await asyncio.gather(serving, return_exceptions=True)
 
     async def _serve(self) -> NoReturn:
         """Start all and keep them.
@@ -135,9 +137,9 @@ class Supervisor:
         await asyncio.wait(api, timeout=API_FIRST_S)
         return all(await asyncio.gather(*api, *(place.end(until_s) for place in self._workers)))
 
-    def _hang_up(self) -> None:
-        """Renew, unless it was the terminal that was closed: then nobody asks for new processes."""
-        if self._needs_terminal and not has_terminal():
+    def _heed(self, number: int) -> None:
+        """End; at SIGHUP renew, unless it came because the terminal was closed."""
+        if number != signal.SIGHUP or (self._needs_terminal and not has_terminal()):
             self._is_told_to_end.set()
         else:
             self._is_told_to_renew.set()
