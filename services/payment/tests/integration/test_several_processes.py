@@ -43,10 +43,13 @@ def started(start: Start) -> Iterator[Start]:
         return services[-1]
 
     yield started
-    for service in services:
-        if service.process.poll() is None:
-            service.kill()
-        wait_for(lambda service=service: not living(service), 20, "all have ended")  # type: ignore[misc]
+    try:
+        for service in services:
+            service.process.send_signal(signal.SIGKILL)
+            wait_for(lambda service=service: not living(service), 20, "all end")  # type: ignore[misc]
+    finally:
+        for pid in {pid for service in services for pid in living(service)}:
+            os.kill(pid, signal.SIGKILL)  # else the log would never end
 
 
 def pids(service: Service) -> dict[str, int]:
