@@ -77,6 +77,7 @@ class Chromium:
         window: tuple[int, int] = DESKTOP,
         locale: str = "id-ID",
         colors: str = "light",
+        forgives: tuple[str, ...] = (),
         **options: Any,
     ) -> "Visitor":
         """Return a new guest of a service, with no cookies and nothing in the cache.
@@ -86,6 +87,7 @@ class Chromium:
             window: its width and height, CSS pixels.
             locale: what it prefers to read.
             colors: `light` or `dark`.
+            forgives: parts of what is no trouble this time (an answer of 403 is an error on the console too).
             options: others of Playwright's `Browser.new_context`.
         """
         context = self._browser.new_context(
@@ -96,7 +98,7 @@ class Chromium:
             reduced_motion="reduce",
             **options,
         )
-        return Visitor(context, url)
+        return Visitor(context, url, forgives)
 
     def close(self) -> None:
         """End it."""
@@ -113,9 +115,10 @@ class Visitor:
         troubles: what went wrong so far.
     """
 
-    def __init__(self, context: Any, url: str) -> None:
+    def __init__(self, context: Any, url: str, forgives: tuple[str, ...] = ()) -> None:
         self._context = context
         self._origin = _origin(url)
+        self._forgives = forgives
         self.troubles: list[str] = []
         context.set_default_timeout(20_000)
         context.on("console", self._note_message)
@@ -124,7 +127,8 @@ class Visitor:
         self.page = context.new_page()
 
     def _note_message(self, message: Any) -> None:
-        if message.type == "error":  # what is against the policy is one of these
+        is_forgiven = any(part in message.text for part in self._forgives)
+        if message.type == "error" and not is_forgiven:  # what is against the policy is one of these
             self.troubles.append(f"console error: {message.text} ({message.location['url']})")
 
     def _note_request(self, request: Any) -> None:
@@ -143,11 +147,20 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+def expect(found: Any, within_s: float = 10) -> Any:
+    """Return what waits until a locator or a page is as it is expected to be; Playwright's `expect`."""
+    from playwright.sync_api import expect as expected  # noqa: PLC0415  # only these tests have it
+
+    expected.set_options(timeout=within_s * 1000)
+    return expected(found)
+
+
 def check_accessible(page: Any) -> None:
     """Fail if axe finds anything on the page that WCAG 2.2 does not allow, at the levels A and AA."""
     from axe_playwright_python.base import AXE_SCRIPT  # noqa: PLC0415  # only these tests have it
 
-    page.evaluate(AXE_SCRIPT)
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
     violations = page.evaluate(_AXE, list(WCAG_A_AND_AA))["violations"]
     if violations:
         pytest.fail("not everybody can use the page:\n" + "\n".join(_in_words(violations)), pytrace=False)

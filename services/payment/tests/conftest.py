@@ -287,6 +287,7 @@ def chromium() -> Iterator[Chromium]:
 def visit(chromium: Chromium) -> Iterator[Callable[..., Any]]:
     """A function that returns the page of a new guest of a service, see `Chromium.visitor`.
 
+    Name it after the services among a test's arguments: pages are closed first, which hear of it if one ends.
     The test fails at its end for what no page may do: an error on the console or in a script, something
     against the page's own policy, a request to another host.
     """

@@ -55,6 +55,7 @@ def serve(settings: Settings, *, with_worker: bool, ready: Callable[[], None] | 
         booked=worker.wake if worker else lambda: None,
         time_zone=settings.time_zone,
         tracer=tracer,
+        unread=settings.book_unread,
     )
     key_ring = KeyRing(database) if settings.auth == "keys" else None
     portmates = Portmates(listener.getsockname()[1]) if settings.reuse_port else None
@@ -112,6 +113,7 @@ def serve(settings: Settings, *, with_worker: bool, ready: Callable[[], None] | 
         too_late=ledger.end,
     )
     gc.freeze()  # what a start has made stays; no collection need look at it again
+    gc.enable()
     server.run(sockets=[listener])
 
 

@@ -23,11 +23,12 @@ from payment.core.states import Method, State, Status, bill_status, user_status
 from payment.core.states import Outcome as Told
 from payment.ledger import claims as claiming
 from payment.ledger import judgements
-from payment.ledger.batch import book
+from payment.ledger.batch import book, book_either_way
 from payment.ledger.booking import BookingResult, PaymentRequest, RefundRequest, Settling
 from payment.ledger.expiry import find_expired
 from payment.ledger.idempotency import BookedAnswer, Key
 from payment.ledger.judgements import Judgement
+from payment.ledger.unread import Unread
 from payment.storage.base import Database
 from payment.storage.batch import ThreadBatch
 from payment.storage.opening import open_database
@@ -51,15 +52,8 @@ UNKNOWN_ID = 2**53 - 1
 EMPTIED = (events, notifications, idempotency_keys, leases, known_routes, refunds, payments, bills)
 OPERATIONS = {PaymentRequest: "pay", Settling: "settle", RefundRequest: "refund"}
 PAYMENT_FIELDS = [
-    "id",
-    "order_id",
-    "user_id",
-    "amount",
-    "status",
-    "method",
-    "amount_refunded",
-    "created_at",
-    "updated_at",
+    *("id", "order_id", "user_id", "amount", "status", "method"),
+    *("amount_refunded", "created_at", "updated_at"),
 ]
 REFUND_FIELDS = ["id", "payment_id", "amount", "reason", "created_at"]
 
@@ -219,17 +213,18 @@ class Life(RuleBasedStateMachine):
             for table in EMPTIED:
                 connection.execute(delete(table))
 
-    @rule(batch=st.lists(drawn, min_size=1, max_size=5))
-    def ask(self, batch: Sequence[tuple[AnyRequest, str | None]]) -> None:
+    @rule(batch=st.lists(drawn, min_size=1, max_size=5), unread=st.sampled_from([True, False]))
+    def ask(self, batch: Sequence[tuple[AnyRequest, str | None]], *, unread: bool) -> None:
         """Let requests come together; each must be answered as the model says."""
         requests = [self._real(request, key) for request, key in batch]
         news_before = len(self._rows(notifications))
         events_before, refunds_before = len(self._rows(events)), len(self._rows(refunds))
-        newest = {self.model.newest(1), self.model.newest(2)}
+        newest = set(map(self.model.newest, (1, 2)))
         before = {number: payment.status for number, payment in self.model.payments.items()}
         self.now_us += SECOND_US
-        batch_of = partial(book, requests=requests, now_us=self.now_us)
-        outcomes = self.loop.run(self.database.run_batch(batch_of))  # as the API does it
+        way = Unread("always" if unread else "never")
+        batch_of = partial(book_either_way, requests=requests, now_us=self.now_us, unread=way)
+        outcomes = self.loop.run(self.database.run_batch(batch_of))
         for request, outcome in zip(requests, outcomes, strict=True):
             self._check(request, outcome)
         changed = {

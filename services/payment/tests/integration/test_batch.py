@@ -130,3 +130,24 @@ def test_a_statement_that_failed_when_it_was_new_and_a_changed_table_fail_no_lat
         connection.execute(text("ALTER TABLE bills ADD COLUMN later BIGINT DEFAULT 7"))
     book(3, 500)
     assert batches.bills() == [(1, 500), (2, 500), (3, 500)]
+
+
+@pytest.mark.parametrize("way", ["run_batch"])
+def test_a_batch_that_failed_takes_nothing_from_those_after_it(batches: Batches) -> None:
+    """After a rollback psycopg lets go of all that is prepared, if it has prepared anything itself."""
+
+    def ask_and_write(order_id: int, paid: int = 0) -> None:
+        def work(transaction: BatchTransaction) -> None:
+            transaction.read_unlocked((BILLS, {}))
+            transaction.read([order_id], [])
+            row = BILL | {"order_id": order_id, "paid": paid}
+            transaction.write_and_commit(new={bills: [row]}, changed={})
+
+        batches.run(work)
+
+    for order_id in range(1, 10):
+        ask_and_write(order_id)
+    with pytest.raises(IntegrityError):
+        ask_and_write(10, BILL["total"] + 1)
+    ask_and_write(11)
+    assert [order_id for order_id, _ in batches.bills()] == [*range(1, 10), 11]

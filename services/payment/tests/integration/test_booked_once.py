@@ -42,8 +42,8 @@ def race(calls: Sequence[Callable[[], Result]]) -> list[Result]:
 
 @pytest.fixture
 def processes(start: Callable[..., Service]) -> list[Service]:
-    """Two API processes over one database."""
-    return [start("serve", "--no-worker"), start("serve", "--no-worker")]
+    """Two API processes over one database, which book in different ways on PostgreSQL."""
+    return [start("serve", "--no-worker", BOOK_UNREAD=unread) for unread in ("always", "never")]
 
 
 def test_of_double_clicks_without_a_key_one_books(processes: list[Service], database_url: str) -> None:

@@ -47,6 +47,9 @@ def test_who_has_not_signed_in_is_asked_to_and_comes_back(
 def test_a_part_of_a_page_sends_the_whole_page_to_sign_in(visitor: Visitor) -> None:
     part = visitor.http.get("/console", headers={"HX-Request": "true"})
     assert (part.status_code, part.headers["hx-redirect"], part.text) == (401, SIGN_IN, "")
+    page = f"{visitor.http.base_url}/console/payments?status=paid"
+    part = visitor.http.get("/console", headers={"HX-Request": "true", "HX-Current-URL": page})
+    assert part.headers["hx-redirect"] == f"{SIGN_IN}?back=%2Fconsole%2Fpayments%3Fstatus%3Dpaid"
 
 
 def test_the_cookie_is_for_this_browser_and_these_pages_alone(visitor: Visitor, cashier: Holder) -> None:

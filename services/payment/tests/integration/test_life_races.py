@@ -18,8 +18,8 @@ Start = Callable[..., Service]
 
 @pytest.fixture
 def processes(start: Start) -> list[Service]:
-    """Two API processes over one database."""
-    return [start("serve", "--no-worker"), start("serve", "--no-worker")]
+    """Two API processes over one database, which book in different ways on PostgreSQL."""
+    return [start("serve", "--no-worker", BOOK_UNREAD=unread) for unread in ("always", "never")]
 
 
 def race(calls: Sequence[Callable[[], httpx.Response]]) -> list[httpx.Response]:

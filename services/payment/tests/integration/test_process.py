@@ -16,10 +16,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from click import Context
 from sqlalchemy import make_url, text
 
 from described import ROOT, description
 from forked import run
+from payment.cli.program import COMMANDS as COMMANDS_OF_PROGRAM
+from payment.cli.program import cli
 from payment.storage.opening import open_database
 from processes import Service, Stub, Waiting, http_client, wait_for
 from programs import Process, storm
@@ -287,7 +290,8 @@ from payment.cli.program import main
 try:
     main(["--help"])
 finally:
-    print(*{"connexion", "starlette", "uvicorn", "requests", "alembic"} & sys.modules.keys())
+    heavy = "connexion starlette uvicorn requests alembic sqlalchemy marshmallow"
+    print(*set(heavy.split()) & sys.modules.keys())
 """
 
 
@@ -296,6 +300,14 @@ def test_help_loads_neither_the_web_framework_nor_the_clients(tmp_path: Path) ->
     said = subprocess.check_output([sys.executable, "-c", LOADED], cwd=tmp_path, text=True)
     assert "notifications" in said
     assert said.endswith("\n\n"), said
+
+
+def test_help_says_of_each_command_what_the_command_says() -> None:
+    """It is written beside the program, so that nothing has to be loaded for it."""
+    for name, (_, said) in COMMANDS_OF_PROGRAM.items():
+        command = cli.get_command(Context(cli), name)
+        assert command is not None
+        assert (command.help or "").partition("\n\n")[0].replace("\n", " ") == said, name
 
 
 def test_the_old_documentations_way_to_start_works(tmp_path: Path) -> None:

@@ -127,6 +127,8 @@ FORBIDDEN = [
     ("telling/lane.py", "import requests"),
     ("core/retry_policy.py", "import datetime"),
     ("web/traces.py", "import opentelemetry"),
+    ("console/today.py", "import payment.ledger.ledger"),
+    ("console/payments.py", "import payment.storage.tables"),
 ]
 
 

@@ -1,5 +1,6 @@
 """`payment serve`."""
 
+import gc
 import sys
 import warnings
 
@@ -25,7 +26,7 @@ NOT_ON_SQLITE = (
 )
 @click.pass_obj
 def serve(settings: Settings, *, no_worker: bool, processes: int | None) -> None:
-    """Jalankan API dengan pekerjanya / serve the API, with its worker."""
+    """Jalankan API dengan pekerjanya / serve the API, its worker inside."""
     try:
         if held_leash() is None and (count := processes or settings.processes) > 1:
             _serve_by_several(settings, count, with_worker=not no_worker)
@@ -40,6 +41,7 @@ def serve(settings: Settings, *, no_worker: bool, processes: int | None) -> None
 
 
 def _serve_alone(settings: Settings, *, with_worker: bool) -> None:
+    gc.disable()  # all that is loaded stays; `serve` collects once it is all there
     with warnings.catch_warnings():
         # Connexion loads Starlette's test client, which has an opinion on its HTTP library
         warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")

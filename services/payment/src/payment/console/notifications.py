@@ -49,6 +49,7 @@ async def send_notifications(visit: Visit) -> Response:
 async def _page(
     visit: Visit, cursor: str | None, filters: dict[str, str | None], refused: Refused | None = None
 ) -> Response:
+    await visit.begin_live()
     neighbours: list[dict[str, Any]] = (await visit.ask("/neighbours"))["neighbours"]
     if not any(filters.values()):
         is_any_dead = any(each["dead"] for each in neighbours)

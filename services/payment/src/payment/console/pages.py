@@ -1,6 +1,7 @@
 """Templates become pages."""
 
 import secrets
+import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -25,13 +26,11 @@ class Pages:
     Args:
         files: what pages load.
         zone: the restaurant's.
-        now: the time.
+        now_s: the time, seconds since the epoch.
     """
 
-    def __init__(
-        self, files: Files, zone: ZoneInfo, now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
-        self._now = now
+    def __init__(self, files: Files, zone: ZoneInfo, now_s: Callable[[], float] = time.time) -> None:
+        self._now_s = now_s
         self._environments = {language: self._environment(language, files, zone) for language in LANGUAGES}
         self.clocks = {language: Clock(zone, language) for language in LANGUAGES}
 
@@ -39,6 +38,9 @@ class Pages:
         """Return a page as HTML, for this visit."""
         template = self._environments[visit.language].get_template(name)
         return template.render(visit=visit, now=self._now(), **facts)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._now_s(), UTC)
 
     def refused(self, language: str, words: str) -> bytes:
         """Return a page that needs no visit: why a request did not get to one."""

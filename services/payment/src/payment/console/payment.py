@@ -94,6 +94,7 @@ async def _ask_if_sure(visit: Visit, do: str, **facts: Any) -> Response:
 
 async def _page(visit: Visit, status: int = 200, **facts: Any) -> Response:
     path = _path(visit)
+    await visit.begin_live()
     payment = await visit.ask(path)
     order_id = payment["order_id"]
     bill, shares, refunds, notifications, events = await asyncio.gather(

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable
 from functools import partial
+from urllib.parse import urlencode, urlsplit
 
 from starlette.responses import Response
 
@@ -27,10 +28,23 @@ def ask(visit: Visit) -> Response:
     """Return what leads somebody to sign in, and then back to where he was."""
     request = visit.request
     if "hx-request" in request.headers:  # a part of a page that is open; the whole page has to go
-        return Response(status_code=401, headers={"HX-Redirect": SIGN_IN})
+        return Response(status_code=401, headers={"HX-Redirect": _to_sign_in(visit, _page_of(visit))})
     back = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
-    query = {} if request.method != "GET" or back == HOME else {"back": back}
-    return visit.go_to(SIGN_IN, **query, **({"ended": "yes"} if visit.session.has_ended else {}))
+    return visit.go_to(_to_sign_in(visit, back if request.method == "GET" else HOME))
+
+
+def _page_of(visit: Visit) -> str:
+    """Return the page whose part is asked for."""
+    page = urlsplit(visit.request.headers.get("hx-current-url", HOME))
+    return f"{page.path}?{page.query}" if page.query else page.path
+
+
+def _to_sign_in(visit: Visit, back: str) -> str:
+    """Return where to sign in; from there it goes on to another page."""
+    query = {} if back == HOME else {"back": back}
+    if visit.session.has_ended:
+        query["ended"] = "yes"
+    return f"{SIGN_IN}?{urlencode(query)}" if query else SIGN_IN
 
 
 async def show_sign_in(visit: Visit) -> Response:

@@ -32,7 +32,8 @@ def tell(events: Sequence[Mapping[str, Any]], notifications: Sequence[Mapping[st
     moments = [Moment(event["time"], event["type"], event["actor"], event["data"]) for event in events]
     for notification in notifications:
         moments += _attempts(notification)
-    return sorted(moments, key=lambda moment: moment.at)
+    # what is given up was not told at that same time
+    return sorted(moments, key=lambda moment: (moment.at, moment.what == "notification.dead"))
 
 
 def _attempts(notification: Mapping[str, Any]) -> Iterator[Moment]:

@@ -19,6 +19,7 @@ EVENT_STREAM = "text/event-stream"
 
 async def show_today(visit: Visit) -> Response:
     """GET /console."""
+    await visit.begin_live()
     takings, neighbours, pending, last = await asyncio.gather(
         _takings(visit), _neighbours(visit), _pending(visit), _last(visit)
     )
@@ -26,8 +27,8 @@ async def show_today(visit: Visit) -> Response:
 
 
 async def show_stream(visit: Visit) -> Response:
-    """GET /console/stream: what happens from now on; pages look again when something does."""
-    return visit.pass_on("/events", EVENT_STREAM, after="newest")
+    """GET /console/stream: what happens after a cursor, or from now on; pages then look again."""
+    return visit.pass_on("/events", EVENT_STREAM, after=visit.query.get("after", "newest"))
 
 
 async def _takings(visit: Visit) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ CHANGES = tuple(each for each in EventType if not each.startswith("key."))
 """What happens to what pages show."""
 
 LIVE_S = 2
-"""However much happens, a page looks again every two seconds at most."""
+"""How often a page looks again that may not hear of what happens (others: `LOOK_MS` in console.js)."""
 
 ADMIN = "admin"
 """The scope that holds all others."""
@@ -34,6 +34,7 @@ class Visit:
         session: his.
         language: `id` or `en`.
         form: what the form says that he sent; its token is his.
+        read_up_to: the cursor of the newest event when the page was read; None if it hears of none.
     """
 
     request: Request
@@ -43,6 +44,7 @@ class Visit:
     asks_for_keys: bool
     language: str
     form: Mapping[str, str] = field(default_factory=dict, repr=False)
+    read_up_to: str | None = None
 
     @property
     def query(self) -> Mapping[str, str]:
@@ -106,18 +108,26 @@ class Visit:
         """Return what leads the browser to another page after a change (so that a reload changes nothing)."""
         return RedirectResponse(f"{path}?{urlencode(query)}" if query else path, HTTPStatus.SEE_OTHER)
 
+    async def begin_live(self) -> None:
+        """Note where the log of events ends, before a page is read; its browser hears what comes after."""
+        if self.may("list_events") and "hx-request" not in self.request.headers:
+            self.read_up_to = (await self.ask("/events", after="newest", limit=1))["next_cursor"]
+
     def live_stream(self) -> Markup:
-        """Return the attributes of a page that hears of what happens, for htmx; nothing without the right."""
-        return Markup(' hx-ext="sse" sse-connect="/console/stream"') if self.may("list_events") else Markup()
+        """Return the attributes of a page that hears of what happens; none without the right to."""
+        if self.read_up_to is None:
+            return Markup()
+        names = " ".join(CHANGES)
+        stream = f"/console/stream?{urlencode({'after': self.read_up_to})}"
+        return Markup(' data-stream="{}" data-events="{}"').format(stream, names)
 
     def when_changed(self, every_s: int = 15) -> str:
         """Return when a part of a page looks again, for htmx: when something happened, and now and then.
 
         Args:
-            every_s: how often it looks though it heard of nothing.
+            every_s: how often it looks though it heard of nothing; who hears nothing looks more often.
         """
-        heard = [f"sse:{each} throttle:{LIVE_S}s" for each in CHANGES] if self.may("list_events") else []
-        return ", ".join([*heard, f"every {every_s}s"])
+        return f"look, every {every_s if self.may('list_events') else LIVE_S}s"
 
     def pass_on(self, path: str, accept: str, **query: Any) -> Response:
         """Return what lets the API itself answer: with a file, or a stream."""

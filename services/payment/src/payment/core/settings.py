@@ -6,7 +6,7 @@ A bad setting stops the start with its name. Numbers carry their unit last; see 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from marshmallow.validate import OneOf, Range
@@ -76,6 +76,7 @@ class Settings:
     circuit_failures: int
     circuit_probe_max_s: float
     batch_max: int
+    book_unread: Literal["auto", "always", "never"]
     requests_max: int
     arriving_max: int
     streams_max: int
@@ -227,6 +228,11 @@ def _limits(env: Environment) -> dict[str, Any]:
     """Read how much is taken at once, and what describes it."""
     return {
         "batch_max": env.count("BATCH_MAX", 64),
+        "book_unread": env.str(
+            "BOOK_UNREAD",
+            "auto",
+            validate=OneOf(["auto", "always", "never"], error="must be auto, always or never"),
+        ),
         "requests_max": env.count("REQUESTS_MAX", 256),
         "arriving_max": env.count("ARRIVING_MAX", 2048),
         "streams_max": env.count("STREAMS_MAX", 64),

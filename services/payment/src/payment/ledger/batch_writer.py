@@ -8,8 +8,9 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from payment.core.errors import Unavailable, Unexpected
 from payment.core.logs import facts_of, get_logger
 from payment.core.metrics import note_batch
-from payment.ledger.batch import Undecided, book
+from payment.ledger.batch import Undecided, book_either_way
 from payment.ledger.booking import BookingRequest, BookingResult, PaymentRequest
+from payment.ledger.unread import Mode, Unread
 from payment.storage.base import Database
 from payment.storage.errors import can_be_repeated
 
@@ -25,11 +26,13 @@ class BatchWriter:
     Args:
         database: where they are booked.
         committed: called on the event loop after each commit.
+        unread: whether a batch is written unread.
     """
 
-    def __init__(self, database: Database, *, committed: Callable[[], None]) -> None:
+    def __init__(self, database: Database, *, committed: Callable[[], None], unread: Mode = "auto") -> None:
         self._database = database
         self._committed = committed
+        self._unread = Unread(unread)
 
     async def write(self, batch: Sequence[BookingRequest]) -> list[BookingResult]:
         """Book a batch.
@@ -64,7 +67,9 @@ class BatchWriter:
             tries += 1
             try:
                 return await self._database.run_batch(
-                    lambda transaction: book(transaction, batch, now_us=time.time_ns() // 1000)
+                    lambda transaction: book_either_way(
+                        transaction, batch, now_us=time.time_ns() // 1000, unread=self._unread
+                    )
                 )
             except SQLAlchemyError as error:
                 if tries == TRIES_MAX or not can_be_repeated(error):

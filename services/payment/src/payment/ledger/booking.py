@@ -141,6 +141,11 @@ def receipt(payment_id: int) -> BookedAnswer:
     return BookedAnswer(status=201, location=f"/payments/{payment_id}", body=text)
 
 
+def number_of(answer: BookedAnswer) -> int:
+    """Return the id of the payment that an answer is the receipt of."""
+    return int(answer.location.rpartition("/")[2])
+
+
 def decide(
     requests: Sequence[BookingRequest],
     books: Books,

@@ -36,6 +36,7 @@ from payment.ledger.notifications import Notifications
 from payment.ledger.records import Bill
 from payment.ledger.reports import day_of
 from payment.ledger.traced_bookings import TracedBookings
+from payment.ledger.unread import Mode
 from payment.storage.base import Database
 from payment.storage.migrate import schema_revision
 from payment.storage.statements import Row
@@ -71,6 +72,7 @@ class Ledger:
         booked: called on the event loop after each commit that booked something.
         time_zone: what a day is.
         tracer: begins the spans of bookings; None for none.
+        unread: whether batches are written unread, see `Unread`.
     """
 
     def __init__(
@@ -82,11 +84,12 @@ class Ledger:
         booked: Callable[[], None],
         time_zone: ZoneInfo,
         tracer: Tracer | None = None,
+        unread: Mode = "auto",
     ) -> None:
         self._database = database
         self._time_zone = time_zone
         self._booked = booked
-        write = BatchWriter(database, committed=self._tell_workers).write
+        write = BatchWriter(database, committed=self._tell_workers, unread=unread).write
         self._bookings: GroupCommit[BookingRequest, BookingResult] | TracedBookings = (
             TracedBookings(tracer, write, batch_max=batch_max, queue_max=queue_max)
             if tracer

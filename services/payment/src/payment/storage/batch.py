@@ -15,6 +15,10 @@ Rows = Mapping[Table, Sequence[Row]]
 """Rows of several tables; those of one table have the same columns."""
 
 
+class NotFirst(Exception):
+    """A bill or a key of what was to be written unread is there already; nothing was written."""
+
+
 class BatchTransaction(ABC):
     """One transaction of three steps, each taken once at most: `read_unlocked`, `read`, `write_and_commit`.
 
@@ -51,6 +55,29 @@ class BatchTransaction(ABC):
         Raises:
             NotBegun: the connection was gone (on the event loop; a thread's is looked at before it is used).
         """
+
+    @property
+    def writes_unread(self) -> bool:
+        """Say whether `write_unread` can be had: where a round trip costs something."""
+        return False
+
+    def write_unread(self, locks: Collection[int], rows: Rows) -> Sequence[int]:
+        """Lock the numbers, insert rows of payments and of what belongs to them, and commit: one round trip.
+
+        The constraints say whether what nobody read is as it was supposed to be. After a NotFirst the
+        transaction may begin anew: `read`, then `write_and_commit`.
+
+        Args:
+            locks: what they stand for nobody else books until this has ended.
+            rows: see `payment_rows`: in place of the payments' ids they have the numbers 1, 2, …
+
+        Returns:
+            The payments' ids, in the order of these numbers.
+
+        Raises:
+            NotFirst: a primary key of a bill or an idempotency key is there already.
+        """
+        raise NotImplementedError  # `writes_unread` says where it can be had
 
     @abstractmethod
     def write_and_commit(self, *, new: Rows, changed: Rows) -> None:

@@ -126,9 +126,9 @@ class AsyncSession(psycopg.AsyncConnection[Any]):
         except BaseException:
             await session.close()
             raise
-        if row is None:
-            session.is_pooled = True
-            session.prepare_threshold = None
+        session.is_pooled = row is None
+        # psycopg lets go of all that is prepared after a rollback if it has prepared anything itself
+        session.prepare_threshold = None
         return session
 
     async def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:  # noqa: ASYNC109  # psycopg's signature

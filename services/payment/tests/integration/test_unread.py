@@ -1,0 +1,177 @@
+"""Payments that are written unread (docs/decisions/0019): the same rows, the same answers."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import make_url, select, text
+
+from payment.core.cause import Cause
+from payment.core.states import Method, Status
+from payment.ledger.batch import book, book_unread
+from payment.ledger.booking import PaymentRequest
+from payment.ledger.idempotency import BookedAnswer, Key
+from payment.storage.base import Database
+from payment.storage.batch import BatchTransaction, NotFirst
+from payment.storage.opening import open_database
+from payment.storage.tables import bills, events, idempotency_keys, notifications, payments
+from processes import Service
+
+pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+NOW_US = 1_800_000_000_000_000
+
+
+@pytest.fixture
+def database(database_url: str) -> Database:
+    return open_database(make_url(database_url))
+
+
+@pytest.fixture
+def loop(database: Database) -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as loop:
+        yield loop
+        loop.run(database.aclose())
+        database.close()
+
+
+def pay(order_id: int, status: Status = Status.PAID, amount: int = 20_000) -> PaymentRequest:
+    key = Key("kasir-1", "create_payment", f"k-{order_id}", "f" * 64)
+    cause = Cause("kasir-1/R7mQ2xVb", f"request {order_id}", TRACE)
+    return PaymentRequest(order_id, 7, amount, Method.QRIS, status, key=key, cause=cause)
+
+
+def rows_of(database: Database, order_ids: range) -> list[list[dict[str, Any]]]:
+    """Return all that was written of these orders, ids counted from 0."""
+    with database.read() as connection:
+        ids = (
+            connection.execute(
+                select(payments.c.id).where(payments.c.order_id.in_(order_ids)).order_by(payments.c.order_id)
+            )
+            .scalars()
+            .all()
+        )
+        number = {payment_id: nth for nth, payment_id in enumerate(ids)}
+
+        def shown(row: Any, at: str) -> dict[str, Any]:
+            return {"number": number[row[at]], **{k: v for k, v in row.items() if k not in {"id", at}}}
+
+        found = [
+            [
+                shown(row, "id")
+                for row in connection.execute(
+                    select(payments).where(payments.c.id.in_(ids)).order_by(payments.c.id)
+                ).mappings()
+            ]
+        ]
+        for table in (notifications, events):
+            query = select(table).where(table.c.payment_id.in_(ids)).order_by(table.c.id)
+            found.append([shown(row, "payment_id") for row in connection.execute(query).mappings()])
+        for row in found[2]:
+            assert next(iter(row["data"])) == "id"
+            row["data"] = {**row["data"], "id": number[row["data"]["id"]]}
+        keys = connection.execute(
+            select(idempotency_keys).where(idempotency_keys.c.key.in_([f"k-{each}" for each in order_ids]))
+        ).mappings()
+        by_location = {f"/payments/{payment_id}": nth for payment_id, nth in number.items()}
+        receipts = {
+            nth: f'{{"message":"Pembayaran diproses","payment_id":{payment_id}}}'
+            for payment_id, nth in number.items()
+        }
+        shown_keys = []
+        for key in keys:
+            nth = by_location[key["location"]]
+            assert key["body"] == receipts[nth]
+            shown_keys.append(
+                {"number": nth, **{k: v for k, v in key.items() if k not in {"location", "body"}}}
+            )
+        found.append(sorted(shown_keys, key=lambda row: row["number"]))
+        found.append(
+            [
+                dict(row)
+                for row in connection.execute(
+                    select(bills).where(bills.c.order_id.in_(order_ids)).order_by(bills.c.order_id)
+                ).mappings()
+            ]
+        )
+        return found
+
+
+def without_orders(found: list[list[dict[str, Any]]], first: int) -> str:
+    """Return rows as text, their orders counted from the first."""
+    text_ = repr(found)
+    for nth in range(20):
+        text_ = text_.replace(str(first + nth), f"order {nth}")
+    return text_
+
+
+def test_what_is_written_unread_is_what_is_written_read(database: Database, loop: asyncio.Runner) -> None:
+    shown = []
+    for first, way in ((800_100, book), (900_100, book_unread)):
+        batch = [
+            pay(first + nth, Status.PENDING if nth % 3 else Status.PAID, 1_000 + nth) for nth in range(12)
+        ]
+        results = loop.run(database.run_batch(partial(way, requests=batch, now_us=NOW_US)))
+        assert [result.status for result in results if isinstance(result, BookedAnswer)] == [201] * 12
+        shown.append(without_orders(rows_of(database, range(first, first + 12)), first))
+    assert shown[0] == shown[1]
+
+
+@pytest.mark.parametrize("there", ["bill", "key"])
+def test_what_is_there_already_is_noticed_and_the_batch_read(
+    database: Database, loop: asyncio.Runner, there: str
+) -> None:
+    first = pay(1)
+    loop.run(database.run_batch(lambda transaction: book(transaction, [first], NOW_US)))
+    second = pay(1) if there == "key" else PaymentRequest(1, 7, 20_000, Method.CASH)
+
+    def work(transaction: BatchTransaction) -> Any:
+        with pytest.raises(NotFirst):
+            book_unread(transaction, [pay(2), second], NOW_US)
+        return book(transaction, [pay(2), second], NOW_US)
+
+    new, old = loop.run(database.run_batch(work))
+    assert new.status == 201
+    assert (old.status, getattr(old, "replayed", None)) == ((201, True) if there == "key" else (409, None))
+    with database.read() as connection:
+        assert connection.execute(text("SELECT count(*) FROM payments")).scalar_one() == 2
+
+
+def test_being_wrong_again_and_again_leaves_nothing_behind_in_the_session(
+    database: Database, loop: asyncio.Runner
+) -> None:
+    loop.run(database.run_batch(lambda transaction: book(transaction, [pay(1)], NOW_US)))
+
+    def work(transaction: BatchTransaction) -> int:
+        for _ in range(20):
+            with pytest.raises(NotFirst):
+                book_unread(transaction, [pay(1)], NOW_US)
+        prepared = transaction.read_unlocked((text("SELECT count(*) FROM pg_prepared_statements"), {}))
+        return int(prepared[0][0])
+
+    assert loop.run(database.run_batch(work)) <= 3
+
+
+def test_a_payment_alone_is_one_round_trip(start: Callable[..., Service], database_url: str) -> None:
+    """PostgreSQL counts what the session of the batches sends."""
+    service = start("serve", "--no-worker", BOOK_UNREAD="always")
+    for order_id in range(1, 6):
+        assert service.pay(order_id).status_code == 201
+    watcher = open_database(make_url(database_url))
+    with watcher.read() as connection:
+        last = (
+            connection.execute(
+                text(
+                    "SELECT query FROM pg_stat_activity WHERE datname = current_database() "
+                    "AND pid <> pg_backend_pid() AND query LIKE '%batch_%'"
+                )
+            )
+            .scalars()
+            .all()
+        )
+    watcher.close()
+    assert len(last) == 1
+    assert last[0].startswith("BEGIN")
+    assert "; EXECUTE batch_" in last[0]
