@@ -11,6 +11,9 @@ from stack import NEIGHBOURS, PROJECT, TOLD_WITHIN_S, Stack
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLERS = f"00-{TRACE}-00f067aa0ba902b7-01"
+PROCESSES = 2
+"""Of an API replica, as docker-compose.yml has it."""
+
 READ = "import sys, urllib.request as u; sys.stdout.write(u.urlopen(sys.argv[1]).read().decode())"
 
 
@@ -43,13 +46,13 @@ def test_the_metrics_of_api_and_worker_are_there_for_who_scrapes(up: Stack) -> N
     assert worker.value("payment_told_seconds_bucket", le="2.0") == len(NEIGHBOURS), "the objective"
     api = scrape(up, "http://port:5004/metrics")
     assert api.value("payment_requests_total", operation="create_payment", status="201") == 1
-    wait_for(lambda: scrape(up, "http://port:5004/metrics").value("payment_ready") == 1)
+    wait_for(lambda: scrape(up, "http://port:5004/metrics").value("payment_ready") == PROCESSES)
 
     up.compose("up", "--detach", "--wait", "--no-recreate", "--scale", "api=2")
 
     def both() -> Scrape | None:
         seen = scrape(up, "http://port:5004/metrics")
-        return seen if len(seen.values_of("payment_build_info", "process")) == 2 else None
+        return seen if len(seen.values_of("payment_build_info", "process")) == 2 * PROCESSES else None
 
     replicas = wait_for(both, what="one scrape with both replicas")
     assert isinstance(replicas, Scrape)

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -21,22 +21,24 @@ from payment.watching.exposition import Exposition, say_build
 from payment.watching.portmates import Portmates
 from payment.web.app import create_app
 from payment.web.inner_calls import InnerCalls
+from payment.web.listener import bind, url_of
 from payment.web.pages import Beside
 from payment.web.protocol import Protocol
 from payment.web.request_log import RequestLog
-from payment.web.server import Server, bind
+from payment.web.server import Server
 
 FINISH_REQUESTS_S = 5
 
 _log = get_logger()
 
 
-def serve(settings: Settings, *, with_worker: bool) -> None:
+def serve(settings: Settings, *, with_worker: bool, ready: Callable[[], None] | None = None) -> None:
     """Serve the API until SIGTERM or Ctrl-C.
 
     Args:
         settings: everything.
         with_worker: whether this process also tells Order and User.
+        ready: called once callers are welcome; the log says so if it is None.
 
     Raises:
         CannotListen: the address cannot be had.
@@ -56,8 +58,7 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
         unread=settings.book_unread,
     )
     key_ring = KeyRing(database) if settings.auth == "keys" else None
-    host, port = listener.getsockname()[:2]
-    portmates = Portmates(port) if settings.reuse_port else None
+    portmates = Portmates(listener.getsockname()[1]) if settings.reuse_port else None
     exposition = Exposition(database, portmates)
     request_log = RequestLog(settings.log_requests_max)
     say_build(database)
@@ -103,11 +104,10 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
         log_config=None,
         timeout_graceful_shutdown=FINISH_REQUESTS_S,
     )
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     server = Server(
         config,
         listener=listener,
-        listening=partial(_log.info, "listening", url=url, worker=with_worker),
+        listening=ready or partial(_log.info, "listening", url=url_of(listener), worker=with_worker),
         ending=worker.begin_stop if worker else lambda: None,
         last_requests=ledger.feed.end,
         too_late=ledger.end,

@@ -19,6 +19,7 @@ from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from conftest import ALSO_POOLED, POOLED
+from payers import Load, payments_of
 from payment.core.neighbours import ORDER
 from payment.core.states import Outcome, State
 from payment.ledger import claims as claiming
@@ -30,73 +31,11 @@ from payment.storage.opening import open_database
 from payment.storage.postgres_engines import LONG_POOL_SIZE
 from payment.storage.postgres_session import ROUND_TRIP_TIMEOUT_S
 from postgres import PostgresServer, create_database, drop_database
-from processes import Service, Stub, Waiting, http_client, wait_for, wait_until_all_told, wait_until_told
+from processes import Service, Stub, Waiting, wait_for, wait_until_all_told, wait_until_told
 from programs import Process
 from scrapes import scrape
 
 Start = Callable[..., Service]
-
-
-class Load:
-    """Guests who pay until `stop`, over a connection each; counts what they were answered.
-
-    Args:
-        url: where.
-        guests: how many at a time.
-        user_id: the same for all, else each payment's is another.
-        closing: how many of them make a connection for each payment.
-    """
-
-    def __init__(self, url: str, guests: int = 8, user_id: int | None = None, closing: int = 0) -> None:
-        self.answers: Counter[int | str] = Counter()
-        self.booked: dict[int, int] = {}
-        self.slowest_s = 0.0
-        self._url = url
-        self._user_id = user_id
-        self._done = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._pay, args=(1 + n, guests, n < closing), daemon=True)
-            for n in range(guests)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def _pay(self, order_id: int, step: int, is_closing: bool) -> None:  # noqa: FBT001  # a thread's argument
-        headers = {"Connection": "close"} if is_closing else {}
-        with http_client(self._url, timeout_s=20, headers=headers) as http:
-            while not self._done.is_set():
-                body = {"order_id": order_id, "user_id": self._user_id or order_id, "amount": 20_000}
-                key = {"Idempotency-Key": f"order-{order_id}"}
-                began_s = time.monotonic()
-                try:
-                    answer = http.post("/payments", json=body, headers=key)
-                except httpx.TransportError as error:
-                    self.answers[type(error).__name__] += 1
-                    time.sleep(0.05)
-                    continue
-                self.slowest_s = max(self.slowest_s, time.monotonic() - began_s)
-                self.answers[answer.status_code] += 1
-                if answer.status_code == 201:
-                    self.booked[order_id] = answer.json()["payment_id"]
-                    order_id += step
-                    time.sleep(0.02)  # a load, not the most that the machine can do
-                else:
-                    time.sleep(0.05)
-
-    def stop(self) -> None:
-        """Stop, once each guest has its answer."""
-        self._done.set()
-        for thread in self._threads:
-            thread.join(30)
-
-
-def payments_of(database_url: str) -> dict[int, int]:
-    database = open_database(make_url(database_url))
-    with database.read() as connection:
-        rows = connection.execute(text("SELECT order_id, id FROM payments")).all()
-    database.close()
-    assert len(rows) == len({row[0] for row in rows}), "an order was paid twice"
-    return {row[0]: row[1] for row in rows}
 
 
 def test_a_rolling_restart_of_two_processes_on_one_port_fails_no_request(

@@ -88,6 +88,24 @@ def test_a_bad_setting_stops_the_start_with_its_name(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("how", ["setting", "option"])
+def test_several_processes_on_sqlite_are_refused_with_the_reason(tmp_path: Path, how: str) -> None:
+    option = ("--processes", "2") if how == "option" else ()
+    setting = {"PROCESSES": "2"} if how == "setting" else {}
+    process = Process(("payment", ("serve", *option)), setting, cwd=tmp_path)
+    assert process.wait(20) == 2
+    process.kill()
+    said = "".join(process.lines)
+    assert "bad setting: PROCESSES: must be 1 on SQLite: only one process at a time can write" in said
+    assert not list(tmp_path.iterdir())
+
+
+@ON_SQLITE
+def test_the_option_goes_before_the_setting(start: Callable[..., Service]) -> None:
+    service = start("serve", "--processes", "1", PROCESSES="2")
+    assert service.pay(1).status_code == 201
+
+
 def test_an_open_address_needs_a_word_about_authentication(tmp_path: Path) -> None:
     process = Process(("payment", ("serve",)), {"HOST": "0.0.0.0"}, cwd=tmp_path)
     assert process.wait(20) == 2

@@ -6,6 +6,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from trustme import KeyType
 
+from payment.core.environment import environment_with
 from payment.core.settings import read_settings
 from setting_files import CLIENTS, ca_file, client_pair, empty_environment, problems
 
@@ -13,6 +14,15 @@ from setting_files import CLIENTS, ca_file, client_pair, empty_environment, prob
 @pytest.fixture(autouse=True)
 def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     empty_environment(monkeypatch)
+
+
+def test_what_another_process_is_told_goes_before_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT_FILE", "/run/port")
+    monkeypatch.setenv("REUSE_PORT", "false")
+    monkeypatch.setenv("ORDER_SERVICE_TOKEN_FILE", "/run/token")
+    told = environment_with({"PORT": "81", "REUSE_PORT": "true"})
+    ours = {name: value for name, value in told.items() if not name.startswith("PYTEST")}
+    assert ours == {"PORT": "81", "REUSE_PORT": "true", "ORDER_SERVICE_TOKEN_FILE": "/run/token"}
 
 
 @pytest.mark.parametrize("end_of_file", ["", "\n", "\r\n"], ids=["bare", "newline", "Windows newline"])

@@ -62,16 +62,22 @@ class Commands(click.Group):
 
 @click.group(cls=Commands)
 @click.version_option(package_name="payment", prog_name="payment", message="%(prog)s %(version)s")
+@click.option("--process", hidden=True, help="its name, if it is one of several that are supervised.")
+@click.option("--leash", type=int, hidden=True, help="the descriptor that ties it to its supervisor.")
 @click.pass_context
-def cli(context: click.Context) -> None:
+def cli(context: click.Context, *, process: str | None, leash: int | None) -> None:
     """Layanan pembayaran restoran / the restaurant's payment service."""
     # what a command needs takes a third of a second to load
     from payment.core.logs import configure_logs  # noqa: PLC0415
     from payment.core.settings import read_settings  # noqa: PLC0415
 
     settings = read_settings()
-    configure_logs(settings.log_level, settings.log_format)
+    configure_logs(settings.log_level, settings.log_format, process)
     context.obj = settings
+    if leash is not None:
+        from payment.cli.leashed import hold_leash  # noqa: PLC0415  # the same
+
+        hold_leash(context, leash)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

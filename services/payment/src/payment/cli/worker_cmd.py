@@ -5,12 +5,14 @@ import sys
 
 import click
 
+from payment.cli.leashed import held_leash
 from payment.cli.opening import opened
 from payment.core.logs import get_logger
 from payment.core.settings import Settings
 from payment.core.tracing import open_tracer
 from payment.storage.base import Database
 from payment.watching.exposition import Exposition, say_build
+from payment.watching.portmates import Portmates
 from payment.watching.server import serve_metrics
 
 
@@ -20,15 +22,24 @@ def worker(settings: Settings) -> None:
     """Beri tahu Order dan User / tell Order and User."""
     from payment.telling.worker import Worker  # noqa: PLC0415  # loads `requests`
 
+    leash = held_leash()
     database = opened(settings)
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # in all threads to come too, so one waits below
     tracer = open_tracer(settings)
     telling = Worker(database, settings, tracer)
     metrics = _serve_metrics(settings, database)
+    portmates = Portmates(settings.port) if leash and settings.metrics_port is None else None
+    if portmates:  # what is scraped at the API shows this process too
+        say_build(database)
+        portmates.answer()
     telling.start()
     get_logger().info("worker started", **metrics)
+    if leash:
+        leash.ready()
     signal.sigwait(ends)
+    if portmates:
+        portmates.end()
     telling.stop()
     if tracer:
         tracer.close()

@@ -1,6 +1,7 @@
 """The environment, read a setting at a time. What is wrong is noted, so that all of it is said at once."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from environs import Env, EnvValidationError, FileAwareEnv
@@ -54,3 +55,15 @@ class Environment(FileAwareEnv):
             wrong: dict[str, list[str]] = error.error_messages  # type: ignore[assignment]  # of all that was read
             return self._unreadable | wrong
         return self._unreadable
+
+
+def environment_with(values: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for another process of ours: this one's, with these settings instead of its own.
+
+    Args:
+        values: by name; a file that was to hold one of them is no longer named.
+    """
+    ours = dict(os.environ)  # noqa: TID251  # this is the module that may
+    return {name: text for name, text in ours.items() if name.removesuffix("_FILE") not in values} | dict(
+        values
+    )

@@ -8,16 +8,18 @@ from typing import Any
 import structlog
 
 
-def configure_logs(level: str, log_format: str) -> None:
+def configure_logs(level: str, log_format: str, process: str | None = None) -> None:
     """Send all logs, the libraries' too, to stderr.
 
     Args:
         level: debug, info, warning or error.
         log_format: json, text, or auto (text on a terminal, json elsewhere).
+        process: which of several processes with one log this is; None if it is alone.
     """
     as_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        *([_said_by(process)] if process else []),
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
@@ -45,6 +47,16 @@ def configure_logs(level: str, log_format: str) -> None:
     root.setLevel(level.upper())
     for noisy in ("uvicorn", "uvicorn.error", "connexion", "alembic", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _said_by(process: str) -> structlog.typing.Processor:
+    def say(
+        _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        event["process"] = process
+        return event
+
+    return say
 
 
 # a traceback with the values of variables would show keys and what guests wrote

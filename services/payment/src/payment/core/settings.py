@@ -55,6 +55,7 @@ class Settings:
     host: str
     port: int
     reuse_port: bool
+    processes: int
     metrics_port: int | None
     auth: str
     allowed_hosts: tuple[str, ...]
@@ -94,7 +95,10 @@ class Settings:
     exports_traces: bool
 
 
+PROCESSES_LIMIT = 64
+
 _PORT = Range(0, 65535, error="must be 0 to 65535")
+_PROCESSES = Range(1, PROCESSES_LIMIT, error=f"must be 1 to {PROCESSES_LIMIT}")
 
 
 def read_settings() -> Settings:
@@ -140,6 +144,7 @@ def _address(env: Environment) -> dict[str, Any]:
         "host": env.str("HOST", "127.0.0.1"),
         "port": env.int("PORT", 5004, validate=_PORT),
         "reuse_port": env.bool("REUSE_PORT", False),  # environs' default
+        "processes": env.int("PROCESSES", 1, validate=_PROCESSES),
         "metrics_port": env.int("METRICS_PORT", None, validate=_PORT),  # a worker's; None: nowhere
         "auth": env.str("AUTH", "", validate=OneOf(["", "none", "keys"], error="must be none or keys")),
         "allowed_hosts": env.parsed("ALLOWED_HOSTS", "", rules.hosts),
