@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 from sqlalchemy import URL
@@ -121,7 +122,7 @@ def fill(url: URL, payments: int) -> int:
     """Write so many payments; returns when the first of them was made, microseconds since the epoch."""
     is_postgres = url.get_backend_name() == "postgresql"
     as_json = PAYMENT_AS_JSON.format()
-    facts = {
+    facts: dict[str, Any] = {
         "rows": payments,
         "rare": RARE_AMOUNT,
         "now_us": time.time_ns() // 1000,
