@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 from sqlalchemy import URL
@@ -122,17 +121,18 @@ def fill(url: URL, payments: int) -> int:
     """Write so many payments; returns when the first of them was made, microseconds since the epoch."""
     is_postgres = url.get_backend_name() == "postgresql"
     as_json = PAYMENT_AS_JSON.format()
-    facts: dict[str, Any] = {
+    now_us, step_us = time.time_ns() // 1000, DAYS * DAY_US // payments
+    facts = {
         "rows": payments,
         "rare": RARE_AMOUNT,
-        "now_us": time.time_ns() // 1000,
-        "step_us": DAYS * DAY_US // payments,
+        "now_us": now_us,
+        "step_us": step_us,
         "as_json": f"CAST({as_json} AS JSON)" if is_postgres else as_json,
     }
     numbering = [f"SELECT setval('payments_id_seq', {payments})"] if is_postgres else []
     execute_all(url, [*(statement.format(**facts) for statement in FILL), *numbering])
     execute_all(url, ["VACUUM ANALYZE"] if is_postgres else ["ANALYZE"])
-    return int(facts["now_us"]) - (payments - 1) * int(facts["step_us"])
+    return now_us - (payments - 1) * step_us
 
 
 def pages(payments: int, first_us: int) -> Mapping[str, str]:
