@@ -149,6 +149,7 @@ def test_it_ends_at_a_time_that_is_over(start_alone: Service, now: str) -> None:
     assert start_alone.http.get("/payments").json()["payments"] == []
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_it_says_in_json_what_it_made(start_alone: Service) -> None:
     made = json.loads(
         start_alone.cli(

@@ -190,7 +190,7 @@ def test_when_the_supervisor_is_killed_all_end_in_order_and_leave_the_port(
         free.bind(("127.0.0.1", int(service.url.rpartition(":")[2])))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM])  # Ctrl-C at a terminal is below
 def test_a_signal_under_load_loses_nothing_and_exits_0(
     started: Start, database_url: str, number: signal.Signals
 ) -> None:
