@@ -96,17 +96,6 @@ def pay_by_all(service: Service, count: int) -> Scrape:
     return seen
 
 
-def test_all_answer_on_one_port_and_a_scrape_shows_them_and_the_worker(started: Start, order: Stub) -> None:
-    service = started("serve", PROCESSES="3")
-    seen = pay_by_all(service, 3)
-    assert len(seen.values_of("payment_build_info", "process")) == 4
-    assert seen.samples["payment_circuit_open"], "that of the worker"
-    wait_until_told(order, 1)
-    listening = [line for line in service.log() if line["event"] == "listening"]
-    assert [(line["processes"], line["worker"]) for line in listening] == [(3, True)], "said once"
-    assert pids(service).keys() == {"1", "2", "3", "worker"}
-
-
 def test_a_worker_with_a_port_for_its_metrics_shows_them_there_alone(started: Start) -> None:
     service = started(METRICS_PORT="0")
     assert len(scrape(service).values_of("payment_build_info", "process")) == 2
@@ -114,8 +103,17 @@ def test_a_worker_with_a_port_for_its_metrics_shows_them_there_alone(started: St
     assert scrape_worker(service).samples["payment_circuit_open"]
 
 
-def test_there_is_one_log_and_each_line_says_whose_it_is(started: Start) -> None:
+def test_all_answer_on_one_port_and_each_line_of_the_one_log_says_whose_it_is(
+    started: Start, order: Stub
+) -> None:
     service = started(LOG_LEVEL="debug")
+    seen = pay_by_all(service, 2)
+    assert len(seen.values_of("payment_build_info", "process")) == 3
+    assert seen.samples["payment_circuit_open"], "that of the worker"
+    wait_until_told(order, 1)
+    listening = [line for line in service.log() if line["event"] == "listening"]
+    assert [(line["processes"], line["worker"]) for line in listening] == [(2, True)], "said once"
+    assert pids(service).keys() == {"1", "2", "worker"}
     load = Load(service.url, closing=8)
     load.wait_for_more(100)
     load.stop()
@@ -128,12 +126,6 @@ def test_there_is_one_log_and_each_line_says_whose_it_is(started: Start) -> None
     said_last = [(line["event"], line.get("process")) for line in lines if line["event"] == "stopped"]
     assert set(said_last[:2]) == {("stopped", "1"), ("stopped", "2")}, "the API ends first"
     assert said_last[2:] == [("stopped", "worker"), ("stopped", None)]
-
-
-def test_without_a_worker_there_is_none(started: Start) -> None:
-    service = started("serve", "--processes", "2", "--no-worker")
-    assert pids(service).keys() == {"1", "2"}
-    assert service.stop() == 0
 
 
 @pytest.mark.parametrize("who", ["1", "worker"])
@@ -331,6 +323,7 @@ def test_a_process_that_does_not_end_is_killed_and_the_exit_code_says_so(started
 def test_who_signs_in_at_one_process_is_known_to_all(started: Start) -> None:
     """No CONSOLE_SECRET is set: they have one all the same, and nobody is warned."""
     service = started("serve", "--processes", "2", "--no-worker", AUTH="keys")
+    assert pids(service).keys() == {"1", "2"}
     key = holder(service, "payments:read").key
     for _ in range(20):  # so that each process has seen the new key
         seen = service.http.get("/caller", headers={"Authorization": f"Bearer {key}", "Connection": "close"})

@@ -10,6 +10,7 @@ from payment.console.api import Refused
 from payment.console.figures import read_whole
 from payment.console.payments import day_in
 from payment.console.visit import Visit
+from payment.console.words import ENGLISH
 
 PATH = "/console/keys"
 _DAY = timedelta(days=1)
@@ -75,7 +76,16 @@ async def _ask_if_sure(visit: Visit, key_id: str) -> Response:
 async def _page(visit: Visit, status: int = 200, **facts: Any) -> Response:
     keys = (await visit.ask("/keys"))["keys"]
     shown: dict[str, Any] = {"refused": None, "typed": {}, **facts}
-    return visit.show("keys.html", status, keys=keys, scopes=visit.api.scopes(), **shown)
+    scopes = {
+        scope: _in_one_language(meaning, visit.language) for scope, meaning in visit.api.scopes().items()
+    }
+    return visit.show("keys.html", status, keys=keys, scopes=scopes, **shown)
+
+
+def _in_one_language(meaning: str, language: str) -> str:
+    """Return the part of `Melihat laporan / read reports` that is in this language."""
+    indonesian, _, english = meaning.partition(" / ")
+    return english if language == ENGLISH and english else indonesian
 
 
 def _key_id(visit: Visit) -> str:
