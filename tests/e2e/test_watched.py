@@ -46,7 +46,9 @@ def test_the_metrics_of_api_and_worker_are_there_for_who_scrapes(up: Stack) -> N
     assert worker.value("payment_told_seconds_bucket", le="2.0") == len(NEIGHBOURS), "the objective"
     api = scrape(up, "http://port:5004/metrics")
     assert api.value("payment_requests_total", operation="create_payment", status="201") == 1
-    wait_for(lambda: scrape(up, "http://port:5004/metrics").value("payment_ready") == PROCESSES)
+    wait_for(
+        lambda: scrape(up, "http://port:5004/metrics").value("payment_ready") == 1, what="said once for all"
+    )
 
     up.compose("up", "--detach", "--wait", "--no-recreate", "--scale", "api=2")
 
