@@ -38,11 +38,11 @@ class Session:
 
     @property
     def token(self) -> str:
-        """Return what every form of this session sends. Who does not know the cookie cannot know it."""
+        """Return what every form of its owner sends. Who does not know the cookie cannot know it."""
         return sha256(f"form {self.cookie}".encode()).hexdigest()
 
     def sent(self, token: str) -> bool:
-        """Say whether a form is one of this session's."""
+        """Say whether a form with this token is its owner's."""
         return hmac.compare_digest(self.token.encode(), token.encode(errors="replace"))
 
 
