@@ -184,28 +184,38 @@ class Attacker:
     def with_right(self) -> Request:
         """Return a form of somebody who may do all, with its token."""
         cookie = self._random.choice(self._cookies)
+        return self._that_is_meant(cookie, token_of(cookie))
+
+    def _that_is_meant(self, cookie: str | None, token: str | None, further: Iterable[str] = ()) -> Request:
+        """Return a form that often would change something if it had the right to."""
         # often not a thing but one, or two, of its fields is wrong
         path = self._random.choice(["/console/payments/1", "/console/payments/2", "/console/notifications"])
         path = self._random.choice([path, path, "/console/keys", "/console/keys", self._path("POST")])
-        return self._request("POST", path, cookie=cookie, token=token_of(cookie), types=(FORM,))
+        return self._request("POST", path, cookie=cookie, token=token, further=further, types=(FORM,))
+
+    def _meant_or_not(self, cookie: str | None, token: str | None, further: Iterable[str] = ()) -> Request:
+        """Return such a form, or anything."""
+        if self._random.random() < 0.5:
+            return self._that_is_meant(cookie, token, further)
+        return self._request(self._method(), cookie=cookie, token=token, further=further)
 
     def _of_a_stranger(self) -> Request:
         token = self._random.choice([None, "", *(token_of(each) for each in self._cookies), "0" * 64])
-        return self._request(self._method(), cookie=None, token=token)
+        return self._meant_or_not(None, token)
 
     def _of_a_changed_session(self) -> Request:
         cookie = self._changed(self._random.choice(self._cookies))
-        return self._request(self._method(), cookie=cookie, token=token_of(cookie))
+        return self._meant_or_not(cookie, token_of(cookie))
 
     def _of_a_visitor(self) -> Request:
         cookie = f"v.{self._random.choice('aZ09_-') * 22}"
-        return self._request(self._method(), cookie=cookie, token=token_of(cookie))
+        return self._meant_or_not(cookie, token_of(cookie))
 
     def _without_its_token(self) -> Request:
         cookie = self._random.choice(self._cookies)
         others = [token_of(each) for each in self._cookies if each != cookie]
         token = self._random.choice([None, "", "%00", "%e9", "x" * 9000, token_of(cookie)[:-1], *others])
-        return self._request(self._method(), cookie=cookie, token=token)
+        return self._meant_or_not(cookie, token)
 
     def _that_reads(self) -> Request:
         cookie = self._random.choice(self._cookies)
@@ -214,7 +224,7 @@ class Attacker:
     def _of_another_site(self) -> Request:
         cookie = self._random.choice(self._cookies)
         foreign = self._random.choice(FOREIGN)
-        return self._request(self._method(), cookie=cookie, token=token_of(cookie), further=(foreign,))
+        return self._meant_or_not(cookie, token_of(cookie), (foreign,))
 
     def _request(
         self,
