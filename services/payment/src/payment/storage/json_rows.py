@@ -54,9 +54,10 @@ _INSERT_UNREAD = """
     INSERT INTO {table} ({names})
     SELECT {values} FROM json_to_recordset(:{table}) AS given ({names_and_types}) {with_ids}"""
 
+# The number is taken from a SELECT: PostgreSQL then expects as many rows whatever it is, and so plans once.
 _FRESH = """fresh AS MATERIALIZED (
     SELECT number, nextval('payments_id_seq') AS id
-    FROM generate_series(1, CAST(:payments_new AS integer)) AS number)"""
+    FROM generate_series(1, (SELECT CAST(:payments_new AS integer))) AS number)"""
 _WITH = "WITH {parts} SELECT id FROM fresh ORDER BY number"
 
 _OF_PAYMENT: dict[Table, tuple[str, dict[str, str]]] = {

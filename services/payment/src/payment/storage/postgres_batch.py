@@ -80,7 +80,7 @@ class PostgresBatch(BatchTransaction):
                 writes.append((update_from_json(table, tuple(rows[0])), {table.name: json_of(rows)}))
         if not writes:
             writes.append((WAIT_FOR_STANDBY, {}))
-        with self._as_sqlalchemy_raises((str(writes[0][0]), {})):
+        with self._as_sqlalchemy_raises((writes[0][0].text, {})):
             await_only(self._execute_and_commit(writes))
 
     @property
@@ -99,7 +99,7 @@ class PostgresBatch(BatchTransaction):
         values: dict[str, Any] = {table.name: json_of(each) for table, each in rows.items()}
         values["payments_new"] = len(rows[payments])
         statement = insert_unread_from_json(shape)
-        with self._as_sqlalchemy_raises((str(statement), {})):
+        with self._as_sqlalchemy_raises((statement.text, {})):
             return await_only(self._begin_and_write(locks, statement, values))
 
     async def _begin_and_write(
@@ -117,7 +117,7 @@ class PostgresBatch(BatchTransaction):
         texts = [
             *before,
             cursor.mogrify(lock.encode(), numbers),
-            str(BEGIN_EVENTS),
+            BEGIN_EVENTS.text,
             cursor.mogrify(f"EXECUTE {name}({given})".encode(), [values[each] for each in names]),
             "COMMIT",
         ]

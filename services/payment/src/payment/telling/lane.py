@@ -35,7 +35,8 @@ from payment.telling.in_hand import Ended, InHand
 from payment.telling.senders import Senders
 
 LINGER_S = 0.05
-"""While the senders are busy, ended deliveries wait this long for more, to be written together."""
+"""News and ended deliveries wait for more until this long after the last ones: a turn costs as much as several
+PUTs. Nothing waits while the lane is behind and its senders run out of work."""
 
 DATABASE_PAUSE_S = 1.0
 """How long a lane pauses after an error."""
@@ -91,6 +92,8 @@ class Lane:
             failures_max=settings.circuit_failures, probe_wait_max_s=settings.circuit_probe_max_s
         )
         self._in_hand = InHand(settings.lane_concurrency)
+        self._keeps_up = False  # the last turn found less than the senders could take
+        self._lingers_until_s = 0.0  # on the clock of `time.monotonic`
         # set by whoever wakes, cleared by the lane's thread: a look at the outbox is due
         self._is_woken = False
         # set by whoever stops, read by all
@@ -143,17 +146,19 @@ class Lane:
         self._senders.end()
 
     def _gather(self, wait_s: float) -> None:
-        """Wait for something in the inbox, take all that is there; linger while the senders have plenty."""
+        """Wait for something in the inbox, take all that is there; linger unless the senders run out of work."""
         try:
             item = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
-            until_s = time.monotonic() + LINGER_S
+            is_urgent = False
             while True:
                 if item is not None:
                     self._in_hand.ended.append(item)
                     if item.result is None or item.result.outcome in OUTAGES:
-                        until_s = 0.0  # the circuit must know at once
-                lingers = self._in_hand.has_plenty and not self._stopping.is_set()
-                linger_s = until_s - time.monotonic() if lingers else 0.0
+                        is_urgent = True  # the circuit must know at once
+                lingers = self._keeps_up or self._in_hand.has_plenty
+                if is_urgent or self._stopping.is_set():
+                    lingers = False
+                linger_s = self._lingers_until_s - time.monotonic() if lingers else 0.0
                 item = self._inbox.get(timeout=linger_s) if linger_s > 0 else self._inbox.get_nowait()
         except queue.Empty:
             self._is_woken = False  # the database is read after this, so no wake is lost
@@ -180,6 +185,7 @@ class Lane:
         for claim in claims:
             self._senders.send(claim)
         has_more = bool(claims) and len(claims) < room
+        self._keeps_up = len(claims) < room // 2
         if self._has_come_back:
             with self._database.write() as connection:
                 has_more = outages.end_outage(connection, self._neighbour, now_us) > 0 or has_more
@@ -275,6 +281,7 @@ class Lane:
                     limit=room,
                     probing=probing,
                 )
+        self._lingers_until_s = time.monotonic() + LINGER_S
         # committed: only now may memory say so
         self._stored_routes |= new_routes
         in_hand.written(claims, renewed, until_us)
@@ -283,8 +290,8 @@ class Lane:
         return claims
 
     def _idle_s(self, due_us: int | None, now_us: int, *, has_more: bool) -> float:
-        if has_more:
-            return 0.0  # more may be due: a claim takes a part of it
+        if has_more:  # more may be due: a claim takes a part of it
+            return max(0.0, self._lingers_until_s - time.monotonic()) if self._keeps_up else 0.0
         waits = [self._settings.poll_interval_s]
         if not self._in_hand.is_empty:
             waits.append(max(self._in_hand.renew_us - now_us, 0) / SECOND_US)
