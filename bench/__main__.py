@@ -38,6 +38,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a run")
     parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument(
+        "--counts",
+        type=int,
+        nargs="+",
+        default=[1, 16, 64],
+        help="the numbers of connections of post-postgres",
+    )
     parser.add_argument("--warmup", type=float, default=2.0, help="seconds, before the rounds")
     parser.add_argument("--only", action="append", choices=MEASUREMENTS, help="repeatable; writes no page")
     parser.add_argument("--dir", type=Path, help="where SQLite's files go (the disk that is measured)")
@@ -47,7 +54,15 @@ def main() -> int:
     everything = Measured([], [])
     with tempfile.TemporaryDirectory(prefix="bench-", dir=chosen.dir) as name, postgres_server() as postgres:
         directory = Path(name)
-        plan = Plan(chosen.rounds, chosen.seconds, chosen.connections, chosen.warmup, directory, postgres)
+        plan = Plan(
+            chosen.rounds,
+            chosen.seconds,
+            chosen.connections,
+            tuple(chosen.counts),
+            chosen.warmup,
+            directory,
+            postgres,
+        )
         conditions = (
             f"{plan.connections} connections, {plan.rounds} rounds of {plan.seconds:g} s, "
             f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL {version(postgres)} "

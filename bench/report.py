@@ -4,12 +4,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from bench.compare import Spread
+from bench.compare import Cost, Spread
+
+DECIMALS = {"s": 2, "ms": 2}
+"""Of a figure, by its unit; the others have none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a figure is to reach, or, if it is a ceiling, to stay below."""
+    """What a figure is to reach, or, if it is a ceiling, not to be above."""
 
     wanted: float
     least: float | None = None
@@ -18,7 +21,7 @@ class Goal:
     def verdict(self, figure: float) -> str:
         """Say what was wanted and whether it was reached."""
         if self.is_ceiling:
-            return f"< {self.wanted:g}: {'met' if figure < self.wanted else 'MISSED'}"
+            return f"≤ {self.wanted:g}: {'met' if figure <= self.wanted else 'MISSED'}"
         wanted = f"≥ {self.wanted:g}"
         if self.least is not None:
             wanted += f", at least {self.least:g}"
@@ -37,7 +40,9 @@ class Row:
     who: str
     figure: float
     unit: str
+    p50_ms: float | None = None
     p99_ms: float | None = None
+    cpu: Cost | None = None
     ours_by_it: Spread | None = None
     """How many times our figure is of this one, round by round."""
     goal: Goal | None = None
@@ -56,8 +61,10 @@ class Row:
         return (
             self.what,
             self.who,
-            f"{self.figure:,.{2 if self.unit == 's' else 0}f} {self.unit}",
+            f"{self.figure:,.{DECIMALS.get(self.unit, 0)}f} {self.unit}",
+            "" if self.p50_ms is None else f"{self.p50_ms:.2f}",
             "" if self.p99_ms is None else f"{self.p99_ms:.1f}",
+            "" if self.cpu is None else f"{self.cpu.api:,.0f} + {self.cpu.database:,.0f}",
             "" if of is None else f"{of.median:.2f} ({of.lowest:.2f} to {of.highest:.2f})",
             self.verdict,
         )
@@ -75,7 +82,7 @@ class Measured:
         self.rows.extend(rows)
 
 
-HEADINGS = ("measured", "of", "median", "p99 ms", "ours ÷ it (min to max)", "goal")
+HEADINGS = ("measured", "of", "median", "p50 ms", "p99 ms", "CPU µs", "ours ÷ it (min to max)", "goal")
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -84,26 +84,6 @@ def asgi_peer(name: str, app: str, **environment: str) -> Server:
     return Server(name=name, argv=(sys.executable, *uvicorn, *speed), environment=environment)
 
 
-def wsgi_peer(name: str, app: str, *, threads: int, **environment: str) -> Server:
-    """A peer that is a WSGI application: one gunicorn process with threads."""
-    gunicorn = (
-        "-m",
-        "gunicorn",
-        app,
-        "--bind",
-        f"{HOST}:{{port}}",
-        "--workers",
-        "1",
-        "--log-level",
-        "warning",
-    )
-    return Server(
-        name=name,
-        argv=(sys.executable, *gunicorn, "--worker-class", "gthread", "--threads", str(threads)),
-        environment=environment,
-    )
-
-
 def stub(name: str, *, port: int | None = None) -> Server:
     """One of the stubs that stand in for Order and User; it knows every id."""
     return Server(

@@ -2,12 +2,22 @@
 
 import contextlib
 import statistics
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 from sqlalchemy import URL
 
-from bench.compare import Comparison, Contender, Plan, compare, pay_orders, probe, problems_of, ratios
+from bench.compare import (
+    Comparison,
+    Contender,
+    Cost,
+    Plan,
+    compare,
+    pay_orders,
+    probe,
+    problems_of,
+    ratios,
+)
 from bench.databases import (
     count_rows,
     migrated,
@@ -17,21 +27,28 @@ from bench.databases import (
     text_of,
 )
 from bench.load import Gets, run_load
+from bench.postgres_seen import Postgres
 from bench.report import Goal, Measured, Row
-from bench.servers import Running, Server, asgi_peer, payment, running, stub, wsgi_peer
+from bench.servers import Running, Server, asgi_peer, payment, running
 
 OURS = "payment"
 ASYNCPG = "fastapi_asyncpg"
 ORM = "fastapi_orm"
-INLINE = "flask_inline"
-INLINE_THREADS = 16
+THIN = "fastapi_thin"
 
 OUTBOX = {"bills": 1, "payments": 1, "notifications": 2}
-NO_OUTBOX = {"bills": 1, "payments": 1}
+ALONE = {"payments": 1}
 READ_PAYMENTS = 2000
 """How many different payments are read."""
 
-POST_GOALS = {ASYNCPG: Goal(2.0, least=1.0), ORM: Goal(12.0)}
+POST_GOALS = {
+    1: {ASYNCPG: Goal(1.0), THIN: Goal(0.8)},
+    16: {ASYNCPG: Goal(1.8), THIN: Goal(1.2), ORM: Goal(10.0)},
+    64: {ASYNCPG: Goal(3.0), THIN: Goal(2.0)},
+}
+"""By the number of connections."""
+
+CPU_GOALS = {16: Goal(150, is_ceiling=True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +61,37 @@ class Subject:
 
 
 def post_postgres(plan: Plan) -> Measured:
-    """`POST /payments` on PostgreSQL."""
-    with contextlib.ExitStack() as stack:
-        neighbours = {
-            f"{name.upper()}_SERVICE_URL": stack.enter_context(running(stub(name), plan.directory)).url
-            for name in ("order", "user")
-        }
-        subjects = [*_on_postgres(plan, "post"), _inline(plan, neighbours)]
-        return _post(plan, subjects, "POST /payments, PostgreSQL", POST_GOALS)
+    """`POST /payments` on PostgreSQL, at several numbers of connections."""
+    subjects = [*_on_postgres(plan, "post"), _thin(plan)]
+    measured = Measured([], [])
+    costs: list[Row] = []
+    with _probed(plan, subjects) as services, Postgres.of(plan.postgres) as postgres:
+        accepted = dict.fromkeys((service.name for service in services), 0)
+        for n, connections in enumerate(plan.counts):
+            comparison = compare(
+                [_paid(service) for service in services],
+                replace(plan, connections=connections),
+                postgres=postgres,
+                runs_before=n * len(services) * (plan.rounds + 1),
+            )
+            what = f"POST /payments, PostgreSQL, {_connections(connections)}"
+            measured.add(_rows(comparison, what, POST_GOALS.get(connections, {})))
+            measured.problems.extend(f"{_connections(connections)}: {said}" for said in comparison.problems)
+            for name, answers in comparison.accepted.items():
+                accepted[name] += answers
+            served = statistics.median(cost.served for cost in comparison.costs[OURS])
+            costs.append(
+                Row(
+                    "CPU of a POST, API and PostgreSQL",
+                    _connections(connections),
+                    served,
+                    "µs",
+                    goal=CPU_GOALS.get(connections),
+                )
+            )
+    measured.add(costs)
+    measured.problems.extend(_miscounted(subjects, accepted))
+    return measured
 
 
 def post_sqlite(plan: Plan) -> Measured:
@@ -61,7 +101,10 @@ def post_sqlite(plan: Plan) -> Measured:
         Subject(payment("--no-worker", DATABASE_URL=text_of(ours)), ours, OUTBOX),
         Subject(_fastapi(ORM, orm), orm, OUTBOX),
     ]
-    return _post(plan, subjects, "POST /payments, SQLite", {})
+    with _probed(plan, subjects) as services:
+        comparison = compare([_paid(service) for service in services], plan)
+    problems = [*comparison.problems, *_miscounted(subjects, comparison.accepted)]
+    return Measured(_rows(comparison, "POST /payments, SQLite", {}), problems)
 
 
 def get_postgres(plan: Plan) -> Measured:
@@ -98,33 +141,32 @@ def _fastapi(name: str, database: URL) -> Server:
     return asgi_peer(name, f"bench.peers.{name}.app:app", DATABASE_URL=text_of(database))
 
 
-def _inline(plan: Plan, neighbours: Mapping[str, str]) -> Subject:
-    database = postgres_database(plan.postgres, f"post_{INLINE}")
-    server = wsgi_peer(
-        INLINE,
-        f"bench.peers.{INLINE}.app:app",
-        threads=INLINE_THREADS,
-        DATABASE_URL=text_of(database),
-        **neighbours,
-    )
-    return Subject(server, database, NO_OUTBOX)
+def _thin(plan: Plan) -> Subject:
+    database = postgres_database(plan.postgres, f"post_{THIN}")
+    return Subject(_fastapi(THIN, database), database, ALONE)
 
 
-def _post(plan: Plan, subjects: list[Subject], what: str, goals: Mapping[str, Goal]) -> Measured:
+@contextlib.contextmanager
+def _probed(plan: Plan, subjects: Sequence[Subject]) -> Iterator[list[Running]]:
+    """All services, started; each does what it is compared for."""
     with contextlib.ExitStack() as stack:
         services = [stack.enter_context(running(subject.server, plan.directory)) for subject in subjects]
-        for service in services:
-            probe(service)
-        comparison = compare([_paid(service) for service in services], plan)
-    problems = list(comparison.problems)
+        for service, subject in zip(services, subjects, strict=True):
+            probe(service, has_bills="bills" in subject.rows_per_payment)
+        yield services
+
+
+def _miscounted(subjects: Sequence[Subject], accepted: Mapping[str, int]) -> Iterator[str]:
+    """What is said of each service whose rows are not those of what it accepted."""
     for subject in subjects:
         name = subject.server.name
-        accepted = 1 + comparison.accepted[name]  # one by the probe
-        wanted = {table: rows * accepted for table, rows in subject.rows_per_payment.items()}
+        payments = 1 + accepted[name]  # one by the probe
+        if "bills" not in subject.rows_per_payment:
+            payments += 1  # which it let be paid twice
+        wanted = {table: rows * payments for table, rows in subject.rows_per_payment.items()}
         stored = count_rows(subject.database, list(wanted))
         if stored != wanted:
-            problems.append(f"{name}: wanted the rows {wanted}, found {stored}")
-    return Measured(_rows(comparison, what, goals), problems)
+            yield f"{name}: wanted the rows {wanted}, found {stored}"
 
 
 def _paid(service: Running) -> Contender:
@@ -143,9 +185,19 @@ def _rows(comparison: Comparison, what: str, goals: Mapping[str, Goal]) -> list[
             name,
             statistics.median(rates[name]),
             "req/s",
+            p50_ms=statistics.median(each.p50_ms for each in results),
             p99_ms=statistics.median(each.p99_ms for each in results),
+            cpu=_median(comparison.costs[name]),
             ours_by_it=None if name == OURS else ratios(rates[OURS], rates[name]),
             goal=goals.get(name),
         )
         for name, results in comparison.results.items()
     ]
+
+
+def _median(costs: Sequence[Cost]) -> Cost:
+    return Cost(*(statistics.median(getattr(cost, each.name) for cost in costs) for each in fields(Cost)))
+
+
+def _connections(number: int) -> str:
+    return "1 connection" if number == 1 else f"{number} connections"

@@ -1,1 +1,0 @@
-"""The naive peer: Flask that tells Order and User before it answers."""
