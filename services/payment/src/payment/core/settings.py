@@ -5,6 +5,7 @@ A bad setting stops the start with its name. Numbers carry their unit last; see 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import time
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -13,6 +14,7 @@ from marshmallow.validate import OneOf, Range
 from sqlalchemy.engine import URL
 
 from payment.core import setting_rules as rules
+from payment.core.business_day import BusinessDays
 from payment.core.certificates import key_trouble
 from payment.core.environment import YEAR_S, Environment
 from payment.core.neighbours import NEIGHBOURS, Neighbour
@@ -85,6 +87,7 @@ class Settings:
     request_timeout_s: float
     write_timeout_s: float
     time_zone: ZoneInfo
+    business_day_starts: time
     idempotency_kept_h: int
     notifications_kept_d: int
     events_kept_d: int | None
@@ -93,6 +96,11 @@ class Settings:
     log_format: str
     log_requests_max: int
     exports_traces: bool
+
+    @property
+    def business_days(self) -> BusinessDays:
+        """Return the restaurant's days."""
+        return BusinessDays(self.time_zone, self.business_day_starts)
 
 
 PROCESSES_LIMIT = 64
@@ -253,6 +261,7 @@ def _kept(env: Environment) -> dict[str, Any]:
         "notifications_kept_d": env.int("NOTIFICATIONS_KEPT_D", 90, validate=days),
         "events_kept_d": env.int("EVENTS_KEPT_D", None, validate=days),  # None: for good
         "time_zone": env.parsed("TIMEZONE", "Asia/Jakarta", rules.time_zone),
+        "business_day_starts": env.parsed("BUSINESS_DAY_STARTS", "00:00", rules.time_of_day),
     }
 
 
