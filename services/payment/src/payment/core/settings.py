@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from marshmallow.validate import OneOf, Range
@@ -19,6 +19,9 @@ from payment.core.certificates import key_trouble
 from payment.core.environment import YEAR_S, Environment
 from payment.core.neighbours import NEIGHBOURS, Neighbour
 from payment.core.retry_policy import RetryPolicy
+
+KeysRequired = Literal["none", "split", "all"]
+"""Which POSTs have to bring an Idempotency-Key: none, those of a split bill's shares, all that take one."""
 
 DAY_S = 24 * 3600.0
 _OPENAPI = Path(__file__).parents[1] / "openapi.yaml"
@@ -79,6 +82,7 @@ class Settings:
     circuit_probe_max_s: float
     batch_max: int
     book_unread: Literal["auto", "always", "never"]
+    require_idempotency_key: KeysRequired
     requests_max: int
     arriving_max: int
     streams_max: int
@@ -240,6 +244,11 @@ def _limits(env: Environment) -> dict[str, Any]:
             "BOOK_UNREAD",
             "auto",
             validate=OneOf(["auto", "always", "never"], error="must be auto, always or never"),
+        ),
+        "require_idempotency_key": env.str(
+            "REQUIRE_IDEMPOTENCY_KEY",
+            "none",
+            validate=OneOf(get_args(KeysRequired), error="must be none, split or all"),
         ),
         "requests_max": env.count("REQUESTS_MAX", 256),
         "arriving_max": env.count("ARRIVING_MAX", 2048),
