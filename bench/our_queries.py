@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from payment.core.business_day import BusinessDays
 from payment.core.neighbours import ORDER, USER
 from payment.core.states import EventType, Method, State, Status
 from payment.ledger.batch import _NAMED_PAYMENTS, _USED_KEYS
@@ -16,14 +17,14 @@ from payment.ledger.listing import Position, Selection, find_page
 from payment.ledger.lookups import find_bill, find_payments
 from payment.ledger.outbox import find_notifications, find_told
 from payment.ledger.pruning import _delete, _events, _keys, _notifications
-from payment.ledger.reports import daily_report, day_of, hourly_report
+from payment.ledger.reports import daily_report, hourly_report
 from payment.storage.statements import update_rows
 from payment.storage.tables import notifications, payments
 
 Query = Callable[[Connection], object]
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
-JAKARTA = ZoneInfo("Asia/Jakarta")
+DAYS = BusinessDays(ZoneInfo("Asia/Jakarta"))
 
 
 def queries(rows: int, now_us: int, key: str, guest: int, place: Place) -> dict[str, Query]:
@@ -36,7 +37,7 @@ def queries(rows: int, now_us: int, key: str, guest: int, place: Place) -> dict[
         guest: one with some payments.
         place: of an event in the middle.
     """
-    middle, a_day = rows // 2, day_of(now_us - 40 * DAY_US, JAKARTA)
+    middle, a_day = rows // 2, DAYS.day_of(now_us - 40 * DAY_US)
     middle_us = now_us - 365 * DAY_US // 2
     some = [rows - 100 * n for n in range(8)]
 
@@ -76,8 +77,8 @@ def queries(rows: int, now_us: int, key: str, guest: int, place: Place) -> dict[
         "list: of an amount": page(amount=23_000),
         "list: of an amount that nobody paid": page(amount=1),
         "list: of one day": page(created_from_us=middle_us, created_to_us=middle_us + DAY_US),
-        "report of a day": lambda connection: daily_report(connection, a_day, JAKARTA),
-        "report of a day, hour by hour": lambda connection: hourly_report(connection, a_day, JAKARTA),
+        "report of a day": lambda connection: daily_report(connection, a_day, DAYS),
+        "report of a day, hour by hour": lambda connection: hourly_report(connection, a_day, DAYS),
         "worker: what is due next": lambda connection: [
             next_due_us(connection, each, now_us - DAY_US, probing=False) for each in (ORDER, USER)
         ],

@@ -53,7 +53,7 @@ def serve(settings: Settings, *, with_worker: bool, ready: Callable[[], None] | 
         batch_max=settings.batch_max,
         queue_max=settings.requests_max,
         booked=worker.wake if worker else lambda: None,
-        time_zone=settings.time_zone,
+        days=settings.business_days,
         tracer=tracer,
         unread=settings.book_unread,
     )
@@ -123,4 +123,4 @@ def _console(settings: Settings, key_ring: KeyRing | None) -> Beside:
         _log.warning("sessions are not shared", see="CONSOLE_SECRET")
     calls = InnerCalls()
     sessions = Sessions(key_ring, secret=settings.console_secret, lasts_s=settings.console_session_s)
-    return Beside(Console(calls, sessions, settings.time_zone), calls)
+    return Beside(Console(calls, sessions, settings.business_days), calls)

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from conftest import ALSO_POOLED
+from payment.core.business_day import BusinessDays
 from payment.core.errors import Unexpected
 from payment.core.states import Method
 from payment.ledger.booking import PaymentRequest, decide
@@ -188,7 +189,11 @@ def test_a_request_at_which_the_rules_fail_fails_alone(
     async def pay_all() -> list[BookedAnswer | BaseException]:
         database = open_database(make_url(database_url))
         ledger = Ledger(
-            database, batch_max=64, queue_max=64, booked=lambda: None, time_zone=ZoneInfo("Asia/Jakarta")
+            database,
+            batch_max=64,
+            queue_max=64,
+            booked=lambda: None,
+            days=BusinessDays(ZoneInfo("Asia/Jakarta")),
         )
         amounts = [20_000, 13, 20_000]
         orders = [PaymentRequest(n, 1, amount, Method.CASH) for n, amount in enumerate(amounts, start=1)]

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import make_url, text
 
 from past_days import METHODS, NOTHING, Past, us
+from payment.core.business_day import BusinessDays
 from payment.core.states import Method, Status
 from payment.core.units import WHOLE_NUMBER_MAX, rfc_3339
 from payment.ledger.reports import daily_report, hourly_report
@@ -54,7 +55,8 @@ def added_up(report: dict[str, Any]) -> dict[str, Any]:
         for at, method in enumerate(METHODS)
     ]
     sums = {name: sum(hour[name] for hour in hours) for name in NOTHING}
-    return {"date": report["date"], "time_zone": report["time_zone"], "methods": methods} | sums
+    head = {name: report[name] for name in ("date", "time_zone", "begins_at", "ends_at")}
+    return head | {"methods": methods} | sums
 
 
 def test_a_day_with_nothing_has_all_its_hours_and_methods(start: Start) -> None:
@@ -149,9 +151,15 @@ def lively(past: Past) -> Past:
     return past
 
 
-@given(zone=ZONES, day=st.dates(date(2026, 4, 2), date(2026, 4, 9)))
-def test_the_hours_of_any_day_in_any_zone_add_up_to_the_day(lively: Past, zone: str, day: date) -> None:
-    key = ZoneInfo(zone)
+@given(
+    zone=ZONES,
+    starts=st.sampled_from([time(), time(2, 30), time(4), time(23, 59)]),
+    day=st.dates(date(2026, 4, 2), date(2026, 4, 9)),
+)
+def test_the_hours_of_any_day_in_any_zone_add_up_to_the_day(
+    lively: Past, zone: str, starts: time, day: date
+) -> None:
+    key = BusinessDays(ZoneInfo(zone), starts)
     with lively.database.read() as connection:
         closing, report = daily_report(connection, day, key), hourly_report(connection, day, key)
     for at, takings in enumerate(closing.methods):
@@ -164,7 +172,7 @@ def test_the_hours_of_any_day_in_any_zone_add_up_to_the_day(lively: Past, zone: 
 
 def test_there_is_something_to_add_up(lively: Past) -> None:
     with lively.database.read() as connection:
-        closing = daily_report(connection, date(2026, 4, 5), ZoneInfo("Asia/Jakarta"))
+        closing = daily_report(connection, date(2026, 4, 5), BusinessDays(ZoneInfo("Asia/Jakarta")))
     assert min(closing.payments, closing.refunds) > 0
 
 
@@ -183,7 +191,7 @@ def test_a_day_is_one_statement_and_the_same_whatever_the_day(database_url: str,
     with database.read() as connection:
         connection.execute(text("SELECT 1"))
         for day in (date(2026, 10, 25), date(2026, 3, 29), date(1899, 12, 31)):
-            hourly_report(Heard(), day, ZoneInfo("Europe/Berlin"))  # type: ignore[arg-type]  # all that it uses
+            hourly_report(Heard(), day, BusinessDays(ZoneInfo("Europe/Berlin")))  # type: ignore[arg-type]  # all that it uses
     assert len(said) == 3
     assert len(set(said)) == 1
 

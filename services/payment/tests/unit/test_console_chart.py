@@ -55,6 +55,7 @@ def test_a_day_without_anything_is_empty() -> None:
 
 def test_a_day_of_few_hours_is_drawn_as_it_is() -> None:
     assert len(draw(day_of({"cash": 1}, {"cash": 2}), day_of({}, {})).bars) == 2
+    assert draw(day_of({}, {}, {}, {}), day_of()).is_empty, "most of it was left out of the calendar"
 
 
 @given(st.integers(0, 10**15))

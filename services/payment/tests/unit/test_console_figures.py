@@ -1,6 +1,6 @@
 """Amounts and times as people read them, at the ends of what there is."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from payment.console.figures import Clock, read_amount, read_whole, rupiah, seconds_since, whole
+from payment.core.business_day import BusinessDays
 from payment.core.units import TIME_MAX_US, TIME_MIN_US, WHOLE_NUMBER_MAX, read_time, rfc_3339
 
-JAKARTA = ZoneInfo("Asia/Jakarta")
+JAKARTA = BusinessDays(ZoneInfo("Asia/Jakarta"))
 ZONES = [
-    JAKARTA,
-    UTC,
+    JAKARTA.zone,
+    ZoneInfo("UTC"),
     *map(ZoneInfo, ("Pacific/Apia", "America/Sao_Paulo", "Asia/Kathmandu", "America/Los_Angeles")),
 ]
 
@@ -63,11 +64,19 @@ def test_times_are_the_restaurants() -> None:
     assert indonesian.day("2026-11-28") == "Sabtu, 28 November 2026"
 
 
+def test_the_nights_last_guests_are_of_the_evenings_day() -> None:
+    clock = Clock(BusinessDays(JAKARTA.zone, time(4)), "id")
+    assert clock.day_of("2026-11-27T20:59:59Z") == "2026-11-27"
+    assert clock.day_of("2026-11-27T21:00:00Z") == "2026-11-28"
+    assert clock.begins(date(2026, 11, 28)) == "2026-11-27T21:00:00.000000Z"
+    assert clock.time("2026-11-27T20:30:00Z") == "03.30"
+
+
 @pytest.mark.parametrize("zone", ZONES, ids=str)
 @pytest.mark.parametrize("time_us", [TIME_MIN_US, TIME_MAX_US, 0])
 def test_the_first_and_the_last_time_are_shown_everywhere(zone: ZoneInfo, time_us: int) -> None:
     """A key may be good until the last second of the year 9999."""
-    clock = Clock(zone, "id")
+    clock = Clock(BusinessDays(zone), "id")
     assert clock.moment_s(rfc_3339(time_us))
     assert clock.day(clock.day_of(rfc_3339(time_us)))
 
@@ -77,7 +86,7 @@ def test_the_first_and_the_last_time_are_shown_everywhere(zone: ZoneInfo, time_u
 def test_a_day_begins_at_a_time_that_the_api_reads(zone: ZoneInfo, day: date) -> None:
     """In Jakarta a day of 1900 began 7 hours, 7 minutes and 12 seconds before that of UTC."""
     begins = datetime.fromtimestamp(0, UTC)
-    read = read_time(Clock(zone, "id").begins(day))
+    read = read_time(Clock(BusinessDays(zone), "id").begins(day))
     if date(1980, 1, 2) < day < date(2030, 1, 1):
         begins = datetime.fromtimestamp(read / 1_000_000, zone)
         assert (begins.date() - day).days in (0, 1), "the next one, if this was left out of the calendar"

@@ -9,6 +9,7 @@ import pytest
 from click import IntRange
 
 from payment.cli.demo import demo
+from payment.core.business_day import BusinessDays
 from payment.core.neighbours import NEIGHBOURS, ORDER, USER
 from payment.core.states import Method, Outcome, Status
 from payment.core.units import SECOND_US, read_time
@@ -16,7 +17,6 @@ from payment.demo.guests import DEAREST, THOUSAND, visits_of
 from payment.demo.history import DAYS, DAYS_MIN, History, history_until
 from payment.demo.mishaps import Mishap, answer_of
 from payment.demo.visits import Share, Visit
-from payment.ledger.reports import day_begins_us
 
 JAKARTA = ZoneInfo("Asia/Jakarta")
 NOW_US = read_time("2026-03-14T20:30:00+07:00")
@@ -44,7 +44,7 @@ def test_a_day_has_120_to_180_payments_or_so_and_a_weekend_more() -> None:
 def test_most_come_for_lunch_and_for_dinner_and_nobody_before_it_opens() -> None:
     hours: Counter[int] = Counter()
     for seed in SEEDS:
-        midnight_us = day_begins_us(MONDAY, JAKARTA)
+        midnight_us = BusinessDays(JAKARTA).begins_us(MONDAY)
         for share in shares_of(visits_of(MONDAY, JAKARTA, seed, 1)):
             hours[(share.at_us - midnight_us) // (3600 * SECOND_US)] += 1
     assert set(hours) <= set(range(10, 22))
@@ -95,7 +95,7 @@ def test_the_same_seed_and_time_make_the_same_days_and_others_do_not() -> None:
 def test_at_any_time_of_the_day_something_waits_to_be_settled(clock: str, seed: int) -> None:
     now_us = read_time(f"2026-03-14T{clock}+07:00")
     history = history_until(now_us, JAKARTA, seed)
-    assert history.begins_us == day_begins_us(date(2026, 3, 14) - timedelta(days=DAYS), JAKARTA)
+    assert history.begins_us == BusinessDays(JAKARTA).begins_us(date(2026, 3, 14) - timedelta(days=DAYS))
     assert all(visit.begins_us <= now_us for visit in history.visits)
     numbers = [visit.order_id for visit in history.visits]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
@@ -110,7 +110,7 @@ def is_pending(share: Share, now_us: int) -> bool:
 
 def test_one_evening_order_is_away_for_twenty_minutes() -> None:
     history: History = history_until(NOW_US, JAKARTA, 1)
-    dinner_us = day_begins_us(date(2026, 3, 12), JAKARTA) + 19 * 3600 * SECOND_US
+    dinner_us = BusinessDays(JAKARTA).begins_us(date(2026, 3, 12)) + 19 * 3600 * SECOND_US
     for minutes, outcome in (
         (-7, Outcome.DELIVERED),
         (0, Outcome.OUTAGE),
@@ -137,5 +137,5 @@ def test_the_command_offers_as_few_days_as_have_all_mishaps() -> None:
     assert isinstance(days.type, IntRange)
     assert (days.type.min, days.default) == (DAYS_MIN, DAYS)
     weeks = history_until(NOW_US, JAKARTA, 1, DAYS_MIN)
-    assert weeks.begins_us == day_begins_us(date(2026, 3, 11), JAKARTA)
+    assert weeks.begins_us == BusinessDays(JAKARTA).begins_us(date(2026, 3, 11))
     assert {each.neighbour for each in weeks.mishaps} == {ORDER, USER}

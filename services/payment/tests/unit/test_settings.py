@@ -3,6 +3,7 @@
 import inspect
 import re
 from dataclasses import FrozenInstanceError, fields, replace
+from datetime import time
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -71,6 +72,7 @@ def test_without_any_setting_the_service_is_this() -> None:
         circuit_probe_max_s=3.0,
         batch_max=64,
         book_unread="auto",
+        require_idempotency_key="none",
         requests_max=256,
         arriving_max=2048,
         streams_max=64,
@@ -79,6 +81,7 @@ def test_without_any_setting_the_service_is_this() -> None:
         request_timeout_s=10.0,
         write_timeout_s=10.0,
         time_zone=ZoneInfo("Asia/Jakarta"),
+        business_day_starts=time(0, 0),
         idempotency_kept_h=720,
         notifications_kept_d=90,
         events_kept_d=None,
@@ -141,6 +144,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         "CIRCUIT_PROBE_MAX_S": "12",
         "BATCH_MAX": "13",
         "BOOK_UNREAD": "never",
+        "REQUIRE_IDEMPOTENCY_KEY": "split",
         "REQUESTS_MAX": "14",
         "ARRIVING_MAX": "21",
         "STREAMS_MAX": "22",
@@ -149,6 +153,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         "HEADERS_MAX_BYTES": "16",
         "REQUEST_TIMEOUT_S": "17",
         "TIMEZONE": "Europe/Berlin",
+        "BUSINESS_DAY_STARTS": "04:30",
         "IDEMPOTENCY_KEPT_H": "24",
         "NOTIFICATIONS_KEPT_D": "19",
         "EVENTS_KEPT_D": "20",
@@ -194,6 +199,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         circuit_probe_max_s=12,
         batch_max=13,
         book_unread="never",
+        require_idempotency_key="split",
         requests_max=14,
         arriving_max=21,
         streams_max=22,
@@ -202,6 +208,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         request_timeout_s=17,
         write_timeout_s=23,
         time_zone=ZoneInfo("Europe/Berlin"),
+        business_day_starts=time(4, 30),
         idempotency_kept_h=24,
         notifications_kept_d=19,
         events_kept_d=20,
@@ -319,10 +326,12 @@ BAD: dict[str, Values] = {
         "../etc/passwd",
         "/etc/localtime",
     ],
+    "BUSINESS_DAY_STARTS": ["", "4", "4:00", "24:00", "04:60", "04:00:00", "04.00", "pagi", "-1:00", "٠٤:٠٠"],
     "IDEMPOTENCY_KEPT_H": ["", "0", "23", "24.5", "-720", "always", "87841", "9" * 5000],
     "NOTIFICATIONS_KEPT_D": ["", "0", "13", "14.5", "-90", "always", "3661", "9" * 5000],
     "EVENTS_KEPT_D": ["", "0", "14.5", "-90", "always", "3661", "9" * 5000],
     "OPENAPI_FILE": ["", "/no/such/file.yaml", "/"],
+    "REQUIRE_IDEMPOTENCY_KEY": ["", "ALL", "true", "shares"],
     "BOOK_UNREAD": ["", "sometimes", "true"],
     "CONSOLE": ["", "maybe", "2"],
     "CONSOLE_SECRET": ["short", "s" * 31],

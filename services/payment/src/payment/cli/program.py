@@ -30,6 +30,7 @@ COMMANDS = {
         "Bandingkan dengan Order dan User / compare with what Order and User say now.",
     ),
     "report": ("report", "Penutupan harian / a day's closing: payments and refunds by method."),
+    "restored": ("restored", "Cadangan sudah dipulihkan / a backup was restored: give no id twice."),
     "serve": ("serve_cmd", "Jalankan API dengan pekerjanya / serve the API, its worker inside."),
     "worker": ("worker_cmd", "Beri tahu Order dan User / tell Order and User."),
 }

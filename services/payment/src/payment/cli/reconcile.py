@@ -13,7 +13,6 @@ from payment.cli.opening import cause, opened
 from payment.cli.progress import progress, steps
 from payment.core.neighbours import NEIGHBOURS
 from payment.core.settings import Settings
-from payment.ledger.reports import day_begins_us
 
 if TYPE_CHECKING:
     from payment.telling.reconcile import Finding
@@ -50,7 +49,7 @@ def reconcile(
     from payment.telling.reconcile import reconcile as compare  # noqa: PLC0415  # same
 
     asked = [client_of(each, settings) for each in NEIGHBOURS.values() if service in (None, each.name)]
-    since_us = day_begins_us(since, settings.time_zone) if since else 0
+    since_us = settings.business_days.begins_us(since) if since else 0
     database = opened(settings)
     with database.read() as connection:
         first_us, last_us = find_span(connection, since_us) or (0, 0)

@@ -10,9 +10,10 @@ import click
 from payment.cli.day import Day
 from payment.cli.opening import now_us, opened
 from payment.cli.text_table import lines_of
+from payment.core.business_day import MIDNIGHT, BusinessDays
 from payment.core.settings import Settings
 from payment.ledger.answers import DailyReportAnswer
-from payment.ledger.reports import DailyReport, daily_report, day_of
+from payment.ledger.reports import DailyReport, daily_report
 
 TAKINGS = ("method", "payments", "gross", "refunds", "net")
 
@@ -26,21 +27,29 @@ def report(settings: Settings, *, day: date | None, as_csv: bool, as_json: bool)
     """Penutupan harian / a day's closing: payments and refunds by method."""
     if as_csv and as_json:
         raise click.UsageError("Pilih --csv atau --json / choose one of the two.")
-    zone = settings.time_zone
+    days = settings.business_days
     with opened(settings).read() as connection:
-        closing = daily_report(connection, day or day_of(now_us(), zone), zone)
+        closing = daily_report(connection, day or days.day_of(now_us()), days)
     if as_json:
         click.echo(DailyReportAnswer().text(closing))
     elif as_csv:
         lines = csv.writer(sys.stdout, lineterminator="\n")
         lines.writerow(("date", *TAKINGS))
         lines.writerows(
-            (closing.date, *(getattr(takings, name) for name in TAKINGS)) for takings in closing.methods
+            (closing.day.date, *(getattr(takings, name) for name in TAKINGS)) for takings in closing.methods
         )
     else:
-        click.echo(f"{closing.date} {closing.time_zone}")
+        click.echo(f"{closing.day.date} {_span(closing, days)}")
         for line in _table_of(closing):
             click.echo(line)
+
+
+def _span(closing: DailyReport, days: BusinessDays) -> str:
+    """Return where the day is, and from when to when it lasts if that is not from midnight to midnight."""
+    if days.starts == MIDNIGHT:
+        return closing.day.time_zone
+    begins, ends = (days.local(time_us) for time_us in (closing.day.begins_us, closing.day.ends_us))
+    return f"{closing.day.time_zone} {begins:%Y-%m-%d %H:%M} - {ends:%Y-%m-%d %H:%M}"
 
 
 def _table_of(closing: DailyReport) -> Iterator[str]:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import parse_qsl
-from zoneinfo import ZoneInfo
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,6 +18,7 @@ from payment.console.pages import Pages
 from payment.console.sessions import COOKIE, Session, Sessions, new_visitor
 from payment.console.visit import Visit
 from payment.console.words import INDONESIAN, LANGUAGES
+from payment.core.business_day import BusinessDays
 from payment.core.errors import Unavailable
 from payment.core.logs import get_logger
 
@@ -58,14 +58,14 @@ class Console:
     Args:
         api: what they show and do.
         sessions: who has signed in.
-        zone: the restaurant's.
+        days: the restaurant's.
     """
 
-    def __init__(self, api: Api, sessions: Sessions, zone: ZoneInfo) -> None:
+    def __init__(self, api: Api, sessions: Sessions, days: BusinessDays) -> None:
         self._api = api
         self._sessions = sessions
         self._files = files.Files(f"{ROOT}/static")
-        self._pages = Pages(self._files, zone)
+        self._pages = Pages(self._files, days)
         rooms = (today, payments, payment, notifications, closing, keys)
         self._routes = [
             Route(ROOT + path, show, methods=methods) for room in rooms for path, methods, show in room.ROUTES

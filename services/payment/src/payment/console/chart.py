@@ -114,7 +114,8 @@ def ceiling(amount: int) -> int:
 def _busy(hours: Sequence[Mapping[str, Any]], sums_before: Mapping[str, int]) -> Sequence[Mapping[str, Any]]:
     """Return the hours from the first in which something came in on either day to the last; ten at least."""
     busy = [n for n, hour in enumerate(hours) if hour["gross"] or sums_before.get(hour["hour"])]
-    first, last = (busy[0], busy[-1]) if busy else (10, 21)
+    last = len(hours) - 1
+    first, last = (busy[0], busy[-1]) if busy else (min(10, last), min(21, last))
     while last - first + 1 < min(HOURS_MIN, len(hours)):
         first, last = max(0, first - 1), min(len(hours) - 1, last + 1)
     return hours[first : last + 1]

@@ -1,9 +1,11 @@
 """Amounts and times as people read them: `Rp 20.000`, the restaurant's own clock."""
 
-from datetime import UTC, date, datetime, time
-from zoneinfo import ZoneInfo
+from datetime import date, datetime
 
 from babel.dates import format_date
+
+from payment.core.business_day import BusinessDays
+from payment.core.units import read_time, rfc_3339, written_us
 
 DIGITS_MAX = 16
 """No number that counts here has more."""
@@ -21,15 +23,15 @@ def whole(number: int) -> str:
 
 
 class Clock:
-    """Times in a zone and a language.
+    """Times as the restaurant's clocks show them, in a language.
 
     Args:
-        zone: the restaurant's.
+        days: the restaurant's.
         language: `id` or `en`.
     """
 
-    def __init__(self, zone: ZoneInfo, language: str) -> None:
-        self._zone = zone
+    def __init__(self, days: BusinessDays, language: str) -> None:
+        self._days = days
         self._language = language
 
     def moment(self, at: str) -> str:
@@ -49,27 +51,19 @@ class Clock:
         return format_date(date.fromisoformat(day), "EEEE, d MMMM y", locale=self._language)
 
     def day_of(self, at: str) -> str:
-        """Return the ISO date on which an RFC 3339 time is."""
-        return self._local(at).date().isoformat()
+        """Return the ISO date of the restaurant's day that an RFC 3339 time belongs to."""
+        return self._days.day_of(read_time(at)).isoformat()
 
     @property
     def _dot(self) -> str:
         return "." if self._language == "id" else ":"
 
     def _local(self, at: str) -> datetime:
-        moment = datetime.fromisoformat(at)
-        try:
-            return moment.astimezone(self._zone)
-        except OverflowError:  # it is the year 10000 there already
-            return moment
+        return self._days.local(read_time(at))
 
     def begins(self, day: date) -> str:
-        """Return the RFC 3339 time at which a day begins; in UTC, for zones once had odd seconds."""
-        begins = datetime.combine(day, time(), self._zone)
-        try:
-            return begins.astimezone(UTC).isoformat()
-        except OverflowError:  # to UTC it is not the year 1 yet
-            return datetime.min.replace(tzinfo=UTC).isoformat()
+        """Return the RFC 3339 time at which a day of the restaurant begins."""
+        return rfc_3339(written_us(self._days.begins_us(day)))
 
 
 def seconds_since(at: str, now: datetime) -> int:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from payment.console.figures import Clock, rupiah, seconds_since, whole
 from payment.console.files import Files
 from payment.console.words import LANGUAGES, translations
+from payment.core.business_day import BusinessDays
 
 if TYPE_CHECKING:
     from payment.console.visit import Visit
@@ -25,14 +25,14 @@ class Pages:
 
     Args:
         files: what pages load.
-        zone: the restaurant's.
+        days: the restaurant's.
         now_s: the time, seconds since the epoch.
     """
 
-    def __init__(self, files: Files, zone: ZoneInfo, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(self, files: Files, days: BusinessDays, now_s: Callable[[], float] = time.time) -> None:
         self._now_s = now_s
-        self._environments = {language: self._environment(language, files, zone) for language in LANGUAGES}
-        self.clocks = {language: Clock(zone, language) for language in LANGUAGES}
+        self._environments = {language: self._environment(language, files, days) for language in LANGUAGES}
+        self.clocks = {language: Clock(days, language) for language in LANGUAGES}
 
     def render(self, name: str, visit: "Visit", /, **facts: Any) -> str:
         """Return a page as HTML, for this visit."""
@@ -50,7 +50,7 @@ class Pages:
         """Return the restaurant's date."""
         return date.fromisoformat(self.clocks[language].day_of(self._now().isoformat()))
 
-    def _environment(self, language: str, files: Files, zone: ZoneInfo) -> Environment:
+    def _environment(self, language: str, files: Files, days: BusinessDays) -> Environment:
         environment = Environment(
             loader=FileSystemLoader(_FOLDER),
             autoescape=True,
@@ -64,7 +64,7 @@ class Pages:
         environment.filters |= {"rupiah": rupiah, "whole": whole}
         environment.globals |= {
             "language": language,
-            "clock": Clock(zone, language),
+            "clock": Clock(days, language),
             "file": files.url,
             "once": lambda: secrets.token_urlsafe(16),
             "seconds_since": seconds_since,

@@ -45,11 +45,10 @@ def _asked(visit: Visit) -> dict[str, Any]:
         Refused: one of them is no date.
     """
     query = visit.query
-    clock = visit.pages.clocks[visit.language]
     asked: dict[str, Any] = {name: query.get(name) for name in FILTERS}
-    for name, parameter, days in (("from", "created_from", 0), ("to", "created_to", 1)):
+    for name, parameter in (("from", "created_from"), ("to", "created_to")):
         if name in query:
-            asked[parameter] = clock.begins(day_in(query[name], name) + days * _DAY)
+            asked[parameter] = day_in(query[name], name).isoformat()
     return asked
 
 

@@ -47,6 +47,13 @@ class KeyInvalid(PaymentError):
     message = "Idempotency-Key must be 1 to 255 visible ASCII characters, given once"
 
 
+class KeyMissing(PaymentError):
+    """The request has no Idempotency-Key, and the service is set to ask for one."""
+
+    code = "idempotency-key-missing"
+    message = "This request needs an Idempotency-Key, so that it is done once however often it is sent"
+
+
 class CursorInvalid(PaymentError):
     """A cursor that was not given for this list, or not by us."""
 

@@ -5,6 +5,7 @@ Every function here raises marshmallow's ValidationError, whose words come after
 
 import re
 from collections.abc import Callable
+from datetime import time
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -114,6 +115,13 @@ def time_zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (LookupError, ValueError, OSError):  # no such name; no name at all; a folder of names
         raise ValidationError("is not an IANA time zone, for example Asia/Jakarta") from None
+
+
+def time_of_day(text: str) -> time:
+    """Return what clocks show, to the minute."""
+    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text, re.ASCII):
+        raise ValidationError("must be a time of day from 00:00 to 23:59, for example 04:00")
+    return time.fromisoformat(text)
 
 
 def hosts(text: str) -> tuple[str, ...]:

@@ -5,18 +5,23 @@ A bad setting stops the start with its name. Numbers carry their unit last; see 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from marshmallow.validate import OneOf, Range
 from sqlalchemy.engine import URL
 
 from payment.core import setting_rules as rules
+from payment.core.business_day import BusinessDays
 from payment.core.certificates import key_trouble
 from payment.core.environment import YEAR_S, Environment
 from payment.core.neighbours import NEIGHBOURS, Neighbour
 from payment.core.retry_policy import RetryPolicy
+
+KeysRequired = Literal["none", "split", "all"]
+"""Which POSTs have to bring an Idempotency-Key: none, those of a split bill's shares, all that take one."""
 
 DAY_S = 24 * 3600.0
 _OPENAPI = Path(__file__).parents[1] / "openapi.yaml"
@@ -77,6 +82,7 @@ class Settings:
     circuit_probe_max_s: float
     batch_max: int
     book_unread: Literal["auto", "always", "never"]
+    require_idempotency_key: KeysRequired
     requests_max: int
     arriving_max: int
     streams_max: int
@@ -85,6 +91,7 @@ class Settings:
     request_timeout_s: float
     write_timeout_s: float
     time_zone: ZoneInfo
+    business_day_starts: time
     idempotency_kept_h: int
     notifications_kept_d: int
     events_kept_d: int | None
@@ -93,6 +100,11 @@ class Settings:
     log_format: str
     log_requests_max: int
     exports_traces: bool
+
+    @property
+    def business_days(self) -> BusinessDays:
+        """Return the restaurant's days."""
+        return BusinessDays(self.time_zone, self.business_day_starts)
 
 
 PROCESSES_LIMIT = 64
@@ -233,6 +245,11 @@ def _limits(env: Environment) -> dict[str, Any]:
             "auto",
             validate=OneOf(["auto", "always", "never"], error="must be auto, always or never"),
         ),
+        "require_idempotency_key": env.str(
+            "REQUIRE_IDEMPOTENCY_KEY",
+            "none",
+            validate=OneOf(get_args(KeysRequired), error="must be none, split or all"),
+        ),
         "requests_max": env.count("REQUESTS_MAX", 256),
         "arriving_max": env.count("ARRIVING_MAX", 2048),
         "streams_max": env.count("STREAMS_MAX", 64),
@@ -253,6 +270,7 @@ def _kept(env: Environment) -> dict[str, Any]:
         "notifications_kept_d": env.int("NOTIFICATIONS_KEPT_D", 90, validate=days),
         "events_kept_d": env.int("EVENTS_KEPT_D", None, validate=days),  # None: for good
         "time_zone": env.parsed("TIMEZONE", "Asia/Jakarta", rules.time_zone),
+        "business_day_starts": env.parsed("BUSINESS_DAY_STARTS", "00:00", rules.time_of_day),
     }
 
 

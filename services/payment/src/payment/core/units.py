@@ -15,6 +15,11 @@ TIME_MAX_US = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 """The first and the last time that can be written: the years 1 to 9999 of UTC."""
 
 
+def written_us(time_us: int) -> int:
+    """Return the time that can be written which is nearest to a time."""
+    return min(max(time_us, TIME_MIN_US), TIME_MAX_US)
+
+
 def rfc_3339(time_us: int) -> str:
     """Return microseconds since the epoch as RFC 3339 UTC."""
     moment = _EPOCH + timedelta(microseconds=time_us)

@@ -5,15 +5,15 @@ A day has a seed of its own, so it is the same whichever days are before and aft
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 from random import Random
 from zoneinfo import ZoneInfo
 
+from payment.core.business_day import BusinessDays
 from payment.core.states import Method, Status
 from payment.core.units import SECOND_US
 from payment.demo.staff import BRIDGE, CASHIERS, OFFICE, WAITERS
 from payment.demo.visits import GivenBack, Settled, Share, Visit
-from payment.ledger.reports import day_begins_us
 
 MINUTE_S, HOUR_S = 60.0, 3600.0
 OPENS_S, CLOSES_S = 10 * HOUR_S, 21.75 * HOUR_S
@@ -65,8 +65,9 @@ def visits_of(day: date, zone: ZoneInfo, seed: int, first_order_id: int) -> list
         first_order_id: the first visit's order; the others follow.
     """
     draw = Random(f"{seed} {day}")  # noqa: S311  # no secret
-    midnight_us = day_begins_us(day, zone)
-    tomorrow_us = day_begins_us(day + timedelta(days=1), zone)
+    days = BusinessDays(zone)
+    midnight_us = days.begins_us(day)
+    tomorrow_us = days.ends_us(day)
     visits = [_visit(draw, midnight_us + _us(at_s), tomorrow_us) for at_s in _arrivals(draw, day.weekday())]
     visits.append(_catering(draw, midnight_us, tomorrow_us))
     visits.sort(key=lambda visit: visit.begins_us)

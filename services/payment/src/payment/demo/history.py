@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
+from payment.core.business_day import BusinessDays
 from payment.core.neighbours import ORDER, USER
 from payment.core.states import Method
 from payment.core.units import SECOND_US
@@ -12,7 +13,6 @@ from payment.demo.guests import HOUR_S, MINUTE_S, visits_of
 from payment.demo.mishaps import MAINTAINED, REFUSED, REJECTED, SILENT, STARTING, UNKNOWN_USER, Mishap
 from payment.demo.staff import CASHIERS
 from payment.demo.visits import Visit
-from payment.ledger.reports import day_begins_us, day_of
 
 DAYS, DAYS_MIN = 14, 3
 """Whole days before the one that is today; all kinds of mishaps lie within the fewest."""
@@ -69,7 +69,7 @@ def history_until(now_us: int, zone: ZoneInfo, seed: int, days: int = DAYS) -> H
         seed: another one makes another history.
         days: how many before today, at least DAYS_MIN.
     """
-    today = day_of(now_us, zone)
+    today = BusinessDays(zone).day_of(now_us)
     by_day: dict[int, list[Visit]] = {}
     order_id = FIRST_ORDER_ID
     for ago in range(days, -1, -1):
@@ -97,7 +97,7 @@ def history_until(now_us: int, zone: ZoneInfo, seed: int, days: int = DAYS) -> H
 
 
 def _at(day: date, at_s: float, zone: ZoneInfo) -> int:
-    return day_begins_us(day, zone) + round(at_s * SECOND_US)
+    return BusinessDays(zone).begins_us(day) + round(at_s * SECOND_US)
 
 
 def _outage(day: date, zone: ZoneInfo) -> Iterator[Mishap]:

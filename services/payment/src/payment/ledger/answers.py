@@ -131,8 +131,10 @@ class TakingsAnswer(Answer):
 class DailyReportAnswer(Answer):
     """The closing of a day."""
 
-    date = fields.Date()
-    time_zone = fields.String()
+    date = fields.Date(attribute="day.date")
+    time_zone = fields.String(attribute="day.time_zone")
+    begins_at = Timestamp(attribute="day.begins_us")
+    ends_at = Timestamp(attribute="day.ends_us")
     methods = fields.List(fields.Nested(TakingsAnswer))
     payments = fields.Integer()
     gross = fields.Integer()
@@ -155,8 +157,10 @@ class HourAnswer(Answer):
 class HourlyReportAnswer(Answer):
     """A day hour by hour."""
 
-    date = fields.Date()
-    time_zone = fields.String()
+    date = fields.Date(attribute="day.date")
+    time_zone = fields.String(attribute="day.time_zone")
+    begins_at = Timestamp(attribute="day.begins_us")
+    ends_at = Timestamp(attribute="day.ends_us")
     hours = fields.List(fields.Nested(HourAnswer))
 
 

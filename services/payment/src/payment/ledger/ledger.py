@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import date
 from typing import TypeVar
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, RowMapping
 from sqlalchemy.exc import SQLAlchemyError
 
+from payment.core.business_day import BusinessDays
 from payment.core.cause import Cause
 from payment.core.errors import (
     ApiKeyEnded,
@@ -34,7 +34,6 @@ from payment.ledger.listing import Page, Position, Selection, find_page
 from payment.ledger.lookups import find_bill, find_payments, find_refunds
 from payment.ledger.notifications import Notifications
 from payment.ledger.records import Bill
-from payment.ledger.reports import day_of
 from payment.ledger.traced_bookings import TracedBookings
 from payment.ledger.unread import Mode
 from payment.storage.base import Database
@@ -70,7 +69,7 @@ class Ledger:
         batch_max: the most payments in one transaction.
         queue_max: the most payments that wait for a transaction.
         booked: called on the event loop after each commit that booked something.
-        time_zone: what a day is.
+        days: the restaurant's.
         tracer: begins the spans of bookings; None for none.
         unread: whether batches are written unread, see `Unread`.
     """
@@ -82,12 +81,12 @@ class Ledger:
         batch_max: int,
         queue_max: int,
         booked: Callable[[], None],
-        time_zone: ZoneInfo,
+        days: BusinessDays,
         tracer: Tracer | None = None,
         unread: Mode = "auto",
     ) -> None:
         self._database = database
-        self._time_zone = time_zone
+        self.days = days
         self._booked = booked
         write = BatchWriter(database, committed=self._tell_workers, unread=unread).write
         self._bookings: GroupCommit[BookingRequest, BookingResult] | TracedBookings = (
@@ -216,15 +215,16 @@ class Ledger:
 
         return await self._write(revoke)
 
-    async def report(self, of: Callable[[Connection, date, ZoneInfo], Result], day: date | None) -> Result:
+    async def report(
+        self, of: Callable[[Connection, date, BusinessDays], Result], day: date | None
+    ) -> Result:
         """Return the report of a day that `reports` makes so, `daily_report` say; None is today.
 
         Raises:
             Unavailable: the database does not answer.
         """
-        zone = self._time_zone
-        which = day or day_of(_now_us(), zone)
-        return await self._read(lambda connection: of(connection, which, zone))
+        which = day or self.days.day_of(_now_us())
+        return await self._read(lambda connection: of(connection, which, self.days))
 
     async def condition(self) -> tuple[str | None, str | None]:
         """Return the migration that the database is at, and why it can only be read, if it can.

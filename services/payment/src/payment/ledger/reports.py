@@ -9,11 +9,10 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date
 from itertools import pairwise
 from math import gcd
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
     BigInteger,
@@ -28,15 +27,12 @@ from sqlalchemy import (
     union_all,
 )
 
+from payment.core.business_day import BusinessDays
 from payment.core.states import Method, Status
-from payment.core.units import TIME_MAX_US, TIME_MIN_US
+from payment.core.units import written_us
 from payment.storage.tables import payments, refunds
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY = timedelta(days=1)
-_MICROSECOND = timedelta(microseconds=1)
 _HOUR_US = 3_600_000_000
-_DAY_US = 24 * _HOUR_US
 _PART = 1_000_000_000
 """Billions and the rest are added apart: 1,025 of the largest amounts overflow SQLite's integers."""
 
@@ -91,11 +87,27 @@ class Sums:
 
 
 @dataclass(frozen=True, slots=True)
-class DailyReport(Sums):
-    """A day's takings: every method in a fixed order, and their sums."""
+class Day:
+    """A day that is reported on.
+
+    Attributes:
+        date: on which it begins.
+        time_zone: whose, an IANA name.
+        begins_us: from then on, microseconds since the epoch.
+        ends_us: until before this.
+    """
 
     date: date
     time_zone: str
+    begins_us: int
+    ends_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class DailyReport(Sums):
+    """A day's takings: every method in a fixed order, and their sums."""
+
+    day: Day
     methods: tuple[Takings, ...]
 
 
@@ -118,72 +130,35 @@ class Hour(Sums):
 class HourlyReport:
     """A day's takings hour by hour; together they are the day's."""
 
-    date: date
-    time_zone: str
+    day: Day
     hours: tuple[Hour, ...]
 
 
-def day_of(now_us: int, zone: ZoneInfo) -> date:
-    """Return what day it is in the zone."""
-    return _local(now_us, zone).date()
+def _day(day: date, days: BusinessDays) -> Day:
+    """Return a day of a restaurant, as far as it has times that can be written."""
+    return Day(day, days.zone.key, written_us(days.begins_us(day)), written_us(days.ends_us(day)))
 
 
-def day_begins_us(day: date, zone: ZoneInfo) -> int:
-    """Return when a day of the zone begins, microseconds since the epoch.
-
-    A day ends when the next begins: where clocks are changed it has 23 or 25 hours.
-    """
-    return (datetime.combine(day, time(), zone) - _EPOCH) // _MICROSECOND
-
-
-def day_ends_us(day: date, zone: ZoneInfo) -> int:
-    """Return when the next day begins, microseconds since the epoch."""
-    return day_begins_us(day + _DAY, zone) if day < date.max else day_begins_us(day, zone) + _DAY_US
-
-
-def hours_of(day: date, zone: ZoneInfo) -> Sequence[int]:
-    """Return when the hours of a day begin, microseconds since the epoch, ascending.
-
-    The first begins with the day, the others whenever the zone's clocks show a full hour, or would if they
-    were not changed at that moment. Those to which UTC gives the year 0 or 10000 are left out.
-    """
-    begins_us = max(day_begins_us(day, zone), TIME_MIN_US)
-    ends_us = min(day_ends_us(day, zone), TIME_MAX_US)
-    hours: list[int] = []
-    while begins_us < ends_us:
-        hours.append(begins_us)
-        clock = _local(begins_us, zone)
-        full = clock.replace(minute=0, second=0, microsecond=0)
-        begins_us += _HOUR_US - (clock.replace(tzinfo=None) - full.replace(tzinfo=None)) // _MICROSECOND
-    return hours
-
-
-def hour_of(time_us: int, zone: ZoneInfo) -> str:
-    """Return what the zone's clocks show at a time: `07:00`."""
-    return f"{_local(time_us, zone):%H:%M}"
-
-
-def daily_report(connection: Connection, day: date, zone: ZoneInfo) -> DailyReport:
+def daily_report(connection: Connection, which: date, days: BusinessDays) -> DailyReport:
     """Return the closing of a day, all of it from one state of the database."""
-    begins_us, ends_us = day_begins_us(day, zone), day_ends_us(day, zone)
-    rows = connection.execute(SUMS, bounds(begins_us, ends_us, ends_us - begins_us)).all()
-    return DailyReport(day, zone.key, _takings(rows))
+    day = _day(which, days)
+    rows = connection.execute(SUMS, bounds(day.begins_us, day.ends_us, day.ends_us - day.begins_us)).all()
+    return DailyReport(day, _takings(rows))
 
 
-def hourly_report(connection: Connection, day: date, zone: ZoneInfo) -> HourlyReport:
+def hourly_report(connection: Connection, which: date, days: BusinessDays) -> HourlyReport:
     """Return the takings of a day hour by hour, all of it from one state of the database."""
-    hours, ends_us = hours_of(day, zone), day_ends_us(day, zone)
+    day, hours = _day(which, days), days.hours_of(which)
     if not hours:  # a day that was left out of the calendar
-        return HourlyReport(day, zone.key, ())
+        return HourlyReport(day, ())
     slot_us = gcd(*(later - earlier for earlier, later in pairwise([*hours, hours[-1] + _HOUR_US])))
     of_hour: list[list[Any]] = [[] for _ in hours]
-    for row in connection.execute(SUMS, bounds(hours[0], ends_us, slot_us)):
-        of_hour[bisect_right(hours, hours[0] + row.slot * slot_us) - 1].append(row)
+    for row in connection.execute(SUMS, bounds(day.begins_us, day.ends_us, slot_us)):
+        of_hour[bisect_right(hours, day.begins_us + row.slot * slot_us) - 1].append(row)
     return HourlyReport(
         day,
-        zone.key,
         tuple(
-            Hour(starts_us, hour_of(starts_us, zone), _takings(rows))
+            Hour(starts_us, days.hour_of(starts_us), _takings(rows))
             for starts_us, rows in zip(hours, of_hour, strict=True)
         ),
     )
@@ -205,10 +180,6 @@ def _takings(rows: Sequence[Any]) -> tuple[Takings, ...]:
         )
         for method in Method
     )
-
-
-def _local(time_us: int, zone: ZoneInfo) -> datetime:
-    return (_EPOCH + timedelta(microseconds=time_us)).astimezone(zone)
 
 
 _BEGINS_US, _ENDS_US, _SLOT_US = (

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Table
 
-from payment.storage import statements
+from payment.storage import ids, statements
 from payment.storage.event_order import begin_events
 from payment.storage.statements import Query, Row
 from payment.storage.tables import events
@@ -33,7 +33,7 @@ class BatchTransaction(ABC):
 
     def fresh_ids(self, column: Column[int], size: int) -> Query:
         """Return the query for ids that no row of the column's table has, for `read`: `size` rows of one."""
-        return statements.fresh_ids(self._connection, column, size)
+        return ids.fresh_ids(self._connection, column, size)
 
     @abstractmethod
     def read_unlocked(self, query: Query) -> Sequence[Any]:

@@ -1,11 +1,10 @@
 """What SQLite and PostgreSQL spell differently. Each function picks by the connection's database."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import Column, Connection, Select, Table, TextClause, Update, bindparam, text
+from sqlalchemy import Connection, Select, Table, TextClause, Update, bindparam, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from payment.storage.json_rows import insert_from_json, update_from_json
@@ -86,27 +85,3 @@ def _update_by_key(table: Table, names: tuple[str, ...]) -> Update:
 def _as_given(row: Row) -> dict[str, Any]:
     """Return a row under names that no column has: SQLAlchemy would set the columns of these names."""
     return {f"given_{name}": value for name, value in row.items()}
-
-
-_NEXT_OF_SEQUENCE = """
-    SELECT nextval('{table}_{column}_seq') FROM generate_series(1, CAST(:size AS integer))"""
-
-_NEXT_OF_NEWEST = """
-    SELECT (SELECT coalesce(max({column}), 0) FROM {table}) + value AS id FROM json_each(:numbers)"""
-
-
-def fresh_ids(connection: Connection, column: Column[int], size: int) -> Query:
-    """Return the query for ids that no row of the column's table has, one in each of `size` rows."""
-    if is_postgres(connection):
-        return _next_of_sequence(column), {"size": size}
-    return _next_of_newest(column), {"numbers": json.dumps(list(range(1, size + 1)))}
-
-
-@cache
-def _next_of_sequence(column: Column[int]) -> TextClause:
-    return text(_NEXT_OF_SEQUENCE.format(table=column.table.name, column=column.name))
-
-
-@cache
-def _next_of_newest(column: Column[int]) -> TextClause:
-    return text(_NEXT_OF_NEWEST.format(table=column.table.name, column=column.name))

@@ -103,7 +103,7 @@ def create_app(
         LifespanMiddleware,
     ]
     app = ConnexionMiddleware(
-        Endpoints(ledger, exposition),
+        Endpoints(ledger, exposition, settings.require_idempotency_key),
         middlewares=middlewares,
         lifespan=lifespan,
         security_map={"bearer": partial(KeyHandler, key_ring)} if key_ring else None,

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
@@ -10,6 +11,7 @@ from connexion.spec import Specification
 from starlette.types import Receive, Scope, Send
 
 from payment.core.cause import Cause
+from payment.core.settings import KeysRequired
 from payment.ledger.ledger import Ledger
 from payment.watching.exposition import Exposition
 from payment.web.callers import NOBODY_IN_PARTICULAR, Caller
@@ -28,6 +30,7 @@ class Request:
     parameters: Mapping[str, Any]
     body: Mapping[str, Any]
     exposition: Exposition
+    keys_required: KeysRequired
 
     def header(self, name: str) -> str | None:
         """Return the first value of a header, None if it is not there."""
@@ -58,19 +61,24 @@ Handler = Callable[[Request], Awaitable[Reply | Stream]]
 
 
 class Endpoint:
-    """Calls the function that an operationId names."""
+    """Calls the function that an operationId names.
 
-    def __init__(self, handler: Handler, ledger: Ledger, exposition: Exposition) -> None:
+    Args:
+        handler: that function.
+        within: what all requests have of the process: see `Request`.
+    """
+
+    def __init__(self, handler: Handler, within: Mapping[str, Any]) -> None:
         self._handler = handler
-        self._ledger = ledger
-        self._exposition = exposition
+        self._request = partial(Request, **within)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call it and send its reply; the body has been read."""
         context = scope["extensions"][CONTEXT]
         caller = context.get("caller", NOBODY_IN_PARTICULAR)
-        body = context.get("body", {})
-        request = Request(scope, self._ledger, caller, context["parameters"], body, self._exposition)
+        request = self._request(
+            scope=scope, caller=caller, parameters=context["parameters"], body=context.get("body", {})
+        )
         reply = await self._handler(request)
         if isinstance(reply, Reply):
             await reply.send(send)
@@ -82,15 +90,14 @@ class Endpoint:
 class EndpointAPI(RoutedAPI[Endpoint]):
     """The operations of the specification as endpoints."""
 
-    def __init__(self, *args: Any, ledger: Ledger, exposition: Exposition, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, within: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._ledger = ledger
-        self._exposition = exposition
+        self._within = within
         self.add_paths()
 
     def make_operation(self, operation: AbstractOperation) -> Endpoint:
         """Build the endpoint of an operation."""
-        return Endpoint(operation.function, self._ledger, self._exposition)
+        return Endpoint(operation.function, self._within)
 
 
 class Endpoints(RoutedMiddleware[EndpointAPI]):
@@ -98,12 +105,10 @@ class Endpoints(RoutedMiddleware[EndpointAPI]):
 
     api_cls = EndpointAPI
 
-    def __init__(self, ledger: Ledger, exposition: Exposition) -> None:
+    def __init__(self, ledger: Ledger, exposition: Exposition, keys_required: KeysRequired) -> None:
         super().__init__(app=self)  # nothing comes after it
-        self._ledger = ledger
-        self._exposition = exposition
+        self._within = {"ledger": ledger, "exposition": exposition, "keys_required": keys_required}
 
     def add_api(self, specification: Specification, **kwargs: Any) -> EndpointAPI:
         """Register a specification."""
-        within = {"ledger": self._ledger, "exposition": self._exposition}
-        return super().add_api(specification, **within, **kwargs)
+        return super().add_api(specification, within=self._within, **kwargs)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from payment.core.errors import KeyMissing
 from payment.ledger.idempotency import BookedAnswer as Answer
 from payment.ledger.idempotency import Key, fingerprint, read_key
 from payment.web.endpoints import Request
@@ -14,9 +15,24 @@ def key_of(request: Request, operation: str, body: Mapping[str, Any]) -> Key | N
 
     Raises:
         KeyInvalid: it is not one, or there are several.
+        KeyMissing: it has none, and must have one.
     """
     key = read_key(request.header_values(b"idempotency-key"))
-    return Key(request.caller.client, operation, key, fingerprint(body)) if key else None
+    if key:
+        return Key(request.caller.client, operation, key, fingerprint(body))
+    if request.keys_required != "none" and _must_have_one(request, body):
+        raise KeyMissing(field="Idempotency-Key")
+    return None
+
+
+def _must_have_one(request: Request, body: Mapping[str, Any]) -> bool:
+    """Say whether a request must have a key: two equal shares of a bill look like one that was sent twice.
+
+    A PATCH need not: what it asks for is the same however often it is done.
+    """
+    if request.scope["method"] != "POST":
+        return False
+    return request.keys_required == "all" or body.get("order_total") is not None
 
 
 def reply_of(answer: Answer) -> Reply:

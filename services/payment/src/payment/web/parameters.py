@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from jsonschema import Draft4Validator
@@ -14,6 +15,10 @@ from payment.web.http_errors import FieldInvalid
 def read_whole_number(text: str) -> int | str:
     """Return the number that the text is, else the text."""
     return int(text) if re.fullmatch("[0-9]{1,16}", text) else text
+
+
+def _read_time_or_date(text: str) -> int | date:
+    return read_date(text) if len(text) == len("2026-01-31") else read_time(text)
 
 
 class Parameter:
@@ -38,6 +43,9 @@ class Parameter:
         elif schema.get("format") == "date":
             self._parse, self._validator = read_date, Draft4Validator({})
             self._refusal = {"rule": schemas.MUST_BE_DATE}
+        elif {each.get("format") for each in schema.get("anyOf", ())} == {"date-time", "date"}:
+            self._parse, self._validator = _read_time_or_date, Draft4Validator({})
+            self._refusal = {"rule": schemas.MUST_BE_TIME_OR_DATE}
 
     def read(self, text: str) -> Any:
         """Return the parameter's value: a number, a word, a date, or a time in microseconds.

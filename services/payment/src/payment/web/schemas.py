@@ -22,6 +22,9 @@ MUST_BE_WHOLE = "must be a whole number from {minimum} to {maximum}"
 MUST_BE_ONE_OF = "must be one of: {choices}"
 MUST_BE_ONCE = "must be given once"
 MUST_BE_TIME = "must be a time with its zone, for example 2026-01-31T12:34:56Z"
+MUST_BE_TIME_OR_DATE = (
+    "must be a time with its zone, for example 2026-01-31T12:34:56Z, or a date, for example 2026-01-31"
+)
 MUST_BE_DATE = "must be a date, for example 2026-01-31"
 MUST_BE_TEXT = (
     "must be 1 to {max_chars} characters, not blanks alone, without control or direction characters"

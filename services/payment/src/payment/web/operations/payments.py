@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from datetime import date
 
 from payment.core.states import Method, Status
 from payment.ledger.answers import PaymentAnswer
@@ -62,8 +63,8 @@ async def list_payments(request: Request) -> Reply | Stream:
         status=Status(asked["status"]) if asked["status"] else None,
         method=Method(asked["method"]) if asked["method"] else None,
         amount=asked["amount"],
-        created_from_us=asked["created_from"],
-        created_to_us=asked["created_to"],
+        created_from_us=_us(asked["created_from"], request.ledger.days.begins_us),
+        created_to_us=_us(asked["created_to"], request.ledger.days.ends_us),
     )
     after = read_cursor(asked["cursor"], selection) if asked["cursor"] else None
     vary = (b"vary", b"Accept")
@@ -77,6 +78,11 @@ async def list_payments(request: Request) -> Reply | Stream:
     cursor = cursor_of(page.following, selection) if page.following else None
     body = {"payments": _payment_answer.dump(page.payments, many=True), "next_cursor": cursor}
     return Reply.of_json(200, body, [vary, *request.next_link(cursor)])
+
+
+def _us(asked: int | date | None, of_day: Callable[[date], int]) -> int | None:
+    """Return the time that is asked for, microseconds since the epoch; of a day, where `of_day` says."""
+    return of_day(asked) if isinstance(asked, date) else asked
 
 
 async def _csv_of(ledger: Ledger, selection: Selection, after: Position | None) -> AsyncGenerator[str]:

@@ -18,7 +18,7 @@ async def get_daily_report(request: Request) -> Reply:
     report = await request.ledger.report(daily_report, request.parameters["date"])
     vary = (b"vary", b"Accept")
     if best_type(request.header("accept"), JSON, CSV) == CSV:
-        name = f'attachment; filename="daily-{report.date}.csv"'
+        name = f'attachment; filename="daily-{report.day.date}.csv"'
         headers = [vary, (b"content-disposition", name.encode())]
         return Reply(200, as_csv(_rows_of(report)).encode(), headers, CSV_UTF_8)
     return Reply.of_text(200, _daily_report_answer.text(report), [vary])
@@ -34,4 +34,4 @@ def _rows_of(report: DailyReport) -> Iterator[tuple[Any, ...]]:
     yield "date", "method", "payments", "gross", "refunds", "net"
     lines: list[tuple[str, Takings | Sums]] = [(takings.method, takings) for takings in report.methods]
     for name, each in [*lines, ("total", report)]:
-        yield report.date, name, each.payments, each.gross, each.refunds, each.net
+        yield report.day.date, name, each.payments, each.gross, each.refunds, each.net
