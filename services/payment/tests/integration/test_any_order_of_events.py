@@ -53,9 +53,9 @@ EMPTIED = (events, notifications, idempotency_keys, leases, known_routes, refund
 OPERATIONS = {PaymentRequest: "pay", Settling: "settle", RefundRequest: "refund"}
 PAYMENT_FIELDS = [
     *("id", "order_id", "user_id", "amount", "status", "method"),
-    *("amount_refunded", "created_at", "updated_at"),
+    *("amount_refunded", "created_at", "updated_at", "reference"),
 ]
-REFUND_FIELDS = ["id", "payment_id", "amount", "reason", "created_at"]
+REFUND_FIELDS = ["id", "payment_id", "amount", "reason", "created_at", "reference"]
 
 AnyRequest = PaymentRequest | Settling | RefundRequest
 

@@ -1,5 +1,7 @@
 """Whether the next batch is written unread, and which batches may be."""
 
+from dataclasses import replace
+
 import pytest
 
 from payment.core.states import Method, Status
@@ -23,6 +25,8 @@ def pay(order_id: int, key: str | None = None, order_total: int | None = None) -
         ([pay(1, order_total=300)], False),
         ([pay(1), pay(1)], False),
         ([pay(1, "a"), pay(2, "a")], False),
+        ([replace(pay(1), reference="R-1"), replace(pay(2), reference="R-2")], True),
+        ([replace(pay(1), reference="R-1"), replace(pay(2), reference="R-1")], False),
         ([pay(1), Settling(1, Status.PAID)], False),
         ([RefundRequest(1)], False),
     ],

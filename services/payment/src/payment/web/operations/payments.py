@@ -41,6 +41,7 @@ async def create_payment(request: Request) -> Reply:
             method=Method(body["method"]),
             status=Status(body.get("status", Status.PAID)),
             order_total=body.get("order_total"),
+            reference=body.get("reference"),
             key=key_of(request, "create_payment", body),
             cause=request.cause(),
         )
@@ -64,6 +65,7 @@ async def list_payments(request: Request) -> Reply | Stream:
         amount=asked["amount"],
         created_from_us=asked["created_from"],
         created_to_us=asked["created_to"],
+        reference=asked["reference"],
     )
     after = read_cursor(asked["cursor"], selection) if asked["cursor"] else None
     vary = (b"vary", b"Accept")
@@ -123,6 +125,7 @@ async def settle_payment(request: Request) -> Reply:
         Settling(
             payment_id,
             Status(request.body["status"]),
+            reference=request.body.get("reference"),
             key=key_of(request, "settle_payment", {"payment_id": payment_id, **request.body}),
             cause=request.cause(),
         )
