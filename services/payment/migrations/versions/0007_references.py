@@ -1,4 +1,4 @@
-"""what providers call payments and refunds.
+"""what providers call payments and refunds, and when a payment expires.
 
 Only adds and loosens, and reads no row, so that an older version may go on working beside it
 (docs/operations.md). The indexes follow in 0008.
@@ -24,7 +24,10 @@ TYPES_BEFORE = (
     "'payment.created payment.paid')"
 )
 COLUMNS = {
-    "payments": [sa.Column("reference", sa.Text(), nullable=True)],
+    "payments": [
+        sa.Column("reference", sa.Text(), nullable=True),
+        sa.Column("expires_us", sa.BigInteger(), nullable=True),
+    ],
     "refunds": [
         sa.Column("method", sa.Text(), nullable=True),
         sa.Column("reference", sa.Text(), nullable=True),
@@ -33,7 +36,10 @@ COLUMNS = {
 
 # What every row satisfies already, as these columns are new: so NOT VALID below, which reads no row.
 CHECKS = {
-    "payments": {"ck_payments_reference": "length(reference) BETWEEN 1 AND 64"},
+    "payments": {
+        "ck_payments_reference": "length(reference) BETWEEN 1 AND 64",
+        "ck_payments_expires": "expires_us >= created_us",
+    },
     "refunds": {
         "ck_refunds_reference": "length(reference) BETWEEN 1 AND 64",
         "ck_refunds_reference_of_method": "reference IS NULL OR method IS NOT NULL",

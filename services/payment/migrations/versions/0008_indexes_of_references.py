@@ -1,4 +1,4 @@
-"""indexes of references, built beside running processes as in 0003: no row is in them yet.
+"""indexes of references and of what expires, built beside running processes as in 0003.
 
 Revision: 0008
 Before it: 0007
@@ -28,6 +28,7 @@ INDEXES = (
         False,
         "reference IS NOT NULL",
     ),
+    ("ix_payments_expires", "payments", ["expires_us", "created_us"], False, "status = 'pending'"),
     ("ix_refunds_one_reference", "refunds", ["reference", "method"], True, "reference IS NOT NULL"),
 )
 

@@ -216,7 +216,7 @@ OTHERS: dict[str, tuple[BodySchema, dict[str, st.SearchStrategy[Any]]]] = {
     "NewPayment": (
         NewPayment(),
         dict.fromkeys(NUMBERS, good_numbers)
-        | {"order_total": any_numbers, "status": words, "reference": references},
+        | {"order_total": any_numbers, "status": words, "reference": references, "expires_at": times},
     ),
     "Settlement": (Settlement(), {"status": words, "reference": references}),
     "NewRefund": (

@@ -304,6 +304,7 @@ REFUSED: list[tuple[str, Table, dict[str, Any]]] = [
         PAYMENT | {"id": 2, "status": "failed", "amount_refunded": 5},
     ),
     ("FOREIGN KEY constraint failed", payments, PAYMENT | {"id": 2, "order_id": 404}),
+    ("ck_payments_expires", payments, PAYMENT | {"id": 2, "expires_us": NOW_US - 1}),
     ("ck_payments_reference", payments, PAYMENT | {"id": 2, "reference": ""}),
     ("ck_payments_reference", payments, PAYMENT | {"id": 2, "reference": "x" * 65}),
     ("ck_refunds_amount", refunds, REFUND | {"amount": 0}),
@@ -481,6 +482,15 @@ def test_amounts_and_ids_keep_their_largest_values(connection: Connection) -> No
             """SELECT id FROM payments WHERE reference IN ('R-1', 'R-2')
             AND reference IS NOT NULL AND status <> 'failed'""",
             "ix_payments_one_reference",
+        ),
+        (
+            "SELECT id FROM payments WHERE status = 'pending' AND expires_us < 5 ORDER BY expires_us LIMIT 5",
+            "ix_payments_expires",
+        ),
+        (
+            """SELECT id FROM payments WHERE status = 'pending' AND expires_us IS NULL AND created_us < 5
+            ORDER BY created_us LIMIT 5""",
+            "ix_payments_expires",
         ),
         ("SELECT id FROM refunds WHERE reference IN ('R-1', 'R-2')", "ix_refunds_one_reference"),
         (

@@ -42,6 +42,13 @@ class OrderTotalTooSmall(PaymentError):
     message = "{field} must be at least amount, {amount}"
 
 
+class ExpiryInvalid(PaymentError):
+    """A payment is to expire in the past or too far ahead, or is paid at once and cannot expire."""
+
+    code = "expires-at-invalid"
+    message = "{field} must be a time to come, at most {days} days ahead, and the payment pending"
+
+
 class KeyInvalid(PaymentError):
     """The Idempotency-Key header is not 1 to 255 visible ASCII characters."""
 

@@ -37,7 +37,8 @@ class PaymentAnswer(Answer):
     amount_refunded = fields.Integer()
     created_at = Timestamp(attribute="created_us")
     updated_at = Timestamp(attribute="updated_us")
-    reference = fields.String(dump_default=None)  # events of before 0007 have none
+    reference = fields.String(dump_default=None)  # events of before 0007 have neither
+    expires_at = Timestamp(attribute="expires_us", dump_default=None)
 
 
 class RefundAnswer(Answer):

@@ -82,7 +82,7 @@ def book_either_way(
 
     Args, Returns, Raises: as `book`.
     """
-    if is_hopeful(requests) and unread.is_due() and transaction.writes_unread:
+    if is_hopeful(requests, now_us) and unread.is_due() and transaction.writes_unread:
         try:
             results = book_unread(transaction, requests, now_us)
         except NotFirst:
@@ -128,10 +128,11 @@ def book_unread(
     return [receipt(payment_id) for payment_id in ids]
 
 
-def is_hopeful(requests: Sequence[BookingRequest]) -> bool:
+def is_hopeful(requests: Sequence[BookingRequest], now_us: int) -> bool:
     """Say whether each may be the first payment of its order, for all that the batch tells.
 
-    A share of a bill rarely is, and two of one order, key or reference are not.
+    A share of a bill rarely is, and two of one order, key or reference are not. What is wrong whatever was
+    booked before is no case for it either.
     """
     orders, keys, references = set[int](), set[tuple[str, str, str]](), set[str]()
     for request in requests:
@@ -139,7 +140,7 @@ def is_hopeful(requests: Sequence[BookingRequest]) -> bool:
             return False
         if request.order_id in orders or (request.key and request.key.identity in keys):
             return False
-        if request.reference in references:
+        if request.reference in references or not request.may_expire(now_us):
             return False
         orders.add(request.order_id)
         if request.reference is not None:

@@ -14,6 +14,7 @@ from payment.core.errors import (
     BillExceeded,
     BillSettled,
     BillTotalDiffers,
+    ExpiryInvalid,
     MoveNotAllowed,
     OrderTotalTooSmall,
     PaymentError,
@@ -25,12 +26,16 @@ from payment.core.errors import (
     RefundTooLarge,
 )
 from payment.core.states import MOVES, PAID_AT_ONCE, EventType, Method, Status
+from payment.core.units import DAY_US
 from payment.ledger.audience import Change, news_of
 from payment.ledger.books import Books, Happening, Renderers, Writes
 from payment.ledger.idempotency import BookedAnswer, Key, UsedKey, replay
 from payment.ledger.records import Bill, Payment, Refund
 
 NOBODY = Cause()
+
+WAITS_MAX_DAYS = 30
+"""How far ahead a payment may be to expire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,8 @@ class PaymentRequest:
         status: `paid`, or `pending` for one that is settled later.
         order_total: what the order costs; None if this payment is all of it.
         reference: what its provider calls it; None if it does not say.
+        expires_us: when it fails if nobody has settled it; None if it does not say.
+        waits_us: for how long it waits if it does not say.
     """
 
     order_id: int
@@ -50,8 +57,16 @@ class PaymentRequest:
     status: Status = Status.PAID
     order_total: int | None = None
     reference: str | None = None
+    expires_us: int | None = None
+    waits_us: int | None = None
     key: Key | None = None
     cause: Cause = NOBODY
+
+    def may_expire(self, now_us: int) -> bool:
+        """Say whether what it says of its expiry can be, if it says anything."""
+        if self.expires_us is None:
+            return True
+        return self.status is Status.PENDING and now_us < self.expires_us <= now_us + WAITS_MAX_DAYS * DAY_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +213,8 @@ class _Batch:
         total = request.amount if request.order_total is None else request.order_total
         if request.amount > total:
             raise OrderTotalTooSmall(field="order_total", amount=request.amount)
+        if not request.may_expire(self._now_us):
+            raise ExpiryInvalid(field="expires_at", days=WAITS_MAX_DAYS)
         self._check_reference(request.method, request.reference)
         bill = self._bills.get(request.order_id)
         if bill is None or not bill.stands:
@@ -219,6 +236,7 @@ class _Batch:
             created_us=self._now_us,
             updated_us=self._now_us,
             reference=request.reference,
+            expires_us=self._expiry_of(request),
         )
         self._bills[bill.order_id] = bill
         self._written.payments.append(payment)
@@ -227,6 +245,11 @@ class _Batch:
         self._written.happened.append(Happening(what, payment, request.cause))
         self._tell(payment, request.cause, is_newest=True)
         return receipt(payment.id)
+
+    def _expiry_of(self, request: PaymentRequest) -> int | None:
+        if request.expires_us is not None or request.status is not Status.PENDING:
+            return request.expires_us
+        return None if request.waits_us is None else self._now_us + request.waits_us
 
     def _settle(self, request: Settling) -> BookedAnswer:
         before = self._find(request.payment_id)

@@ -54,6 +54,7 @@ class Payment:
 
     Attributes:
         settled_us: when one that waited was settled.
+        expires_us: until when one that waits may be settled; None in one that did not wait.
         reference: what its provider calls it. Once it has one, that never changes.
     """
 
@@ -68,6 +69,7 @@ class Payment:
     amount_refunded: int = 0
     settled_us: int | None = None
     reference: str | None = None
+    expires_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

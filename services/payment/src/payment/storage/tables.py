@@ -76,11 +76,13 @@ payments = Table(
     Column("updated_us", BigInteger, nullable=False),
     Column("settled_us", BigInteger),  # when one that waited was settled; null for one paid at once
     Column("reference", Text),  # what its provider calls it
+    Column("expires_us", BigInteger),  # null if it did not wait, or was made before 0007
     CheckConstraint("amount >= 1", name="amount"),
     CheckConstraint("amount_refunded >= 0 AND amount_refunded <= amount", name="not_overrefunded"),
     CheckConstraint("(status = 'refunded') = (amount_refunded = amount)", name="refunded"),
     CheckConstraint("amount_refunded = 0 OR status IN ('paid', 'refunded')", name="only_paid_is_refunded"),
     CheckConstraint("length(reference) BETWEEN 1 AND 64", name="reference"),
+    CheckConstraint("expires_us >= created_us", name="expires"),
     _one_of("status", Status),
     _one_of("method", Method),
     Index("order", "order_id"),
@@ -118,6 +120,13 @@ payments = Table(
         "id",
         sqlite_where=text("reference IS NOT NULL"),
         postgresql_where=text("reference IS NOT NULL"),
+    ),
+    Index(
+        "expires",
+        "expires_us",
+        "created_us",
+        sqlite_where=text("status = 'pending'"),
+        postgresql_where=text("status = 'pending'"),
     ),
 )
 

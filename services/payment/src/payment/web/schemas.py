@@ -243,6 +243,7 @@ class NewPayment(BodySchema):
     status = Choice((Status.PAID, Status.PENDING))
     order_total = WholeNumber()
     reference = ProviderReference()
+    expires_at = Moment()
 
     def refuse_missing(self, name: str) -> PaymentError:
         """Name all three, in the words that callers have always been told."""

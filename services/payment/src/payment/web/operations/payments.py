@@ -42,6 +42,8 @@ async def create_payment(request: Request) -> Reply:
             status=Status(body.get("status", Status.PAID)),
             order_total=body.get("order_total"),
             reference=body.get("reference"),
+            expires_us=body.get("expires_at"),
+            waits_us=request.ledger.waits_us,
             key=key_of(request, "create_payment", body),
             cause=request.cause(),
         )
