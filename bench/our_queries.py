@@ -86,7 +86,7 @@ def queries(rows: int, now_us: int, key: str, guest: int, place: Place) -> dict[
         "worker: write what became of 8": lambda connection: update_rows(
             connection, notifications, [{"id": 2 * each, "attempts": 1} for each in some]
         ),
-        "worker: what expired": lambda connection: find_expired(connection, now_us - DAY_US, limit=64),
+        "worker: what expired": lambda connection: find_expired(connection, now_us, DAY_US, limit=64),
         "Prefer: wait: were these 8 told": lambda connection: find_told(connection, some),
         "notifications of a payment": listed(payment_id=middle),
         "notifications: first page": listed(),

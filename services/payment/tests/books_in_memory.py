@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import Any
 
 from payment.core.cause import Cause
 from payment.core.errors import (
@@ -15,14 +16,12 @@ from payment.ledger.answers import PaymentAnswer, RefundAnswer
 from payment.ledger.booking import (
     BookingRequest,
     BookingResult,
-    Books,
     PaymentRequest,
     RefundRequest,
-    Renderers,
     Settling,
-    Writes,
     decide,
 )
+from payment.ledger.books import Books, Renderers, Writes
 from payment.ledger.idempotency import BookedAnswer, Key, UsedKey, fingerprint
 from payment.ledger.records import Payment
 from payment.ledger.rows import PAYMENTS
@@ -60,6 +59,14 @@ class Ledger:
             self.books.bills[bill.order_id] = bill
         for payment in [*writes.payments, *writes.changed_payments]:
             self.books.payments[payment.id] = payment
+        held = [each for each in self.payments if each.status is not Status.FAILED and each.reference]
+        self.books.references = {(each.method, str(each.reference)): each.id for each in held}
+        assert len(self.books.references) == len(held), "the unique index of `payments` refuses this"
+        for refund in writes.refunds:
+            if refund.reference is not None:
+                name = refund.method, refund.reference
+                assert name not in self.books.refund_references, "the unique index of `refunds` refuses this"
+                self.books.refund_references[name] = refund
         newest = {payment.user_id: payment.id for payment in sorted(self.payments, key=lambda p: p.id)}
         self.books.newest = set(newest.values())
         self.written.bills += writes.bills
@@ -91,6 +98,7 @@ def pay(
     order_total: int | None = None,
     key: str | None = None,
     caller: str = "",
+    **more: Any,
 ) -> PaymentRequest:
     request = PaymentRequest(
         order_id=order_id,
@@ -100,6 +108,7 @@ def pay(
         status=status,
         order_total=order_total,
         cause=CAUSE,
+        **more,
     )
     return replace(request, key=_key("create_payment", key, caller, request))
 
@@ -108,15 +117,21 @@ def later(amount: int = 20_000, **changes: int) -> PaymentRequest:
     return replace(pay(amount=amount, status=Status.PENDING), **changes)  # type: ignore[arg-type]
 
 
-def settle(payment_id: int, status: Status = Status.PAID, key: str | None = None) -> Settling:
-    request = Settling(payment_id, status, cause=CAUSE)
+def settle(
+    payment_id: int, status: Status = Status.PAID, key: str | None = None, reference: str | None = None
+) -> Settling:
+    request = Settling(payment_id, status, reference, cause=CAUSE)
     return replace(request, key=_key("settle_payment", key, "", request))
 
 
 def refund(
-    payment_id: int, amount: int | None = None, expected_refunded: int | None = None, key: str | None = None
+    payment_id: int,
+    amount: int | None = None,
+    expected_refunded: int | None = None,
+    key: str | None = None,
+    reference: str | None = None,
 ) -> RefundRequest:
-    request = RefundRequest(payment_id, amount, "salah pesan", expected_refunded, cause=CAUSE)
+    request = RefundRequest(payment_id, amount, "salah pesan", expected_refunded, reference, cause=CAUSE)
     return replace(request, key=_key("create_refund", key, "", request))
 
 

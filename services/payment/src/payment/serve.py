@@ -13,6 +13,7 @@ from payment.console.sessions import Sessions
 from payment.core.logs import get_logger
 from payment.core.settings import Settings
 from payment.core.tracing import open_tracer
+from payment.core.units import SECOND_US
 from payment.ledger.key_ring import KeyRing
 from payment.ledger.ledger import Ledger
 from payment.storage.opening import open_current
@@ -54,6 +55,7 @@ def serve(settings: Settings, *, with_worker: bool, ready: Callable[[], None] | 
         queue_max=settings.requests_max,
         booked=worker.wake if worker else lambda: None,
         days=settings.business_days,
+        waits_us=round(settings.pending_expires_s * SECOND_US),
         tracer=tracer,
         unread=settings.book_unread,
     )

@@ -53,9 +53,9 @@ EMPTIED = (events, notifications, idempotency_keys, leases, known_routes, refund
 OPERATIONS = {PaymentRequest: "pay", Settling: "settle", RefundRequest: "refund"}
 PAYMENT_FIELDS = [
     *("id", "order_id", "user_id", "amount", "status", "method"),
-    *("amount_refunded", "created_at", "updated_at"),
+    *("amount_refunded", "created_at", "updated_at", "reference", "expires_at"),
 ]
-REFUND_FIELDS = ["id", "payment_id", "amount", "reason", "created_at"]
+REFUND_FIELDS = ["id", "payment_id", "amount", "reason", "created_at", "reference"]
 
 AnyRequest = PaymentRequest | Settling | RefundRequest
 
@@ -268,7 +268,7 @@ class Life(RuleBasedStateMachine):
         done = 0
         while True:
             with self.database.write() as connection:
-                found = find_expired(connection, self.now_us - EXPIRES_US, limit=limit)
+                found = find_expired(connection, self.now_us, EXPIRES_US, limit=limit)
             with self.database.batch() as transaction:
                 book(transaction, [Settling(number, Status.FAILED) for number in found], self.now_us)
             assert len(found) <= limit

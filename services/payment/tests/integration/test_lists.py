@@ -48,6 +48,12 @@ def rows_of(count: int) -> list[dict[str, Any]]:
                 "method": dice.choice(list(Method)),
                 "created_us": created_us,
                 "updated_us": created_us,
+                # a few of each, so that several that failed share one
+                "reference": f"F-{number % 9}"
+                if status is Status.FAILED
+                else f"R-{number}"
+                if number % 3
+                else None,
             }
         )
     return rows
@@ -110,6 +116,7 @@ def selections(count: int) -> list[dict[str, Any]]:
         "user_id": [1, 2, 99],
         "status": [status.value for status in Status],
         "method": [method.value for method in Method],
+        "reference": ["F-1", "F-4", "R-17", "r-17"],
         "created_from": [at(0), at(20), at(61)],
         "created_to": [at(0), at(1), at(40)],
     }
@@ -243,11 +250,12 @@ def test_csv_holds_what_the_pages_hold(listed: Service) -> None:
         assert answer.headers["content-type"] == "text/csv; charset=utf-8"
         assert "payments.csv" in answer.headers["content-disposition"]
         expected = [
-            {name: str(value) for name, value in payment.items()} for payment in walk(listed, **asked)
+            {name: "" if value is None else str(value) for name, value in payment.items()}
+            for payment in walk(listed, **asked)
         ]
         assert read_csv(answer.text) == expected
         assert answer.text.splitlines()[0] == (
-            "id,order_id,user_id,amount,status,method,amount_refunded,created_at,updated_at"
+            "id,order_id,user_id,amount,status,method,amount_refunded,created_at,updated_at,reference,expires_at"
         )
     part = listed.http.get("/payments", params={"limit": 1}, headers={"Accept": "text/csv;q=1, */*;q=0.1"})
     assert len(read_csv(part.text)) == MANY, "a limit is one of pages"
@@ -313,9 +321,11 @@ def fill(url: URL, count: int) -> None:
         )
         connection.execute(
             text(
-                "INSERT INTO payments (order_id, user_id, amount, status, method, created_us, updated_us)"
+                "INSERT INTO payments"
+                " (order_id, user_id, amount, status, reference, method, created_us, updated_us)"
                 f" SELECT n, CASE WHEN n < 2000 THEN {RETIRED} WHEN n % 3 = 0 THEN 1 ELSE n END, 5,"
                 " CASE WHEN n % 1000 = 0 THEN 'failed' ELSE 'paid' END,"
+                " CASE WHEN n % 1000 = 0 THEN 'FAILED' WHEN n % 7 = 0 THEN 'R-' || n END,"
                 " CASE WHEN n % 5000 = 0 THEN 'card' ELSE 'cash' END,"
                 f" {BEGAN_US} + n * 1000000::bigint, {BEGAN_US} FROM {series}"
             )
@@ -338,6 +348,8 @@ SELECTIONS = [
     Selection(created_from_us=BEGAN_US + 9_000 * SECOND_US, created_to_us=BEGAN_US + 9_100 * SECOND_US),
     Selection(user_id=1, created_to_us=BEGAN_US + 2_000 * SECOND_US),
     Selection(user_id=RETIRED),
+    Selection(reference="R-77"),
+    Selection(reference="FAILED", method=Method.CASH),
 ]
 
 

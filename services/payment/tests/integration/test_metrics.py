@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -171,10 +172,14 @@ def test_pending_payments_are_shown(start_alone: Service) -> None:
     for number in (1, 2, 3):
         start_alone.pay(number, fields={"status": "pending"})
     start_alone.settle(2, "paid")
+    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    assert start_alone.pay(4, fields={"status": "pending", "expires_at": soon}).status_code == 201
 
     def seen() -> bool:
+        """Nobody lets the last one expire: there is no worker."""
         now = scrape(start_alone)
-        return now.value("payment_pending") == 2 and now.value("payment_oldest_pending_seconds") > 0
+        is_counted = now.value("payment_pending") == 3 and now.value("payment_oldest_pending_seconds") > 0
+        return is_counted and now.value("payment_overdue_seconds") > 0
 
     wait_for(seen)
 

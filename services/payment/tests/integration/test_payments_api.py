@@ -46,6 +46,8 @@ def test_a_payment_is_booked_and_can_be_read(shared: Service, order_id: int) -> 
         "status": "paid",
         "method": "cash",
         "amount_refunded": 0,
+        "reference": None,
+        "expires_at": None,
     }
 
 

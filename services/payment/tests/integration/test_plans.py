@@ -157,7 +157,7 @@ def test_a_look_at_the_good_keys_reads_none_that_was_revoked(connection: Connect
     [
         pytest.param(lookups.BILLS_OF_ORDERS, "bills", id="bills"),
         pytest.param(batch._USED_KEYS, "idempotency_keys", id="keys"),
-        pytest.param(batch._ORDERS_OF_PAYMENTS, "payments", id="orders of payments"),
+        pytest.param(batch._OF_PAYMENTS, "payments", id="orders of payments"),
         pytest.param(batch._NAMED_PAYMENTS, "payments", id="payments"),
     ],
 )

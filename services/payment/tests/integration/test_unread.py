@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -118,7 +119,11 @@ def test_what_is_written_unread_is_what_is_written_read(database: Database, loop
     shown = []
     for first, way in ((800_100, book), (900_100, book_unread)):
         batch = [
-            pay(first + nth, Status.PENDING if nth % 3 else Status.PAID, 1_000 + nth) for nth in range(12)
+            replace(
+                pay(first + nth, Status.PENDING if nth % 3 else Status.PAID, 1_000 + nth),
+                reference=f"R-{first + nth}" if nth % 2 else None,
+            )
+            for nth in range(12)
         ]
         results = loop.run(database.run_batch(partial(way, requests=batch, now_us=NOW_US)))
         assert [result.status for result in results if isinstance(result, BookedAnswer)] == [201] * 12
@@ -126,13 +131,17 @@ def test_what_is_written_unread_is_what_is_written_read(database: Database, loop
     assert shown[0] == shown[1]
 
 
-@pytest.mark.parametrize("there", ["bill", "key"])
+@pytest.mark.parametrize("there", ["bill", "key", "reference"])
 def test_what_is_there_already_is_noticed_and_the_batch_read(
     database: Database, loop: asyncio.Runner, there: str
 ) -> None:
-    first = pay(1)
+    first = replace(pay(1), reference="R-1")
     loop.run(database.run_batch(lambda transaction: book(transaction, [first], NOW_US)))
-    second = pay(1) if there == "key" else PaymentRequest(1, 7, 20_000, Method.CASH)
+    second = {
+        "bill": PaymentRequest(1, 7, 20_000, Method.CASH),
+        "key": first,
+        "reference": replace(pay(3), reference="R-1"),
+    }[there]
 
     def work(transaction: BatchTransaction) -> Any:
         with pytest.raises(NotFirst):

@@ -66,6 +66,8 @@ payment_rows = st.fixed_dictionaries(
         "method": st.sampled_from(Method),
         "created_us": times_us,
         "updated_us": times_us,
+        "reference": st.none() | st.text(min_size=1, max_size=64),
+        "expires_us": st.none() | times_us,
     }
 )
 

@@ -1,6 +1,7 @@
 """What a batch locks and reads, as its requests say."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 from payment.core.states import Method, Status
 from payment.core.units import WHOLE_NUMBER_MAX
@@ -26,7 +27,18 @@ def test_a_settled_or_refunded_payment_is_read_and_its_order_is_not_known_yet() 
     assert plan.payment_ids == [3, 9]
     assert (plan.payments_new, plan.refunds_new) == (0, 2)
     assert plan.locks() == set()
-    assert plan.with_orders(iter([1, 2])).locks() == {1, 2}
+    rows = [SimpleNamespace(order_id=1, reference=None), SimpleNamespace(order_id=2, reference="R-1")]
+    found = plan.with_payments(rows)
+    assert (set(found.order_ids), set(found.references)) == ({1, 2}, {"R-1"})
+    assert len(found.locks()) == 3
+
+
+def test_a_reference_is_locked_and_looked_up_wherever_it_is_named() -> None:
+    named = BatchPlan.of(
+        [replace(NEW, reference="R-1"), Settling(3, Status.PAID, "R-2"), RefundRequest(3, reference="R-1")]
+    )
+    assert (set(named.references), set(named.refund_references)) == ({"R-1", "R-2"}, {"R-1"})
+    assert len(named.locks()) == 4, "a refund may be called like a payment: nobody waits for the other"
 
 
 def test_what_several_requests_name_is_read_once() -> None:

@@ -14,7 +14,8 @@ from payment.core.errors import (
 from payment.core.neighbours import ORDER, USER
 from payment.core.states import PAID_AT_ONCE, Method, Status
 from payment.ledger.audience import Notification
-from payment.ledger.booking import Happening, Writes, receipt
+from payment.ledger.booking import receipt
+from payment.ledger.books import Happening, Writes
 from payment.ledger.idempotency import BookedAnswer
 from payment.ledger.records import Bill, Payment
 

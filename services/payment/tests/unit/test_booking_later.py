@@ -17,7 +17,7 @@ from payment.core.errors import (
     RefundTooLarge,
 )
 from payment.core.neighbours import ORDER, USER
-from payment.core.states import MOVES, Status
+from payment.core.states import MOVES, Method, Status
 from payment.ledger.booking import RefundRequest, Settling
 from payment.ledger.idempotency import BookedAnswer
 from payment.ledger.records import Bill, Refund
@@ -141,7 +141,15 @@ def test_a_part_given_back_is_no_news_and_leaves_the_bill_settled() -> None:
     ledger = Ledger()
     ledger.decide([pay()])
     (answer,) = answers(ledger.decide([refund(1, 5_000)]))
-    given = Refund(1, payment_id=1, amount=5_000, reason="salah pesan", created_us=NOW_US, refunded_before=0)
+    given = Refund(
+        1,
+        payment_id=1,
+        amount=5_000,
+        reason="salah pesan",
+        created_us=NOW_US,
+        refunded_before=0,
+        method=Method.CASH,
+    )
     assert ledger.written.refunds == [given]
     assert answer == BookedAnswer(201, "/payments/1/refunds/1", RENDERERS.refund(given))
     assert (ledger.payments[0].status, ledger.payments[0].amount_refunded) == (Status.PAID, 5_000)

@@ -1,5 +1,7 @@
 """Whether the next batch is written unread, and which batches may be."""
 
+from dataclasses import replace
+
 import pytest
 
 from payment.core.states import Method, Status
@@ -8,10 +10,16 @@ from payment.ledger.booking import BookingRequest, PaymentRequest, RefundRequest
 from payment.ledger.idempotency import Key
 from payment.ledger.unread import PAUSE_MAX, Unread
 
+NOW_US = 1_700_000_000_000_000
+
 
 def pay(order_id: int, key: str | None = None, order_total: int | None = None) -> PaymentRequest:
     named = Key("", "create_payment", key, "f") if key else None
     return PaymentRequest(order_id, 1, 100, Method.CASH, order_total=order_total, key=named)
+
+
+def later(expires_us: int) -> PaymentRequest:
+    return replace(pay(1), status=Status.PENDING, expires_us=expires_us)
 
 
 @pytest.mark.parametrize(
@@ -23,13 +31,18 @@ def pay(order_id: int, key: str | None = None, order_total: int | None = None) -
         ([pay(1, order_total=300)], False),
         ([pay(1), pay(1)], False),
         ([pay(1, "a"), pay(2, "a")], False),
+        ([replace(pay(1), reference="R-1"), replace(pay(2), reference="R-2")], True),
+        ([replace(pay(1), reference="R-1"), replace(pay(2), reference="R-1")], False),
+        ([later(NOW_US + 1), pay(2)], True),
+        ([later(NOW_US), pay(2)], False),
+        ([replace(later(NOW_US + 1), status=Status.PAID)], False),
         ([pay(1), Settling(1, Status.PAID)], False),
         ([RefundRequest(1)], False),
     ],
     ids=str,
 )
 def test_only_what_may_be_all_new_is_written_unread(batch: list[BookingRequest], is_hopeful_: bool) -> None:  # noqa: FBT001  # pytest gives it
-    assert is_hopeful(batch) is is_hopeful_
+    assert is_hopeful(batch, NOW_US) is is_hopeful_
 
 
 def until_due(unread: Unread) -> int:

@@ -33,6 +33,7 @@ from payment.web.schemas import (
     NewKey,
     NewPayment,
     NewRefund,
+    ProviderReference,
     Retry,
     Scopes,
     Settlement,
@@ -59,6 +60,7 @@ KNOWN = {
     "cause",
     "state",
     "overlap_s",
+    "reference",
 }
 USUAL = {"order_id": 1, "user_id": 1, "amount": 20_000}
 
@@ -203,17 +205,26 @@ times = (
     | other_values
     | integers
 )
+references = (
+    st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=3)
+    | st.sampled_from([64, 65]).map(lambda size: "x" * size)
+    | st.sampled_from(["a b", "a\n", "\x20", "\x7f", "é"])
+    | other_values
+    | integers
+)
 OTHERS: dict[str, tuple[BodySchema, dict[str, st.SearchStrategy[Any]]]] = {
     "NewPayment": (
         NewPayment(),
-        dict.fromkeys(NUMBERS, good_numbers) | {"order_total": any_numbers, "status": words},
+        dict.fromkeys(NUMBERS, good_numbers)
+        | {"order_total": any_numbers, "status": words, "reference": references, "expires_at": times},
     ),
-    "Settlement": (Settlement(), {"status": words}),
+    "Settlement": (Settlement(), {"status": words, "reference": references}),
     "NewRefund": (
         NewRefund(),
         {
             "amount": any_numbers,
             "expected_refunded": any_numbers,
+            "reference": references,
             # half of a surrogate pair is the one thing that a pattern cannot refuse for every reader
             "reason": texts | st.sampled_from([199, 200, 201]).map(lambda size: "x" * size) | integers,
         },
@@ -264,7 +275,7 @@ def test_a_free_text_is_described_by_the_very_pattern_that_reads_it() -> None:
                 assert (said["pattern"], said["maxLength"]) == (Text.pattern, Text.max_chars)
                 texts += 1
             else:
-                known = WholeNumber | Choice | ClientName | Scopes | Moment
+                known = WholeNumber | Choice | ClientName | ProviderReference | Scopes | Moment
                 assert isinstance(field, known), "a new kind of field: is it free text?"
     assert texts > 0
 
@@ -272,6 +283,10 @@ def test_a_free_text_is_described_by_the_very_pattern_that_reads_it() -> None:
 def test_a_client_is_described_by_the_very_pattern_that_reads_its_name() -> None:
     described = description()["components"]["schemas"]["NewKey"]["properties"]["client"]
     assert described["pattern"] == ClientName.pattern
+
+
+def test_a_reference_is_described_by_the_very_pattern_that_reads_it() -> None:
+    assert description()["components"]["schemas"]["Reference"]["pattern"] == ProviderReference.pattern
 
 
 SHOWN = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2}

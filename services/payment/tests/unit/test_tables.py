@@ -304,8 +304,13 @@ REFUSED: list[tuple[str, Table, dict[str, Any]]] = [
         PAYMENT | {"id": 2, "status": "failed", "amount_refunded": 5},
     ),
     ("FOREIGN KEY constraint failed", payments, PAYMENT | {"id": 2, "order_id": 404}),
+    ("ck_payments_expires", payments, PAYMENT | {"id": 2, "expires_us": NOW_US - 1}),
+    ("ck_payments_reference", payments, PAYMENT | {"id": 2, "reference": ""}),
+    ("ck_payments_reference", payments, PAYMENT | {"id": 2, "reference": "x" * 65}),
     ("ck_refunds_amount", refunds, REFUND | {"amount": 0}),
     ("ck_refunds_refunded_before", refunds, REFUND | {"refunded_before": -1}),
+    ("ck_refunds_reference", refunds, REFUND | {"method": "cash", "reference": ""}),
+    ("ck_refunds_reference_of_method", refunds, REFUND | {"reference": "RF-1"}),
     ("FOREIGN KEY constraint failed", refunds, REFUND | {"payment_id": 404}),
     ("UNIQUE constraint failed: payments.id", payments, PAYMENT),
     ("ck_notifications_service", notifications, NOTIFICATION | {"id": 2, "service": "menu"}),
@@ -409,6 +414,31 @@ def test_the_database_refuses_a_change_to_what_must_not_be(
         connection.execute(update(table).values(values))
 
 
+@pytest.mark.parametrize("status", ["paid", "pending"])
+def test_a_reference_is_that_of_one_payment_of_its_method_and_of_any_that_failed(
+    connection: Connection, status: str
+) -> None:
+    first = PAYMENT | {"method": "qris", "reference": "R-1"}
+    connection.execute(payments.insert(), first | {"id": 2, "status": status})
+    connection.execute(payments.insert(), first | {"id": 3, "status": "failed"})
+    connection.execute(payments.insert(), first | {"id": 4, "method": "card"})
+    connection.execute(payments.insert(), first | {"id": 5, "reference": "r-1"})
+    for change in (
+        payments.insert().values(first | {"id": 6}),
+        update(payments).where(payments.c.id == 3).values(status="paid"),
+    ):
+        with pytest.raises(IntegrityError, match=r"payments\.reference"), connection.begin_nested():
+            connection.execute(change)
+
+
+def test_a_refunds_reference_is_that_of_one_refund_of_its_method(connection: Connection) -> None:
+    first = REFUND | {"method": "qris", "reference": "R-1"}
+    connection.execute(refunds.insert(), first)
+    connection.execute(refunds.insert(), first | {"refunded_before": 5_000, "method": "card"})
+    with pytest.raises(IntegrityError, match=r"refunds\.reference"):
+        connection.execute(refunds.insert(), first | {"refunded_before": 10_000})
+
+
 def test_a_bill_may_be_paid_and_pending_up_to_its_total(connection: Connection) -> None:
     for paid, pending in ((20_000, 0), (0, 20_000), (12_345, 7_655)):
         connection.execute(update(bills).values(paid=paid, pending=pending))
@@ -448,6 +478,21 @@ def test_amounts_and_ids_keep_their_largest_values(connection: Connection) -> No
         ("SELECT max(id) FROM payments", "SEARCH payments"),
         ("SELECT status FROM payments WHERE user_id = 1 ORDER BY id DESC LIMIT 1", "ix_payments_user_newest"),
         ("SELECT id FROM payments WHERE order_id = 1", "ix_payments_order"),
+        (
+            """SELECT id FROM payments WHERE reference IN ('R-1', 'R-2')
+            AND reference IS NOT NULL AND status <> 'failed'""",
+            "ix_payments_one_reference",
+        ),
+        (
+            "SELECT id FROM payments WHERE status = 'pending' AND expires_us < 5 ORDER BY expires_us LIMIT 5",
+            "ix_payments_expires",
+        ),
+        (
+            """SELECT id FROM payments WHERE status = 'pending' AND expires_us IS NULL AND created_us < 5
+            ORDER BY created_us LIMIT 5""",
+            "ix_payments_expires",
+        ),
+        ("SELECT id FROM refunds WHERE reference IN ('R-1', 'R-2')", "ix_refunds_one_reference"),
         (
             """SELECT min(next_attempt_us) FROM notifications
             WHERE service = 'order' AND state = 'waiting' AND next_attempt_us > 5""",

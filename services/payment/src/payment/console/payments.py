@@ -15,9 +15,9 @@ from payment.core.units import read_date
 
 PAGE = 25
 FOUND_MAX = 5
-"""How many payments of an order, a guest or an amount a search shows; the list has all."""
+"""How many payments of an order, a guest, an amount or a reference a search shows; the list has all."""
 
-FILTERS = ("order_id", "user_id", "status", "method", "amount")
+FILTERS = ("order_id", "user_id", "status", "method", "amount", "reference")
 _DAY = timedelta(days=1)
 
 
@@ -69,18 +69,19 @@ def _filters(visit: Visit) -> Mapping[str, str]:
 
 
 async def _search(visit: Visit, text: str) -> Response:
-    """Show what a text may mean: a payment, those of an order, of a guest, of an amount, of a day."""
+    """Show what a text may mean: a payment, those of an order, a guest, an amount, a reference, a day."""
     today = visit.pages.today(visit.language)
     wanted = read(text, today)
     if wanted.day is not None:
         day = wanted.day.isoformat()
         return visit.go_to("/console/payments", **{"from": day, "to": day})
-    payment, bill, of_order, of_guest, of_amount = await asyncio.gather(
+    payment, bill, of_order, of_guest, of_amount, of_reference = await asyncio.gather(
         _one(visit, "/payments", wanted.payment_id),
         _one(visit, "/bills", wanted.order_id),
         _some(visit, order_id=wanted.order_id),
         _some(visit, user_id=wanted.user_id),
         _some(visit, amount=wanted.amount),
+        _some(visit, reference=wanted.reference),
     )
     found = {
         "payment": payment,
@@ -88,6 +89,7 @@ async def _search(visit: Visit, text: str) -> Response:
         "of_order": of_order,
         "of_guest": of_guest,
         "of_amount": of_amount,
+        "of_reference": of_reference,
         "wanted": wanted,
     }
     return visit.show("payments.html", page=None, wanted=text, found=found, filters={})
@@ -105,7 +107,7 @@ async def _one(visit: Visit, path: str, number: int | None) -> Any:
         return None
 
 
-async def _some(visit: Visit, **asked: int | None) -> Any:
+async def _some(visit: Visit, **asked: int | str | None) -> Any:
     if None in asked.values():
         return None
     return await visit.ask("/payments", **asked, limit=FOUND_MAX)

@@ -1,7 +1,7 @@
-"""What somebody looks for, as he types it: a number, an amount, a date, `pesanan 7`. Pure."""
+"""What somebody looks for, as he types it: a number, an amount, a date, `pesanan 7`, a reference. Pure."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -23,6 +23,7 @@ _AMOUNT = re.compile(
     re.ASCII,
 )
 _THOUSANDS = {"rb": 1000, "ribu": 1000, "k": 1000, "jt": 1_000_000, "juta": 1_000_000}
+_REFERENCE = re.compile(r"[\x21-\x7e]{1,64}")
 _DAY = re.compile(r"(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})", re.ASCII)
 _DAYS_AGO = {"hari ini": 0, "today": 0, "kemarin": 1, "yesterday": 1}
 
@@ -35,6 +36,7 @@ class Wanted:
     order_id: int | None = None
     user_id: int | None = None
     amount: int | None = None
+    reference: str | None = None
     day: date | None = None
 
 
@@ -45,19 +47,22 @@ def read(text: str, today: date) -> Wanted:
         text: as it was typed.
         today: the restaurant's date.
     """
+    typed = text.strip()
     text = " ".join(text.lower().split())[:TEXT_MAX_CHARS]
     if (day := _read_day(text, today)) is not None:
         return Wanted(day=day)
     if named := _NAMED.fullmatch(text):
         meant: dict[str, Any] = {_WORDS[named[1] or "payment"]: _number(named[2])}
         return Wanted(**meant)
+    # whatever else it may be, somebody's provider may call a payment so
+    meant_by_provider = Wanted(reference=typed if _REFERENCE.fullmatch(typed) else None)
     found = _AMOUNT.fullmatch(text)
     if found is None:
-        return Wanted()
+        return meant_by_provider
     number = _number(re.sub("[.,]", "", found[2]), _THOUSANDS.get(found[3] or "", 1))
     if text.isdigit():
-        return Wanted(payment_id=number, order_id=number, user_id=number, amount=number)
-    return Wanted(amount=number)
+        return replace(meant_by_provider, payment_id=number, order_id=number, user_id=number, amount=number)
+    return replace(meant_by_provider, amount=number)
 
 
 def _read_day(text: str, today: date) -> date | None:

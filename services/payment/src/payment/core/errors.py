@@ -16,12 +16,14 @@ class PaymentError(Exception):
         code: stable name of the problem, part of its RFC 9457 `type`.
         message: English text with `{placeholders}` for the facts; also the key of its translation.
         field: the request field or parameter at fault, if one is.
+        members: the facts that a problem (RFC 9457) has as members of its own, for machines.
         headers: further response headers.
     """
 
     status: ClassVar[int] = 400
     code: ClassVar[str] = "bad-request"
     message: ClassVar[str] = "The request is not valid"
+    members: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *, field: str | None = None, **facts: Any) -> None:
         super().__init__(self.message)
@@ -38,6 +40,13 @@ class OrderTotalTooSmall(PaymentError):
 
     code = "order-total-too-small"
     message = "{field} must be at least amount, {amount}"
+
+
+class ExpiryInvalid(PaymentError):
+    """A payment is to expire in the past or too far ahead, or is paid at once and cannot expire."""
+
+    code = "expires-at-invalid"
+    message = "{field} must be a time to come, at most {days} days ahead, and the payment pending"
 
 
 class KeyInvalid(PaymentError):
@@ -131,6 +140,33 @@ class BillExceeded(PaymentError):
     status = 409
     code = "bill-exceeded"
     message = "Only {left} is left to pay of order {order_id}"
+
+
+class ReferenceTaken(PaymentError):
+    """Another payment of this method, one that did not fail, has the provider's reference."""
+
+    status = 409
+    code = "reference-taken"
+    message = "Reference {reference} is that of payment {payment_id} already"
+    members = ("payment_id",)
+
+
+class RefundReferenceTaken(PaymentError):
+    """Another refund of this method has the provider's reference."""
+
+    status = 409
+    code = "refund-reference-taken"
+    message = "Reference {reference} is that of refund {refund_id} of payment {payment_id} already"
+    members = ("payment_id", "refund_id")
+
+
+class ReferenceDiffers(PaymentError):
+    """The payment has another reference already; once it has one, that never changes."""
+
+    status = 409
+    code = "reference-differs"
+    message = "Payment {payment_id} has reference {reference}, not {given}"
+    members = ("payment_id",)
 
 
 class MoveNotAllowed(PaymentError):

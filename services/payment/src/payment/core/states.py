@@ -47,6 +47,7 @@ class EventType(StrEnum):
     PAYMENT_PAID = "payment.paid"
     PAYMENT_FAILED = "payment.failed"
     PAYMENT_REFUNDED = "payment.refunded"
+    PAYMENT_REFERENCED = "payment.referenced"
     REFUND_CREATED = "refund.created"
     NOTIFICATION_DEAD = "notification.dead"
     NOTIFICATION_RETRIED = "notification.retried"

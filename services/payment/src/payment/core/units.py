@@ -4,6 +4,7 @@ import re
 from datetime import UTC, date, datetime, timedelta
 
 SECOND_US = 1_000_000
+DAY_US = 24 * 3600 * SECOND_US
 WHOLE_NUMBER_MAX = 2**53 - 1
 """The largest integer that every JSON reader keeps exactly (RFC 8259, 6)."""
 

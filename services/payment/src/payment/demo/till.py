@@ -68,6 +68,7 @@ class Till:
             method=share.method,
             status=Status.PENDING if share.waits else Status.PAID,
             order_total=visit.order_total,
+            waits_us=PENDING_EXPIRES_US,
             cause=self._cause(share.client, now_us),
         )
         payment_id = int(self._book(connection, request, now_us).location.rpartition("/")[2])
@@ -93,7 +94,7 @@ class Till:
 
     def _expire(self, connection: Connection, now_us: int) -> None:
         """Let fail what nobody settled, as a worker does."""
-        for payment_id in find_expired(connection, now_us - PENDING_EXPIRES_US, limit=BATCH_MAX):
+        for payment_id in find_expired(connection, now_us, PENDING_EXPIRES_US, limit=BATCH_MAX):
             self._book(connection, Settling(payment_id, Status.FAILED, cause=Cause(EXPIRY)), now_us)
 
     def _book(self, connection: Connection, request: BookingRequest, now_us: int) -> BookedAnswer:

@@ -37,6 +37,8 @@ class PaymentAnswer(Answer):
     amount_refunded = fields.Integer()
     created_at = Timestamp(attribute="created_us")
     updated_at = Timestamp(attribute="updated_us")
+    reference = fields.String(dump_default=None)  # events of before 0007 have neither
+    expires_at = Timestamp(attribute="expires_us", dump_default=None)
 
 
 class RefundAnswer(Answer):
@@ -47,6 +49,7 @@ class RefundAnswer(Answer):
     amount = fields.Integer()
     reason = fields.String()
     created_at = Timestamp(attribute="created_us")
+    reference = fields.String(dump_default=None)
 
 
 class BillAnswer(Answer):

@@ -6,41 +6,51 @@ How each request is decided is in `booking`; when a batch is tried again is in `
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Table, bindparam, exists, not_, select
 
 from payment.core.errors import PaymentError
+from payment.core.states import Method
 from payment.core.units import WHOLE_NUMBER_MAX
 from payment.ledger import outbox
 from payment.ledger.answers import PaymentAnswer, RefundAnswer
 from payment.ledger.booking import (
     BookingRequest,
     BookingResult,
-    Books,
-    Happening,
     PaymentRequest,
     RefundRequest,
-    Renderers,
-    Writes,
+    Settling,
     decide,
     number_of,
     receipt,
 )
+from payment.ledger.books import Books, Happening, Renderers, Writes
 from payment.ledger.events import Event, event_rows
 from payment.ledger.lookups import BILLS_OF_ORDERS, PAYMENTS_BY_ID
 from payment.ledger.records import Payment
 from payment.ledger.rows import BILLS, PAYMENTS, REFUNDS, key_row, used_key
 from payment.ledger.unread import Unread
 from payment.storage.batch import BatchTransaction, NotFirst
+from payment.storage.errors import ReadTooEarly
 from payment.storage.json_rows import NUMBER
 from payment.storage.statements import Query, Row
-from payment.storage.tables import bills, events, idempotency_keys, notifications, payments, refunds
+from payment.storage.tables import (
+    HAS_REFERENCE,
+    bills,
+    events,
+    idempotency_keys,
+    notifications,
+    payments,
+    refunds,
+)
 
 _RENDERERS = Renderers(payment=PaymentAnswer().text, refund=RefundAnswer().text)
 
 _newer = payments.alias()
-_ORDERS_OF_PAYMENTS = select(payments.c.order_id).where(payments.c.id.in_(bindparam("ids", expanding=True)))
+_OF_PAYMENTS = select(payments.c.order_id, payments.c.reference).where(
+    payments.c.id.in_(bindparam("ids", expanding=True))
+)
 _NAMED_PAYMENTS = PAYMENTS_BY_ID.add_columns(
     not_(exists().where(_newer.c.user_id == payments.c.user_id, _newer.c.id > payments.c.id)).label(
         "is_newest"
@@ -54,6 +64,11 @@ _USED_KEYS = select(idempotency_keys).where(
     _key.operation.in_(bindparam("operations", expanding=True)),
     _key.key.in_(bindparam("keys", expanding=True)),
 )
+# what holds a reference, in the words of the unique indexes
+_REFERENCES = select(payments.c.id, payments.c.method, payments.c.reference).where(
+    payments.c.reference.in_(bindparam("references", expanding=True)), HAS_REFERENCE
+)
+_REFUND_REFERENCES = select(refunds).where(refunds.c.reference.in_(bindparam("references", expanding=True)))
 
 
 class Undecided(Exception):
@@ -67,7 +82,7 @@ def book_either_way(
 
     Args, Returns, Raises: as `book`.
     """
-    if is_hopeful(requests) and unread.is_due() and transaction.writes_unread:
+    if is_hopeful(requests, now_us) and unread.is_due() and transaction.writes_unread:
         try:
             results = book_unread(transaction, requests, now_us)
         except NotFirst:
@@ -113,18 +128,23 @@ def book_unread(
     return [receipt(payment_id) for payment_id in ids]
 
 
-def is_hopeful(requests: Sequence[BookingRequest]) -> bool:
+def is_hopeful(requests: Sequence[BookingRequest], now_us: int) -> bool:
     """Say whether each may be the first payment of its order, for all that the batch tells.
 
-    A share of a bill rarely is, and two of one order or one key are not.
+    A share of a bill rarely is, and two of one order, key or reference are not. What is wrong whatever was
+    booked before is no case for it either.
     """
-    orders, keys = set[int](), set[tuple[str, str, str]]()
+    orders, keys, references = set[int](), set[tuple[str, str, str]](), set[str]()
     for request in requests:
         if not isinstance(request, PaymentRequest) or request.order_total not in (None, request.amount):
             return False
         if request.order_id in orders or (request.key and request.key.identity in keys):
             return False
+        if request.reference in references or not request.may_expire(now_us):
+            return False
         orders.add(request.order_id)
+        if request.reference is not None:
+            references.add(request.reference)
         if request.key:
             keys.add(request.key.identity)
     return True
@@ -145,11 +165,11 @@ def book(
 
     Raises:
         Undecided: the rules failed unexpectedly; nothing was written.
+        ReadTooEarly: a payment got its reference while this began; nothing was written.
     """
     plan = BatchPlan.of(requests)
     if plan.payment_ids:  # a payment never changes its order, so this may be read before anything is locked
-        rows = transaction.read_unlocked((_ORDERS_OF_PAYMENTS, {"ids": plan.payment_ids}))
-        plan = plan.with_orders(row.order_id for row in rows)
+        plan = plan.with_payments(transaction.read_unlocked((_OF_PAYMENTS, {"ids": plan.payment_ids})))
     found = _read(transaction, plan)
     try:
         results, writes = decide(
@@ -169,6 +189,8 @@ class BatchPlan:
         order_ids: the orders whose bills it needs.
         payment_ids: the payments that its requests settle or refund, ascending.
         keys: the idempotency keys of its requests.
+        references: those that its requests name, and those of the payments that they name.
+        refund_references: those that its refunds name.
         payments_new: how many fresh ids of payments it may need.
         refunds_new: how many fresh ids of refunds it may need.
     """
@@ -176,12 +198,14 @@ class BatchPlan:
     order_ids: frozenset[int]
     payment_ids: Sequence[int]
     keys: frozenset[tuple[str, str, str]]
+    references: frozenset[str]
+    refund_references: frozenset[str]
     payments_new: int
     refunds_new: int
 
     @classmethod
     def of(cls, requests: Sequence[BookingRequest]) -> "BatchPlan":
-        """Return the plan as far as the requests tell: not the orders of the payments that they name."""
+        """Return the plan as far as the requests tell: not what belongs to the payments that they name."""
         new = [item for item in requests if isinstance(item, PaymentRequest)]
         return cls(
             order_ids=frozenset(item.order_id for item in new),
@@ -189,17 +213,33 @@ class BatchPlan:
                 {item.payment_id for item in requests if not isinstance(item, PaymentRequest)}
             ),
             keys=frozenset(item.key.identity for item in requests if item.key),
+            references=frozenset(
+                item.reference
+                for item in requests
+                if isinstance(item, PaymentRequest | Settling) and item.reference is not None
+            ),
+            refund_references=frozenset(
+                item.reference
+                for item in requests
+                if isinstance(item, RefundRequest) and item.reference is not None
+            ),
             payments_new=len(new),
             refunds_new=sum(isinstance(item, RefundRequest) for item in requests),
         )
 
-    def with_orders(self, order_ids: Iterator[int]) -> "BatchPlan":
-        """Return the plan with these orders too."""
-        return replace(self, order_ids=self.order_ids.union(order_ids))
+    def with_payments(self, rows: Sequence[Any]) -> "BatchPlan":
+        """Return the plan with the orders and the references of these payments too."""
+        return replace(
+            self,
+            order_ids=self.order_ids.union(row.order_id for row in rows),
+            references=self.references.union(row.reference for row in rows if row.reference is not None),
+        )
 
     def locks(self) -> set[int]:
-        """Return the numbers to lock: one for each order and each key."""
-        return {*self.order_ids, *_numbers_of(self.keys)}
+        """Return the numbers to lock: one for each order, each key and each reference."""
+        references = {("payment", each) for each in self.references}
+        refund_references = {("refund", each) for each in self.refund_references}
+        return {*self.order_ids, *_numbers_of({*self.keys, *references, *refund_references})}
 
     def queries(self, transaction: BatchTransaction) -> dict[str, Query]:
         """Return the queries to run once the locks are held, each under the name of what it finds."""
@@ -210,6 +250,13 @@ class BatchPlan:
             queries["used_keys"] = (_USED_KEYS, which)
         if self.payment_ids:
             queries["payments"] = (_NAMED_PAYMENTS, {"ids": self.payment_ids})
+        if self.references:
+            queries["references"] = (_REFERENCES, {"references": sorted(self.references)})
+        if self.refund_references:
+            queries["refund_references"] = (
+                _REFUND_REFERENCES,
+                {"references": sorted(self.refund_references)},
+            )
         if self.payments_new:
             queries["payment_ids"] = transaction.fresh_ids(payments.c.id, self.payments_new)
         if self.refunds_new:
@@ -225,9 +272,9 @@ class _Found(NamedTuple):
     refund_ids: Iterator[int]
 
 
-def _numbers_of(keys: Collection[tuple[str, str, str]]) -> set[int]:
-    """Return a number for each key, beyond all orders; two keys may share one, and then one waits."""
-    hashes = (hashlib.blake2b("\0".join(key).encode(), digest_size=7).digest() for key in keys)
+def _numbers_of(names: Collection[tuple[str, ...]]) -> set[int]:
+    """Return a number for each name, beyond all orders; two may share one, and then one waits."""
+    hashes = (hashlib.blake2b("\0".join(name).encode(), digest_size=7).digest() for name in names)
     return {WHOLE_NUMBER_MAX + 1 + int.from_bytes(each) for each in hashes}
 
 
@@ -238,6 +285,8 @@ def _read(transaction: BatchTransaction, plan: BatchPlan) -> _Found:
     rows = dict(zip(queries, results, strict=True))
     # A payment whose order is not locked was committed after `read_unlocked`: for this batch it is not there.
     named = [row for row in rows.get("payments", ()) if row.order_id in plan.order_ids]
+    if any(row.reference is not None and row.reference not in plan.references for row in named):
+        raise ReadTooEarly  # who else has it was not looked up
     return _Found(
         Books(
             used_keys={
@@ -246,6 +295,11 @@ def _read(transaction: BatchTransaction, plan: BatchPlan) -> _Found:
             bills={row.order_id: BILLS.from_row(row) for row in rows["bills"]},
             payments={row.id: PAYMENTS.from_row(row) for row in named},
             newest={row.id for row in named if row.is_newest},
+            references={(Method(row.method), row.reference): row.id for row in rows.get("references", ())},
+            refund_references={
+                (Method(row.method), row.reference): REFUNDS.from_row(row)
+                for row in rows.get("refund_references", ())
+            },
         ),
         payment_ids=(row[0] for row in rows.get("payment_ids", ())),
         refund_ids=(row[0] for row in rows.get("refund_ids", ())),

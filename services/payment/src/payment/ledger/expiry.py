@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, union_all
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from payment.core.cause import EXPIRY, Cause
@@ -27,28 +27,26 @@ PAUSE_MAX_S = 30.0
 
 
 def find_expired(
-    connection: Connection, created_before_us: int, *, limit: int, but: Collection[int] = ()
+    connection: Connection, now_us: int, waits_us: int, *, limit: int, but: Collection[int] = ()
 ) -> Sequence[int]:
-    """Return the ids of payments that have waited too long to be settled, the oldest first.
+    """Return the ids of payments that have waited too long to be settled, the longest overdue first.
 
     Args:
         connection: to read from.
-        created_before_us: only payments that were made before this, microseconds since the epoch.
+        now_us: the time, microseconds since the epoch.
+        waits_us: for how long those wait that do not say when they expire: a version before 0007 wrote them.
         limit: the most payments.
         but: ids to leave out.
     """
-    too_old = (
-        select(payments.c.id)
-        .where(
-            payments.c.status == Status.PENDING,
-            payments.c.status != written(Status.PAID),  # the condition of the index
-            payments.c.created_us < created_before_us,
-            payments.c.id.not_in(but),
-        )
-        .order_by(payments.c.created_us)
-        .limit(limit)
+    row = payments.c
+    waits = row.status == written(Status.PENDING), row.id.not_in(but)  # the first is the index's condition
+    said = select(row.id, row.expires_us.label("due_us")).where(*waits, row.expires_us < now_us)
+    unsaid = select(row.id, (row.created_us + waits_us).label("due_us")).where(
+        *waits, row.expires_us.is_(None), row.created_us < now_us - waits_us
     )
-    return connection.execute(too_old).scalars().all()
+    some = [each.order_by("due_us").limit(limit).subquery() for each in (said, unsaid)]
+    either = union_all(*map(select, some)).subquery()
+    return connection.execute(select(either.c.id).order_by(either.c.due_us).limit(limit)).scalars().all()
 
 
 class Expirer:
@@ -69,7 +67,7 @@ class Expirer:
         expired: Callable[[], None],
     ) -> None:
         self._database = database
-        self._expires_us = round(settings.pending_expires_s * SECOND_US)
+        self._waits_us = round(settings.pending_expires_s * SECOND_US)
         self._pause_s = min(PAUSE_MAX_S, max(settings.poll_interval_s, settings.pending_expires_s / 10))
         self._stopping = stopping
         self._expired = expired
@@ -88,7 +86,7 @@ class Expirer:
     def run_once(self, now_us: int) -> bool:
         """Let the oldest of them fail, one batch; return whether there may be more."""
         with self._database.read() as connection:
-            too_old = find_expired(connection, now_us - self._expires_us, limit=BATCH_MAX, but=self._refused)
+            too_old = find_expired(connection, now_us, self._waits_us, limit=BATCH_MAX, but=self._refused)
         if too_old:
             try:
                 self._fail(too_old, now_us)

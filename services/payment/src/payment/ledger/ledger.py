@@ -70,6 +70,8 @@ class Ledger:
         queue_max: the most payments that wait for a transaction.
         booked: called on the event loop after each commit that booked something.
         days: the restaurant's.
+        waits_us: for how long a payment waits that does not say when it expires; None for what a worker's
+            settings say.
         tracer: begins the spans of bookings; None for none.
         unread: whether batches are written unread, see `Unread`.
     """
@@ -82,11 +84,13 @@ class Ledger:
         queue_max: int,
         booked: Callable[[], None],
         days: BusinessDays,
+        waits_us: int | None = None,
         tracer: Tracer | None = None,
         unread: Mode = "auto",
     ) -> None:
         self._database = database
         self.days = days
+        self.waits_us = waits_us
         self._booked = booked
         write = BatchWriter(database, committed=self._tell_workers, unread=unread).write
         self._bookings: GroupCommit[BookingRequest, BookingResult] | TracedBookings = (

@@ -55,6 +55,7 @@ class Selection:
     amount: int | None = None
     created_from_us: int | None = None
     created_to_us: int | None = None
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,8 @@ def _along_an_index(selection: Selection, after: Position | None) -> Select[Any]
         query = query.where(*(each >= value for each, value in leading.items()))
     if _row.status in leading:
         query = query.where(_row.status != written(Status.PAID))  # the condition of the index
+    if _row.reference in leading:
+        query = query.where(_row.reference.is_not(None))  # likewise
     return query
 
 
@@ -157,6 +160,8 @@ def _leading(selection: Selection) -> dict[Column[Any], int | str]:
     the index that begins with it fits. Otherwise a database that expects many rows with this value would
     read the index by time and skip the others.
     """
+    if selection.reference is not None:
+        return {_row.reference: selection.reference}
     if selection.user_id is not None:
         return {_row.user_id: selection.user_id}
     if selection.status not in (None, Status.PAID):
@@ -173,6 +178,7 @@ def _conditions(
     leading = _leading(selection)
     for column, value in (
         (_row.order_id, selection.order_id),
+        (_row.user_id, selection.user_id),
         (_row.status, selection.status),
         (_row.method, selection.method),
         (_row.amount, selection.amount),

@@ -50,7 +50,13 @@ class Bill:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """One payment as it is stored; times in microseconds since the epoch."""
+    """One payment as it is stored; times in microseconds since the epoch.
+
+    Attributes:
+        settled_us: when one that waited was settled.
+        expires_us: until when one that waits may be settled; None in one that did not wait.
+        reference: what its provider calls it. Once it has one, that never changes.
+    """
 
     id: int
     order_id: int
@@ -62,11 +68,18 @@ class Payment:
     updated_us: int
     amount_refunded: int = 0
     settled_us: int | None = None
+    reference: str | None = None
+    expires_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """Money given back of a payment, of which `refunded_before` had been given back already."""
+    """Money given back of a payment, of which `refunded_before` had been given back already.
+
+    Attributes:
+        method: its payment's.
+        reference: what its provider calls it.
+    """
 
     id: int
     payment_id: int
@@ -74,3 +87,5 @@ class Refund:
     reason: str | None
     created_us: int
     refunded_before: int
+    method: Method
+    reference: str | None = None

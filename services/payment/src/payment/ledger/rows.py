@@ -58,7 +58,7 @@ def _enum_of(hint: Any) -> type[StrEnum] | None:
 
 
 BILLS = RowMapper(Bill)
-PAYMENTS = RowMapper(Payment, fixed=("order_id", "user_id", "amount", "method", "created_us"))
+PAYMENTS = RowMapper(Payment, fixed=("order_id", "user_id", "amount", "method", "created_us", "expires_us"))
 REFUNDS = RowMapper(Refund)
 _KEYS = RowMapper(Key)
 

@@ -16,7 +16,7 @@ Rows = Mapping[Table, Sequence[Row]]
 
 
 class NotFirst(Exception):
-    """A bill or a key of what was to be written unread is there already; nothing was written."""
+    """A bill, a key or a reference of what was to be written unread is there already; nothing was written."""
 
 
 class BatchTransaction(ABC):
@@ -75,7 +75,7 @@ class BatchTransaction(ABC):
             The payments' ids, in the order of these numbers.
 
         Raises:
-            NotFirst: a primary key of a bill or an idempotency key is there already.
+            NotFirst: a primary key of a bill or an idempotency key, or a reference, is there already.
         """
         raise NotImplementedError  # `writes_unread` says where it can be had
 

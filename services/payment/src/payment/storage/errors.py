@@ -21,10 +21,14 @@ class NotBegun(SQLAlchemyError):
     """The connection was gone before anything was written: it can be tried again on another."""
 
 
+class ReadTooEarly(SQLAlchemyError):
+    """What was read before anything was locked has changed; nothing was written."""
+
+
 def can_be_repeated(error: BaseException) -> bool:
     """Say whether nothing was written, for a reason that is gone when it is tried again."""
     conflicts = psycopg.errors.SerializationFailure | psycopg.errors.DeadlockDetected
-    return isinstance(error, NotBegun) or isinstance(getattr(error, "orig", None), conflicts)
+    return isinstance(error, NotBegun | ReadTooEarly) or isinstance(getattr(error, "orig", None), conflicts)
 
 
 def was_gone(error: DBAPIError) -> bool:

@@ -22,9 +22,9 @@ from payment.storage.json_rows import insert_from_json, insert_unread_from_json,
 from payment.storage.postgres_session import AsyncSession, begin
 from payment.storage.spelling import Spelled, numbered, spelled
 from payment.storage.statements import WAIT_FOR_STANDBY, Query, lock_query
-from payment.storage.tables import bills, events, idempotency_keys, payments
+from payment.storage.tables import ONE_REFERENCE, bills, events, idempotency_keys, payments
 
-_MAY_BE_THERE = {bills.primary_key.name, idempotency_keys.primary_key.name}
+_MAY_BE_THERE = {bills.primary_key.name, idempotency_keys.primary_key.name, ONE_REFERENCE}
 
 Write = tuple[TextClause, Mapping[str, str]]
 """A statement, and the rows of each of its parameters as JSON."""

@@ -58,7 +58,10 @@ bills = Table(
     CheckConstraint("refunded >= 0 AND refunded <= paid", name="not_overrefunded"),
 )
 
-# A payment is never deleted and its amount never changes.
+# A payment is never deleted and its amount never changes. What its provider calls it is that of one payment
+# of its method: two that are paid, pending or given back cannot share it (docs/decisions/0021).
+HAS_REFERENCE = text("reference IS NOT NULL AND status <> 'failed'")
+
 payments = Table(
     "payments",
     metadata,
@@ -72,10 +75,14 @@ payments = Table(
     Column("created_us", BigInteger, nullable=False),
     Column("updated_us", BigInteger, nullable=False),
     Column("settled_us", BigInteger),  # when one that waited was settled; null for one paid at once
+    Column("reference", Text),  # what its provider calls it
+    Column("expires_us", BigInteger),  # null if it did not wait, or was made before 0007
     CheckConstraint("amount >= 1", name="amount"),
     CheckConstraint("amount_refunded >= 0 AND amount_refunded <= amount", name="not_overrefunded"),
     CheckConstraint("(status = 'refunded') = (amount_refunded = amount)", name="refunded"),
     CheckConstraint("amount_refunded = 0 OR status IN ('paid', 'refunded')", name="only_paid_is_refunded"),
+    CheckConstraint("length(reference) BETWEEN 1 AND 64", name="reference"),
+    CheckConstraint("expires_us >= created_us", name="expires"),
     _one_of("status", Status),
     _one_of("method", Method),
     Index("order", "order_id"),
@@ -98,11 +105,37 @@ payments = Table(
         sqlite_where=text("settled_us IS NOT NULL"),
         postgresql_where=text("settled_us IS NOT NULL"),
     ),
+    Index(
+        "one_reference",
+        "reference",
+        "method",
+        unique=True,
+        sqlite_where=HAS_REFERENCE,
+        postgresql_where=HAS_REFERENCE,
+    ),
+    Index(  # lists: also those that failed
+        "reference",
+        "reference",
+        "created_us",
+        "id",
+        sqlite_where=text("reference IS NOT NULL"),
+        postgresql_where=text("reference IS NOT NULL"),
+    ),
+    Index(
+        "expires",
+        "expires_us",
+        "created_us",
+        sqlite_where=text("status = 'pending'"),
+        postgresql_where=text("status = 'pending'"),
+    ),
 )
+
+ONE_REFERENCE = "ix_payments_one_reference"
 
 # Money given back. A refund is never changed nor deleted; what a payment's refunds add up to is kept on it.
 # Each says how much was given back before it, and a unique index allows each such amount once for a payment:
-# of two refunds that knew nothing of each other, only one can be written.
+# of two refunds that knew nothing of each other, only one can be written. What the provider calls a refund is
+# that of one refund of its method.
 refunds = Table(
     "refunds",
     metadata,
@@ -112,10 +145,22 @@ refunds = Table(
     Column("refunded_before", BigInteger, nullable=False),
     Column("reason", Text),
     Column("created_us", BigInteger, nullable=False),
+    Column("method", Text),  # its payment's, for the index below; null in those that were made before 0007
+    Column("reference", Text),
     CheckConstraint("amount >= 1", name="amount"),
     CheckConstraint("refunded_before >= 0", name="refunded_before"),
+    CheckConstraint("length(reference) BETWEEN 1 AND 64", name="reference"),
+    CheckConstraint("reference IS NULL OR method IS NOT NULL", name="reference_of_method"),
     Index("one_after_another", "payment_id", "refunded_before", unique=True),
     Index("created", "created_us"),  # a day's refunds are in that day's report
+    Index(
+        "one_reference",
+        "reference",
+        "method",
+        unique=True,
+        sqlite_where=text("reference IS NOT NULL"),
+        postgresql_where=text("reference IS NOT NULL"),
+    ),
 )
 
 # A key is there exactly if its payment is: both are written in one transaction. That of a request that made

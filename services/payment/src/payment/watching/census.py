@@ -41,6 +41,7 @@ class Census:
         oldest_undelivered_us: when the oldest that waits was made, by neighbour; None if none waits.
         pending: how many payments wait to be settled.
         oldest_pending_us: when the oldest of them was made.
+        first_expires_us: when the first of them is to fail, or should have; None if none says.
         events_behind: how many events are written and not shown by the feed yet.
     """
 
@@ -49,6 +50,7 @@ class Census:
     oldest_undelivered_us: Mapping[str, int | None]
     pending: int = 0
     oldest_pending_us: int | None = None
+    first_expires_us: int | None = None
     events_behind: int = 0
 
 
@@ -78,6 +80,9 @@ def take_census(database: Database) -> Census:
             pending=_count_pending(connection),
             oldest_pending_us=connection.execute(
                 select(func.min(payments.c.created_us)).where(*_IS_PENDING)
+            ).scalar_one(),
+            first_expires_us=connection.execute(
+                select(func.min(payments.c.expires_us)).where(payments.c.status == written(Status.PENDING))
             ).scalar_one(),
             events_behind=events_behind(connection),
         )
@@ -175,6 +180,11 @@ def _families_of(census: Census, now_us: int) -> Iterator[Metric]:
         "payment_oldest_pending_seconds",
         "Age of the oldest payment that waits to be settled; 0 if none does.",
         value=_age_s(census.oldest_pending_us, now_us),
+    )
+    yield GaugeMetricFamily(
+        "payment_overdue_seconds",
+        "For how long a payment waits that should have expired; 0 if none does.",
+        value=_age_s(census.first_expires_us, now_us),
     )
     yield GaugeMetricFamily(
         "payment_events_behind",

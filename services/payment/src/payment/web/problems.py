@@ -59,6 +59,7 @@ def reply_to(error: PaymentError, *, accept: str | None = None, accept_language:
         }
         if error.field:
             body["field"] = error.field
+        body |= {name: error.facts[name] for name in error.members}
     headers = {
         "Content-Language": language,
         "Vary": "Accept, Accept-Language",

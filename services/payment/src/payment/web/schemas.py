@@ -30,6 +30,7 @@ MUST_BE_TEXT = (
     "must be 1 to {max_chars} characters, not blanks alone, without control or direction characters"
 )
 MUST_BE_NAME = "must be 1 to {max_chars} letters, digits, dots, hyphens or underscores"
+MUST_BE_REFERENCE = "must be 1 to {max_chars} visible ASCII characters"
 MUST_BE_SOME_OF = "must be a list of some of these, each once: {choices}"
 MUST_BE_TO_COME = "must be a time to come"
 MUST_BE_VALID = "is not valid"
@@ -129,6 +130,21 @@ class ClientName(fields.Field[str]):
         return value
 
 
+class ProviderReference(fields.Field[str]):
+    """What a provider calls a payment or a refund."""
+
+    rule = MUST_BE_REFERENCE
+    max_chars = 64
+    pattern = rf"^[\x21-\x7e]{{1,{max_chars}}}$"
+    facts: Mapping[str, Any] = {"max_chars": max_chars}
+    _pattern = re.compile(pattern)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        if not isinstance(value, str) or not self._pattern.fullmatch(value):
+            raise ValidationError(self.rule)
+        return value
+
+
 class Scopes(fields.Field[list[str]]):
     """What a key is to be good for: some of those that the description lists."""
 
@@ -202,7 +218,9 @@ class BodySchema(Schema):
             return self.refuse_missing(missing[0])
         name = next(name for name in self.fields if name in messages)
         field = self.fields[name]
-        assert isinstance(field, WholeNumber | Choice | Text | ClientName | Scopes | Moment)
+        assert isinstance(
+            field, WholeNumber | Choice | Text | ClientName | ProviderReference | Scopes | Moment
+        )
         return FieldInvalid(field=name, rule=field.rule, **field.facts)
 
     def refuse_missing(self, name: str) -> PaymentError:
@@ -227,6 +245,8 @@ class NewPayment(BodySchema):
     # no default: a key kept before these fields were known stays good for the same body
     status = Choice((Status.PAID, Status.PENDING))
     order_total = WholeNumber()
+    reference = ProviderReference()
+    expires_at = Moment()
 
     def refuse_missing(self, name: str) -> PaymentError:
         """Name all three, in the words that callers have always been told."""
@@ -238,6 +258,7 @@ class Settlement(BodySchema):
     """The body of PATCH /payments/{payment_id}."""
 
     status = Choice((Status.PAID, Status.FAILED), required=True, error_messages=_MISSING)
+    reference = ProviderReference()
 
 
 class NewRefund(BodySchema):
@@ -246,6 +267,7 @@ class NewRefund(BodySchema):
     amount = WholeNumber()
     reason = Text()
     expected_refunded = WholeNumber(minimum=0)
+    reference = ProviderReference()
 
 
 class Retry(BodySchema):

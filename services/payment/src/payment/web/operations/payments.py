@@ -42,6 +42,9 @@ async def create_payment(request: Request) -> Reply:
             method=Method(body["method"]),
             status=Status(body.get("status", Status.PAID)),
             order_total=body.get("order_total"),
+            reference=body.get("reference"),
+            expires_us=body.get("expires_at"),
+            waits_us=request.ledger.waits_us,
             key=key_of(request, "create_payment", body),
             cause=request.cause(),
         )
@@ -65,6 +68,7 @@ async def list_payments(request: Request) -> Reply | Stream:
         amount=asked["amount"],
         created_from_us=_us(asked["created_from"], request.ledger.days.begins_us),
         created_to_us=_us(asked["created_to"], request.ledger.days.ends_us),
+        reference=asked["reference"],
     )
     after = read_cursor(asked["cursor"], selection) if asked["cursor"] else None
     vary = (b"vary", b"Accept")
@@ -129,6 +133,7 @@ async def settle_payment(request: Request) -> Reply:
         Settling(
             payment_id,
             Status(request.body["status"]),
+            reference=request.body.get("reference"),
             key=key_of(request, "settle_payment", {"payment_id": payment_id, **request.body}),
             cause=request.cause(),
         )

@@ -18,6 +18,7 @@ async def create_refund(request: Request) -> Reply:
             amount=body.get("amount"),
             reason=body.get("reason"),
             expected_refunded=body.get("expected_refunded"),
+            reference=body.get("reference"),
             key=key_of(request, "create_refund", {"payment_id": payment_id, **body}),
             cause=request.cause(),
         )

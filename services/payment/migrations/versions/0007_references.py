@@ -1,0 +1,81 @@
+"""what providers call payments and refunds, and when a payment expires.
+
+Only adds and loosens, and reads no row, so that an older version may go on working beside it
+(docs/operations.md). The indexes follow in 0008.
+
+Revision: 0007
+Before it: 0006
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+
+TYPES = (
+    "types IN ('payment.created', 'payment.paid', 'payment.failed', 'payment.refunded', "
+    "'payment.referenced', 'refund.created', 'notification.dead', 'notification.retried', "
+    "'key.created', 'key.revoked', 'payment.created payment.paid')"
+)
+TYPES_BEFORE = (
+    "types IN ('payment.created', 'payment.paid', 'payment.failed', 'payment.refunded', 'refund.created', "
+    "'notification.dead', 'notification.retried', 'key.created', 'key.revoked', "
+    "'payment.created payment.paid')"
+)
+COLUMNS = {
+    "payments": [
+        sa.Column("reference", sa.Text(), nullable=True),
+        sa.Column("expires_us", sa.BigInteger(), nullable=True),
+    ],
+    "refunds": [
+        sa.Column("method", sa.Text(), nullable=True),
+        sa.Column("reference", sa.Text(), nullable=True),
+    ],
+}
+
+# What every row satisfies already, as these columns are new: so NOT VALID below, which reads no row.
+CHECKS = {
+    "payments": {
+        "ck_payments_reference": "length(reference) BETWEEN 1 AND 64",
+        "ck_payments_expires": "expires_us >= created_us",
+    },
+    "refunds": {
+        "ck_refunds_reference": "length(reference) BETWEEN 1 AND 64",
+        "ck_refunds_reference_of_method": "reference IS NULL OR method IS NOT NULL",
+    },
+}
+
+
+def upgrade() -> None:
+    for table, columns in COLUMNS.items():
+        for column in columns:
+            op.add_column(table, column)
+    if op.get_bind().dialect.name == "sqlite":
+        change_checks_of_sqlite()
+        return
+    op.drop_constraint(op.f("ck_events_types"), "events")
+    op.create_check_constraint(op.f("ck_events_types"), "events", TYPES, postgresql_not_valid=True)
+    for table, checks in CHECKS.items():
+        for name, check in checks.items():
+            op.create_check_constraint(op.f(name), table, check, postgresql_not_valid=True)
+
+
+def change_checks_of_sqlite() -> None:
+    """Write the constraints into the schema, as 0002 does: copying a large table would stop the service."""
+    connection = op.get_bind()
+    version = connection.exec_driver_sql("PRAGMA schema_version").scalar_one()
+    connection.exec_driver_sql("PRAGMA writable_schema = ON")
+    for table in ("events", *CHECKS):
+        sql: str = connection.exec_driver_sql(
+            "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?", (table,)
+        ).scalar_one()
+        checks = CHECKS.get(table, {})
+        added = "".join(f",\n\tCONSTRAINT {name} CHECK ({check})" for name, check in checks.items())
+        opened, closed = sql.replace(TYPES_BEFORE, TYPES).rstrip().removesuffix(")").rstrip(), "\n)"
+        connection.exec_driver_sql(
+            "UPDATE sqlite_schema SET sql = ? WHERE type = 'table' AND name = ?",
+            (opened + added + closed, table),
+        )
+    connection.exec_driver_sql(f"PRAGMA schema_version = {version + 1}")
+    connection.exec_driver_sql("PRAGMA writable_schema = OFF")

@@ -1,0 +1,88 @@
+"""`expires_at`: what a payment says itself, shown, and what workers go by."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import make_url, update
+
+from payment.storage.opening import open_database
+from payment.storage.tables import payments
+from payment_life import PENDING, bill_of, booked, status_of
+from processes import Service, Stub, wait_for, wait_until_told
+
+REFUSED = "expires_at harus waktu yang akan datang, paling lama 30 hari lagi, dan pembayarannya pending"
+NO_TIME = "expires_at harus waktu dengan zonanya, misalnya 2026-01-31T12:34:56Z"
+
+
+def ahead(**more: float) -> str:
+    """Return a time from now, in Jakarta's zone."""
+    return (datetime.now(UTC) + timedelta(hours=7, **more)).strftime("%Y-%m-%dT%H:%M:%S.%f+07:00")
+
+
+def test_it_is_shown_as_it_was_said_and_kept_when_it_is_settled(shared: Service, order_id: int) -> None:
+    said = ahead(days=29)
+    payment_id = booked(shared.pay(order_id, fields=PENDING | {"expires_at": said}))
+    shown = shared.http.get(f"/payments/{payment_id}").json()["expires_at"]
+    assert datetime.fromisoformat(shown) == datetime.fromisoformat(said)
+    assert shown.endswith("Z")
+    assert shared.settle(payment_id, "paid").json()["expires_at"] == shown
+
+
+def test_one_that_does_not_say_shows_when_the_service_lets_it_fail(shared: Service, order_id: int) -> None:
+    payment = shared.http.get(shared.pay(order_id, fields=PENDING).headers["location"]).json()
+    made, expires = (datetime.fromisoformat(payment[name]) for name in ("created_at", "expires_at"))
+    assert expires - made == timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        (PENDING | {"expires_at": "2020-01-01T00:00:00Z"}, REFUSED),
+        (PENDING | {"expires_at": "2096-01-01T00:00:00Z"}, REFUSED),
+        ({"expires_at": "soon"}, NO_TIME),
+        *((PENDING | {"expires_at": wrong}, NO_TIME) for wrong in (None, 7, "2026-02-30T00:00:00Z", "")),
+    ],
+)
+def test_a_time_that_cannot_be_is_refused(
+    shared: Service, order_id: int, fields: dict[str, Any], error: str
+) -> None:
+    for refused in (shared.pay(order_id, fields=fields), shared.pay(order_id, fields=fields)):
+        assert (refused.status_code, refused.json()) == (400, {"error": error})
+    at_once = shared.pay(order_id, fields={"expires_at": ahead(days=1)})
+    assert (at_once.status_code, at_once.json()) == (400, {"error": REFUSED})
+    assert shared.http.get(f"/bills/{order_id}").status_code == 404
+
+
+def test_a_worker_lets_each_fail_when_it_says(
+    start: Callable[..., Service], database_url: str, order: Stub, user: Stub
+) -> None:
+    """Those that a version before 0007 wrote say nothing, and wait as long as its settings said."""
+    service = start(PENDING_EXPIRES_S="5")
+    soon = booked(service.pay(1, 1, fields=PENDING | {"expires_at": ahead(seconds=1)}))
+    unsaid, long = (
+        booked(service.pay(2, 2, fields=PENDING)),
+        booked(service.pay(3, 3, fields=PENDING | {"expires_at": ahead(days=2)})),
+    )
+    old = booked(service.pay(4, 4, fields=PENDING))
+    database = open_database(make_url(database_url))
+    with database.write() as connection:
+        a_while_ago = {"expires_us": None, "created_us": time.time_ns() // 1000 - 6_000_000}
+        connection.execute(update(payments).where(payments.c.id == old).values(a_while_ago))
+    database.close()
+    for payment_id in (old, soon, unsaid):
+        wait_for(lambda: status_of(service, payment_id)[0] == "failed")  # noqa: B023  # called at once
+        if payment_id == soon:
+            assert status_of(service, unsaid)[0] == "pending"
+    for order_id in (1, 2, 4):
+        wait_until_told(order, order_id, "failed")
+        wait_until_told(user, order_id, "failed")
+        assert bill_of(service, order_id) == (20_000, 0, 0, 20_000, False)
+    assert status_of(service, long)[0] == "pending"
+    events = service.http.get(f"/payments/{soon}/events").json()["events"]
+    assert [(each["type"], each["actor"]) for each in events] == [
+        ("payment.created", "anybody"),
+        ("payment.failed", "expiry"),
+    ]
