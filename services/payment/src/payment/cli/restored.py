@@ -18,8 +18,8 @@ COLUMNS = ("table", "last_id", "above")
 @click.option(
     "--next-id-above",
     type=click.IntRange(1, WHOLE_NUMBER_MAX),
-    help="Nomor pembayaran terbesar yang pernah diberikan, bila diketahui / the largest id that a payment ever "
-    "got, if that is known.",
+    help="Nomor pembayaran terbesar yang pernah diberikan, bila diketahui / "
+    "the largest id that a payment ever got, if that is known.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Satu objek JSON / one JSON object.")
 @click.pass_obj
@@ -27,8 +27,8 @@ def restored(settings: Settings, *, next_id_above: int | None, as_json: bool) ->
     """Cadangan sudah dipulihkan / a backup was restored: give no id twice.
 
     Run it before the service starts. Ids go on above all that may have been given since the backup was made,
-    judged by the time that has passed. --next-id-above says it of payments, so that their ids stay small: the largest
-    on a receipt, in a log or in what callers know.
+    judged by the time that has passed. --next-id-above says it of payments, so that their ids stay small: the
+    largest on a receipt, in a log or in what callers know.
     """
     try:
         went_on = go_on_after_restore(opened(settings), now_us(), next_id_above)

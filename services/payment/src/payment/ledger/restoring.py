@@ -15,7 +15,7 @@ from payment.storage.ids import keep_ids_above, last_id
 from payment.storage.tables import event_log, events, notifications, payments, refunds
 
 IDS_PER_S = 20_000
-"""More than a database has been seen to give (docs/scaling.md): two notifications for each of 6,200 payments."""
+"""More than a database was seen to give (docs/scaling.md): two notifications for each of 6,200 payments."""
 
 SPARE_S = 3600
 """By so much clocks may differ, and a backup may be older than its newest row shows."""
