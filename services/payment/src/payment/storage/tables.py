@@ -58,7 +58,7 @@ bills = Table(
     CheckConstraint("refunded >= 0 AND refunded <= paid", name="not_overrefunded"),
 )
 
-# A payment is never deleted and its amount never changes.
+# A payment's amount never changes. Only `prune` deletes, its bill never (docs/decisions/0023).
 payments = Table(
     "payments",
     metadata,
@@ -100,7 +100,8 @@ payments = Table(
     ),
 )
 
-# Money given back. A refund is never changed nor deleted; what a payment's refunds add up to is kept on it.
+# Money given back. A refund is never changed, and deleted only with its payment, which has what its refunds
+# add up to.
 # Each says how much was given back before it, and a unique index allows each such amount once for a payment:
 # of two refunds that knew nothing of each other, only one can be written.
 refunds = Table(
@@ -290,6 +291,13 @@ events = Table(
 # Since when events are kept: there is one row.
 event_log = Table(
     "event_log",
+    metadata,
+    Column("begins_us", BigInteger, primary_key=True, autoincrement=False),
+)
+
+# Since when payments are kept: there is a row once some were deleted.
+payment_log = Table(
+    "payment_log",
     metadata,
     Column("begins_us", BigInteger, primary_key=True, autoincrement=False),
 )
