@@ -30,8 +30,8 @@ READS = {400, 401, 403, 405, 421, 431, 500, 503}
 BODIES = {408, 413, 415}
 WRITES = READS | BODIES | {409, 422}
 REFUSALS = {
-    "payment.api.get_daily_report": READS,
-    "payment.api.get_hourly_report": READS,
+    "payment.api.get_daily_report": READS | {410},
+    "payment.api.get_hourly_report": READS | {410},
     "payment.api.create_payment": WRITES,
     "payment.api.list_payments": READS,
     "payment.api.get_payment": READS | {404},

@@ -85,6 +85,7 @@ def test_without_any_setting_the_service_is_this() -> None:
         idempotency_kept_h=720,
         notifications_kept_d=90,
         events_kept_d=None,
+        payments_kept_d=None,
         openapi_file=ROOT / "openapi" / "payment.yaml",
         log_level="info",
         log_format="auto",
@@ -157,6 +158,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         "IDEMPOTENCY_KEPT_H": "24",
         "NOTIFICATIONS_KEPT_D": "19",
         "EVENTS_KEPT_D": "20",
+        "PAYMENTS_KEPT_D": "31",
         "OPENAPI_FILE": str(openapi_file),
         "LOG_LEVEL": "debug",
         "LOG_FORMAT": "json",
@@ -212,6 +214,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         idempotency_kept_h=24,
         notifications_kept_d=19,
         events_kept_d=20,
+        payments_kept_d=31,
         openapi_file=openapi_file,
         log_level="debug",
         log_format="json",
@@ -329,6 +332,7 @@ BAD: dict[str, Values] = {
     "BUSINESS_DAY_STARTS": ["", "4", "4:00", "24:00", "04:60", "04:00:00", "04.00", "pagi", "-1:00", "٠٤:٠٠"],
     "IDEMPOTENCY_KEPT_H": ["", "0", "23", "24.5", "-720", "always", "87841", "9" * 5000],
     "NOTIFICATIONS_KEPT_D": ["", "0", "13", "14.5", "-90", "always", "3661", "9" * 5000],
+    "PAYMENTS_KEPT_D": ["", "0", "29", "30.5", "-90", "always", "36601", "9" * 5000],
     "EVENTS_KEPT_D": ["", "0", "14.5", "-90", "always", "3661", "9" * 5000],
     "OPENAPI_FILE": ["", "/no/such/file.yaml", "/"],
     "REQUIRE_IDEMPOTENCY_KEY": ["", "ALL", "true", "shares"],
@@ -474,13 +478,6 @@ def test_an_empty_token_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> N
     monkeypatch.setenv(name, "")
     assert read_settings().neighbours["order"].token is None
     assert read_settings().neighbours["user"].token is None
-
-
-def test_notifications_are_kept_for_as_long_as_any_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    long = str(100 * 24 * 3600)
-    assert list(problems(monkeypatch, RETRY_FOR_S=long)) == ["NOTIFICATIONS_KEPT_D"]
-    monkeypatch.setenv("NOTIFICATIONS_KEPT_D", "100")
-    assert read_settings().notifications_kept_d == 100
 
 
 def test_what_the_test_run_has_in_its_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:

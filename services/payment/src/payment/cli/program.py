@@ -24,7 +24,10 @@ COMMANDS = {
         "notifications",
         "Apa yang diberitahukan kepada Order dan User / what Order and User were told.",
     ),
-    "prune": ("prune", "Hapus yang sudah lama / delete what is old: keys, settled notifications, events."),
+    "prune": (
+        "prune",
+        "Hapus yang sudah lama / delete what is old: keys, settled notifications, payments, events.",
+    ),
     "reconcile": (
         "reconcile",
         "Bandingkan dengan Order dan User / compare with what Order and User say now.",

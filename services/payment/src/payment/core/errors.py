@@ -78,6 +78,14 @@ class CursorGone(PaymentError):
     message = "The event that {field} names is not here, or no longer; begin again, or after the newest"
 
 
+class DayPruned(PaymentError):
+    """A day's report would lack payments that were deleted as old."""
+
+    status = 410
+    code = "day-pruned"
+    message = "Payments from before {since} were deleted as old; {date} has no report any more"
+
+
 class PaymentNotFound(PaymentError):
     """No payment has this id."""
 

@@ -28,8 +28,10 @@ from sqlalchemy import (
 )
 
 from payment.core.business_day import BusinessDays
+from payment.core.errors import DayPruned
 from payment.core.states import Method, Status
-from payment.core.units import written_us
+from payment.core.units import rfc_3339, written_us
+from payment.ledger.payment_pruning import payments_begin_us
 from payment.storage.tables import payments, refunds
 
 _HOUR_US = 3_600_000_000
@@ -140,14 +142,23 @@ def _day(day: date, days: BusinessDays) -> Day:
 
 
 def daily_report(connection: Connection, which: date, days: BusinessDays) -> DailyReport:
-    """Return the closing of a day, all of it from one state of the database."""
+    """Return the closing of a day, all of it from one state of the database.
+
+    Raises:
+        DayPruned: payments of that day may have been deleted as old.
+    """
     day = _day(which, days)
     rows = connection.execute(SUMS, bounds(day.begins_us, day.ends_us, day.ends_us - day.begins_us)).all()
+    _refuse_pruned(connection, day)
     return DailyReport(day, _takings(rows))
 
 
 def hourly_report(connection: Connection, which: date, days: BusinessDays) -> HourlyReport:
-    """Return the takings of a day hour by hour, all of it from one state of the database."""
+    """Return the takings of a day hour by hour, all of it from one state of the database.
+
+    Raises:
+        DayPruned: payments of that day may have been deleted as old.
+    """
     day, hours = _day(which, days), days.hours_of(which)
     if not hours:  # a day that was left out of the calendar
         return HourlyReport(day, ())
@@ -155,6 +166,7 @@ def hourly_report(connection: Connection, which: date, days: BusinessDays) -> Ho
     of_hour: list[list[Any]] = [[] for _ in hours]
     for row in connection.execute(SUMS, bounds(day.begins_us, day.ends_us, slot_us)):
         of_hour[bisect_right(hours, day.begins_us + row.slot * slot_us) - 1].append(row)
+    _refuse_pruned(connection, day)
     return HourlyReport(
         day,
         tuple(
@@ -162,6 +174,13 @@ def hourly_report(connection: Connection, which: date, days: BusinessDays) -> Ho
             for starts_us, rows in zip(hours, of_hour, strict=True)
         ),
     )
+
+
+def _refuse_pruned(connection: Connection, day: Day) -> None:
+    """Let a day pass of which no payment was deleted, as far as the statement before this one could see."""
+    since_us = payments_begin_us(connection)
+    if since_us is not None and day.begins_us < since_us:
+        raise DayPruned(field="date", date=day.date, since=rfc_3339(since_us))
 
 
 def _takings(rows: Sequence[Any]) -> tuple[Takings, ...]:

@@ -58,8 +58,9 @@ bills = Table(
     CheckConstraint("refunded >= 0 AND refunded <= paid", name="not_overrefunded"),
 )
 
-# A payment is never deleted and its amount never changes. What its provider calls it is that of one payment
-# of its method: two that are paid, pending or given back cannot share it (docs/decisions/0021).
+# A payment's amount never changes. What its provider calls it is that of one payment of its method: two that are
+# paid, pending or given back cannot share it (docs/decisions/0021). Only `prune` deletes, its bill never
+# (docs/decisions/0023).
 HAS_REFERENCE = text("reference IS NOT NULL AND status <> 'failed'")
 
 payments = Table(
@@ -132,7 +133,8 @@ payments = Table(
 
 ONE_REFERENCE = "ix_payments_one_reference"
 
-# Money given back. A refund is never changed nor deleted; what a payment's refunds add up to is kept on it.
+# Money given back. A refund is never changed, and deleted only with its payment, which has what its refunds
+# add up to.
 # Each says how much was given back before it, and a unique index allows each such amount once for a payment:
 # of two refunds that knew nothing of each other, only one can be written. What the provider calls a refund is
 # that of one refund of its method.
@@ -335,6 +337,13 @@ events = Table(
 # Since when events are kept: there is one row.
 event_log = Table(
     "event_log",
+    metadata,
+    Column("begins_us", BigInteger, primary_key=True, autoincrement=False),
+)
+
+# Since when payments are kept: there is a row once some were deleted.
+payment_log = Table(
+    "payment_log",
     metadata,
     Column("begins_us", BigInteger, primary_key=True, autoincrement=False),
 )
