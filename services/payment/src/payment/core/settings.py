@@ -77,6 +77,7 @@ class Settings:
     circuit_probe_max_s: float
     batch_max: int
     book_unread: Literal["auto", "always", "never"]
+    connections_max: int
     requests_max: int
     arriving_max: int
     streams_max: int
@@ -233,6 +234,7 @@ def _limits(env: Environment) -> dict[str, Any]:
             "auto",
             validate=OneOf(["auto", "always", "never"], error="must be auto, always or never"),
         ),
+        "connections_max": env.count("CONNECTIONS_MAX", 4096),
         "requests_max": env.count("REQUESTS_MAX", 256),
         "arriving_max": env.count("ARRIVING_MAX", 2048),
         "streams_max": env.count("STREAMS_MAX", 64),
