@@ -82,6 +82,11 @@ def post(order_id: int, *headers: bytes, body: bytes | None = None) -> bytes:
         b"nonsense\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # a TLS client hello
         b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /healthz HTTP/2.0\r\nHost: localhost\r\n\r\n",  # 2.0 has no such lines
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /healthz HTTP/0.9\r\nHost: localhost\r\n\r\n",
+        b"GET /healthz\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\n\r\n",
         b"GET /payments/\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"CONNECT x:1 HTTP/1.1\r\nHost: localhost\r\n\r\n",

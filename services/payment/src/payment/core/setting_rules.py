@@ -21,6 +21,15 @@ DRIVERS = ("sqlite", "postgresql", "postgresql+psycopg")
 OTHER_NAMES = {"postgres": "postgresql"}
 """Schemes that mean the same: what most hosting services hand out."""
 
+NOT_ESCAPED = (
+    "holds an @ that stands in no user's name or password before the host; within them write %40 for @, "
+    "and %2F %3F %23 %3A for / ? # :"
+)
+"""None of the text is shown: a part of the password would be taken for the host, which errors name."""
+
+_USER_AND_PASSWORD = re.compile(r"[\w+]+://(?:[^:/]*(?::[^@]*)?@)?")
+"""How a database's URL begins, as SQLAlchemy reads it: a password ends at the first @."""
+
 ANY_HOST = "*"
 IPV6 = 6
 
@@ -40,8 +49,10 @@ def service_url(text: str) -> str:
     """Return a neighbour's URL, without a slash at its end."""
     if not _is_http_url(text) or re.search(r"[{}?#\s]", text):
         raise ValidationError("is not an http(s) URL")
-    if "@" in urlsplit(text).netloc:  # it would take the token's place, and stand in logs and tables
-        raise ValidationError("holds a user or a password; a token is given by itself")
+    if "@" in text:  # it would take the token's place, and stand in logs and tables
+        raise ValidationError(
+            "holds a user or a password; a token is given by itself. In a path write %40 for @"
+        )
     return text.rstrip("/")
 
 
@@ -49,6 +60,8 @@ def collector_url_if_any(text: str) -> str | None:
     """Return the URL of an OTLP collector; it may hold a user and a password."""
     if text and not _is_http_url(text):
         raise ValidationError("is not an http(s) URL")
+    if "@" in text.partition("@")[2] or ("@" in text and "@" not in urlsplit(text).netloc):
+        raise ValidationError(NOT_ESCAPED)
     return text or None
 
 
@@ -79,6 +92,9 @@ def secret_if_any(text: str) -> str | None:
 
 def database_url(text: str) -> URL:
     """Return the URL of a database that keeps payments."""
+    begin = _USER_AND_PASSWORD.match(text)
+    if begin and not text.startswith("sqlite") and "@" in text[begin.end() :]:
+        raise ValidationError(NOT_ESCAPED)
     try:
         parsed = make_url(text)
     except (ArgumentError, ValueError):

@@ -83,6 +83,7 @@ class Settings:
     batch_max: int
     book_unread: Literal["auto", "always", "never"]
     require_idempotency_key: KeysRequired
+    connections_max: int
     requests_max: int
     arriving_max: int
     streams_max: int
@@ -258,6 +259,7 @@ def _limits(env: Environment) -> dict[str, Any]:
             "none",
             validate=OneOf(get_args(KeysRequired), error="must be none, split or all"),
         ),
+        "connections_max": env.count("CONNECTIONS_MAX", 4096),
         "requests_max": env.count("REQUESTS_MAX", 256),
         "arriving_max": env.count("ARRIVING_MAX", 2048),
         "streams_max": env.count("STREAMS_MAX", 64),
