@@ -118,7 +118,9 @@ MUTANTS = {
         "return outcome in (Outcome.DELIVERED,",
         "return outcome in (Outcome.OUTAGE, Outcome.DELIVERED,",
     ),
-    "a redirect shows the route": Mutant(ANSWERS, "is_redirect or ", ""),
+    "a redirect shows the route": Mutant(
+        ANSWERS, "return 300 <= status < 400 or status in OF_GATEWAYS", "return status in OF_GATEWAYS"
+    ),
     "any type is JSON": Mutant(ANSWERS, "if not _JSON.fullmatch(content_type.strip()):", "if False:"),
     "only application/json is JSON": Mutant(ANSWERS, "([^;\\s]+\\+)?json", "json"),
     "a list is an answer of its own": Mutant(

@@ -24,7 +24,7 @@ from payment.core.neighbours import Neighbour
 from payment.core.settings import NeighbourSettings, Settings
 from payment.core.states import Outcome, Status
 from payment.telling.connection import OneConnection, tls_context, was_never_sent
-from payment.telling.neighbour_answers import object_in, outcome_of, sentence_of, shows_route
+from payment.telling.neighbour_answers import is_of_gateway, object_in, outcome_of, sentence_of, shows_route
 
 ANSWER_MAX_BYTES = 64 * 1024
 ERROR_MAX_CHARS = 200
@@ -198,10 +198,9 @@ class NeighbourClient:
 
     def _understand(self, method: str, response: requests.Response, body: bytes) -> DeliveryResult:
         status = response.status_code
-        if status < HTTPStatus.OK:
-            # interim (102, 103): the real answer would be read as the next call's, so the connection goes
+        if status < HTTPStatus.OK:  # 101: what comes next is no HTTP, so the connection goes
             self._of_thread.connection = None
-            return DeliveryResult(Outcome.OUTAGE, f"HTTP {status}, interim", may_come_late=True)
+            return DeliveryResult(Outcome.OUTAGE, f"HTTP {status}, not asked for", may_come_late=True)
         route = self._route(method)
         if shows_route(status):
             self.known_routes.add(route)
@@ -211,6 +210,8 @@ class NeighbourClient:
         if outcome is Outcome.DELIVERED:
             return DeliveryResult(outcome)
         error = self._explain(outcome, method, f"HTTP {status} {_in_one_line(response, said)}".strip())
+        if is_of_gateway(status):
+            error += f"; see {self.neighbour.prefix}_SERVICE_URL"
         if outcome is not Outcome.OUTAGE:
             may_be_unknown = outcome is Outcome.NO_ROUTE and is_own_word
             return DeliveryResult(outcome, error, may_be_unknown=may_be_unknown)
