@@ -58,8 +58,8 @@ bills = Table(
     CheckConstraint("refunded >= 0 AND refunded <= paid", name="not_overrefunded"),
 )
 
-# A payment's amount never changes. What its provider calls it is that of one payment of its method: two that are
-# paid, pending or given back cannot share it (docs/decisions/0021). Only `prune` deletes, its bill never
+# A payment's amount never changes. What its provider calls it is that of one payment of its method: two that
+# are paid, pending or given back cannot share it (docs/decisions/0021). Only `prune` deletes, its bill never
 # (docs/decisions/0023).
 HAS_REFERENCE = text("reference IS NOT NULL AND status <> 'failed'")
 
