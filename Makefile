@@ -16,7 +16,7 @@ QUICK_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --system-ce
 LOCK := $(BIN)/uv pip compile --quiet --system-certs --generate-hashes --no-header \
 	--universal --python-version $(firstword $(PYTHONS)) --fork-strategy fewest
 # most tests wait for processes more than they compute, so more of them than cores
-PYTEST_FLAGS ?= -n 5 --dist worksteal
+PYTEST_FLAGS ?= -n 5 --dist loadfile --no-loadscope-reorder
 STUBS := services/stubs
 OPC := contracts/opc/node_modules/.bin/opc
 

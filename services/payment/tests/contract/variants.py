@@ -270,6 +270,8 @@ def serve_variants(neighbour: Told) -> Iterator[str]:
     with VariantServer(neighbour) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:  # else the thread looks at a closed socket for ever
+            server.shutdown()
+            thread.join()
