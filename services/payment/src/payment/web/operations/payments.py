@@ -4,11 +4,13 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 from payment.core.states import Method, Status
 from payment.ledger.answers import PaymentAnswer
 from payment.ledger.booking import PaymentRequest, Settling
 from payment.ledger.cursors import cursor_of, read_cursor
+from payment.ledger.idempotency import wordings
 from payment.ledger.ledger import Ledger
 from payment.ledger.listing import Position, Selection
 from payment.ledger.spreadsheet import as_csv
@@ -33,6 +35,7 @@ _files: set[AsyncGenerator[str]] = set()  # each adds itself when it begins, and
 async def create_payment(request: Request) -> Reply:
     """POST /payments: book a payment, once."""
     body = request.body
+    unsaid = {"status": Status.PAID, "order_total": body["amount"]}
     booked = await request.ledger.book(
         PaymentRequest(
             order_id=body["order_id"],
@@ -41,7 +44,7 @@ async def create_payment(request: Request) -> Reply:
             method=Method(body["method"]),
             status=Status(body.get("status", Status.PAID)),
             order_total=body.get("order_total"),
-            key=key_of(request, "create_payment", body),
+            key=key_of(request, "create_payment", body, partial(wordings, body, unsaid)),
             cause=request.cause(),
         )
     )
