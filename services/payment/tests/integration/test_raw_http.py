@@ -286,6 +286,25 @@ def test_requests_in_a_row_on_one_connection_are_answered_in_their_order(hasty: 
     assert statuses == [201, 201, 409, 200]
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (b"/payments%2F1", 404),
+        (b"/payments/1%2frefunds", 400),  # an id that is none, not the list of refunds
+        (b"/payments/1%2F", 400),
+        (b"/console%2Fkeys", 404),
+        (b"%2Fhealthz", 404),
+        (b"/docs%2F", 404),
+        (b"/payments/%31", 200),  # what is no separator may be written either way
+    ],
+)
+def test_a_slash_that_is_escaped_is_no_separator(hasty: Service, path: bytes, status: int) -> None:
+    exchange(hasty, post(1, b"Content-Type: application/json", b"Content-Length: %d" % len(VALID % 1)))
+    target = path if path.startswith(b"/") else b"/" + path
+    asked = b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % target
+    assert read_answer(exchange(hasty, asked))[0] == status
+
+
 def test_a_body_with_get_and_an_upgrade_are_ignored(hasty: Service) -> None:
     upgrade = (
         b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n"

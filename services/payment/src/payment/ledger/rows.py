@@ -60,7 +60,6 @@ def _enum_of(hint: Any) -> type[StrEnum] | None:
 BILLS = RowMapper(Bill)
 PAYMENTS = RowMapper(Payment, fixed=("order_id", "user_id", "amount", "method", "created_us", "expires_us"))
 REFUNDS = RowMapper(Refund)
-_KEYS = RowMapper(Key)
 
 
 def used_key(row: Any) -> UsedKey:
@@ -71,7 +70,10 @@ def used_key(row: Any) -> UsedKey:
 def key_row(key: Key, answer: BookedAnswer, now_us: int) -> dict[str, Any]:
     """Return the row to insert for a key and its answer."""
     return {
-        **_KEYS.to_row(key),
+        "caller": key.caller,
+        "operation": key.operation,
+        "key": key.key,
+        "fingerprint": key.fingerprint,
         "status": answer.status,
         "location": answer.location,
         "body": answer.body,

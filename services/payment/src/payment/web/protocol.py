@@ -1,7 +1,9 @@
 """HTTP/1 by uvicorn, with our limits on a request's head, and refusals in our shape."""
 
+import re
 from asyncio import TimerHandle, Transport
 from typing import Any
+from urllib.parse import unquote
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -173,6 +175,8 @@ class Protocol(HttpToolsProtocol):
             self._take_host_of_target()
         self._unset_keepalive_if_required()  # the answer before it may have come in the middle of this head
         super().on_headers_complete()
+        if b"%" in self.scope["raw_path"]:
+            self.scope["path"] = path_of(self.scope["raw_path"])
         self.scope[ARRIVAL] = self.cycle  # type: ignore[literal-required]  # ours, beside ASGI's
         self.headers = Closed(self.headers)
         if len(self.pipeline) > PIPELINED_MAX:
@@ -264,6 +268,11 @@ class Protocol(HttpToolsProtocol):
         lines = [b"%s: %s\r\n" % header for header in headers]
         self.transport.write(b"".join([STATUS_LINE[reply.status], *lines, b"\r\n", reply.body]))
         self.transport.close()
+
+
+def path_of(raw_path: bytes) -> str:
+    """Return a path decoded, but for %2F: a slash that is none of its separators (RFC 3986, 2.2)."""
+    return unquote(re.sub("%2f", "%252F", raw_path.decode("ascii"), flags=re.IGNORECASE))
 
 
 def answer_without_chunks(cycle: RequestResponseCycle) -> None:

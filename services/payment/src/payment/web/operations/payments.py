@@ -5,11 +5,13 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import date
+from functools import partial
 
 from payment.core.states import Method, Status
 from payment.ledger.answers import PaymentAnswer
 from payment.ledger.booking import PaymentRequest, Settling
 from payment.ledger.cursors import cursor_of, read_cursor
+from payment.ledger.idempotency import wordings
 from payment.ledger.ledger import Ledger
 from payment.ledger.listing import Position, Selection
 from payment.ledger.spreadsheet import as_csv
@@ -34,6 +36,7 @@ _files: set[AsyncGenerator[str]] = set()  # each adds itself when it begins, and
 async def create_payment(request: Request) -> Reply:
     """POST /payments: book a payment, once."""
     body = request.body
+    unsaid = {"status": Status.PAID, "order_total": body["amount"]}
     booked = await request.ledger.book(
         PaymentRequest(
             order_id=body["order_id"],
@@ -45,7 +48,7 @@ async def create_payment(request: Request) -> Reply:
             reference=body.get("reference"),
             expires_us=body.get("expires_at"),
             waits_us=request.ledger.waits_us,
-            key=key_of(request, "create_payment", body),
+            key=key_of(request, "create_payment", body, partial(wordings, body, unsaid)),
             cause=request.cause(),
         )
     )
