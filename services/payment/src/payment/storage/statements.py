@@ -91,8 +91,11 @@ def _as_given(row: Row) -> dict[str, Any]:
 _NEXT_OF_SEQUENCE = """
     SELECT nextval('{table}_{column}_seq') FROM generate_series(1, CAST(:size AS integer))"""
 
+# sqlite_sequence says it where ids have to go on after larger ones, see `Side.set_last_id`
 _NEXT_OF_NEWEST = """
-    SELECT (SELECT coalesce(max({column}), 0) FROM {table}) + value AS id FROM json_each(:numbers)"""
+    SELECT value + max((SELECT coalesce(max({column}), 0) FROM {table}),
+        (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = '{table}')) AS id
+    FROM json_each(:numbers)"""
 
 
 def fresh_ids(connection: Connection, column: Column[int], size: int) -> Query:
