@@ -16,6 +16,7 @@ from sqlalchemy import URL, make_url
 from chromium import NO_PLAYWRIGHT, NOT_RUN, Chromium, Visitor
 from dealing import long_files_first
 from forked import run
+from moved_databases import fill
 from payment.storage.opening import open_database
 from payment_life import new_order_id
 from pgbouncer import PgBouncer
@@ -135,6 +136,14 @@ def poolers(postgres: URL) -> Iterator[Callable[[str], PgBouncer]]:
             return made[mode]
 
         yield pooler
+
+
+@pytest.fixture(scope="session")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file in which everything has happened, to copy; see `moved_databases`."""
+    file = tmp_path_factory.mktemp("lived") / "payment.db"
+    fill(file)
+    return file
 
 
 @contextmanager

@@ -17,6 +17,10 @@ class Migrating(SQLAlchemyError):
     """Another process migrates, and takes long."""
 
 
+class NotServed(SQLAlchemyError):
+    """The payments are in another database, or are still being copied into this one; its text says which."""
+
+
 class NotBegun(SQLAlchemyError):
     """The connection was gone before anything was written: it can be tried again on another."""
 

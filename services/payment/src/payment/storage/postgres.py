@@ -14,10 +14,13 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from payment.core.metrics import note_database_wait, watch_connections
 from payment.storage.base import Database
 from payment.storage.batch import BatchTransaction
+from payment.storage.copy_side import Side
 from payment.storage.errors import NotBegun, before_the_first_write, was_gone
 from payment.storage.hung_commits import HungCommits
+from payment.storage.moves import find_move
 from payment.storage.ownership import OUR_TABLES, ForeignDatabase, refuse_foreign
 from payment.storage.postgres_batch import PostgresBatch
+from payment.storage.postgres_copy import PostgresSide
 from payment.storage.postgres_engines import (
     BOOKING_POOL_SIZE,
     LONG_POOL_SIZE,
@@ -80,6 +83,12 @@ class Postgres(Database):
             Migrating: another process migrates, and takes long.
         """
         return migrating(self._engine)
+
+    @contextmanager
+    def copying(self) -> Iterator[Side]:
+        """See `Database.copying`: it has the lock of migrations."""
+        with migrating(self._engine) as connection:
+            yield PostgresSide(connection)
 
     async def run_write(self, work: Callable[[Connection], Result]) -> Result:
         """See `Database.run_write`.
@@ -151,6 +160,8 @@ class Postgres(Database):
         row = connection.execute(READ_ONLY).one()
         if row.is_standby:
             return "it is a standby"
+        if move := find_move(connection):
+            return str(move)
         return "default_transaction_read_only is on" if row.is_read_only else None
 
     def refuse_foreign(self) -> None:

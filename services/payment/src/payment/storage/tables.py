@@ -334,11 +334,15 @@ events = Table(
     sqlite_autoincrement=True,
 )
 
+BEGINS_WITH_ROWS = "begins with rows"
+"""In a table's `info`: a migration writes its first rows, so that it has some before there are payments."""
+
 # Since when events are kept: there is one row.
 event_log = Table(
     "event_log",
     metadata,
     Column("begins_us", BigInteger, primary_key=True, autoincrement=False),
+    info={BEGINS_WITH_ROWS: True},
 )
 
 # Since when payments are kept: there is a row once some were deleted.
