@@ -3,16 +3,20 @@
 import json
 import random
 import stat
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, make_url, select, update
+from sqlalchemy import Table, func, make_url, select, update
 
 from console_visitor import Visitor
 from payment.core.units import read_time
+from payment.ledger.archive import Archive
+from payment.ledger.payment_pruning import PaymentPruning
 from payment.storage.opening import open_current
 from payment.storage.tables import bills, events, metadata, notifications, payments, refunds
 from payment_life import PENDING, booked
@@ -196,12 +200,43 @@ def test_without_an_archive_nothing_is_deleted(start: Start, database_url: str, 
     assert list(tmp_path.glob("*.jsonl")) == []
 
 
+def test_a_refund_that_comes_while_its_payment_goes_waits_and_finds_none(
+    start: Start, database_url: str, tmp_path: Path, end: ExitStack
+) -> None:
+    """Or it would be deleted with the payment, and be in no archive."""
+    service = start("serve", "--no-worker", **KEPT)
+    service.book([1])
+    forget_notifications(database_url)
+    age(database_url, KEPT_D + 1)
+    guest = end.enter_context(ThreadPoolExecutor(1))
+    given_back: list[Future[int]] = []
+
+    class Slow(Archive):
+        """Somebody gives money back when the rows were read and are not deleted yet."""
+
+        def sync(self) -> None:
+            given_back.append(guest.submit(lambda: service.refund(1).status_code))
+            wait(given_back, timeout=0.5)
+            assert not given_back[0].done()
+            super().sync()
+
+    database = open_current(make_url(database_url))
+    end.callback(database.close)
+    now_us = time.time_ns() // 1000
+    archive = Slow(tmp_path, now_us)
+    end.callback(archive.close)
+    with database.write() as connection:
+        gone = PaymentPruning(now_us - KEPT_D * DAY_US, archive, now_us).run(connection)
+    assert gone == (1, 0)
+    assert given_back[0].result(10) == 404
+
+
 def test_killed_at_any_moment_it_has_archived_all_that_is_gone(
-    start: Start, database_url: str, tmp_path: Path, rounds: range
+    start: Start, database_url: str, tmp_path: Path, rounds: range, end: ExitStack
 ) -> None:
     """Killed again and again, while guests get money back of the same payments."""
     service = start("serve", "--no-worker", **KEPT)
-    count = 700
+    count = 1_000
     service.book(range(1, count + 1))
     forget_notifications(database_url)
     age(database_url, KEPT_D + 1)
@@ -209,20 +244,36 @@ def test_killed_at_any_moment_it_has_archived_all_that_is_gone(
     folder = tmp_path / "archive"
     folder.mkdir()
     dice = random.Random(7)
+    database = open_current(make_url(database_url))
+    end.callback(database.close)
+
+    def number(table: Table) -> int:
+        with database.read() as connection:
+            found: int = connection.execute(select(func.count()).select_from(table)).scalar_one()
+        return found
+
+    def written() -> int:
+        return sum(file.stat().st_size for file in folder.iterdir())
 
     def give_back(payment_id: int) -> tuple[int, int]:
         return payment_id, service.refund(payment_id, {"amount": 1}).status_code
 
-    def run_and_kill() -> None:
-        enough = written(folder) + dice.randint(1, 50_000)
+    def run_and_kill(nth: int) -> None:
+        """Kill it while it writes the archive, or when it has just deleted something."""
         process = Process(("payment", ["prune", "--export", str(folder)]), service.environment)
-        wait_for(lambda: process.poll() is not None or written(folder) >= enough, 20)
+        enough, left = written() + dice.randint(1, 50_000), number(payments)
+        wait_for(
+            lambda: (
+                process.poll() is not None or (written() >= enough if nth % 2 else number(payments) < left)
+            ),
+            20,
+        )
         process.kill()
 
     with ThreadPoolExecutor(2) as guests:
         answers = guests.map(give_back, dice.sample(range(1, count + 1), 100))
-        for _ in range(max(3, len(rounds) // 4)):
-            run_and_kill()
+        for nth in range(max(4, len(rounds) // 4)):
+            run_and_kill(nth)
         given_back = dict(answers)
     last = service.cli("prune", "--export", str(folder))
     assert (last.returncode, last.stderr) == (0, "")
@@ -231,20 +282,10 @@ def test_killed_at_any_moment_it_has_archived_all_that_is_gone(
     left = rows(database_url)["payments"]
     assert set(left) == refunded, "what was given back is news, what was not is gone"
     archived = read_archive(*sorted(folder.iterdir()))["payments"]
-    assert {id_: archived[id_] for id_ in before.keys() - left.keys()} == {
-        id_: row for id_, row in before.items() if id_ not in left
-    }
-    database = open_current(make_url(database_url))
-    with database.read() as connection:
-        assert connection.execute(select(func.count()).select_from(bills)).scalar_one() == count
-        assert connection.execute(select(func.count()).select_from(events)).scalar_one() == count + len(
-            refunded
-        )
-    database.close()
-
-
-def written(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir())
+    gone = before.keys() - left.keys()
+    assert gone <= archived.keys()
+    assert all(archived[payment_id] == before[payment_id] for payment_id in gone)
+    assert (number(bills), number(events)) == (count, count + len(refunded))
 
 
 def forget_notifications(database_url: str) -> None:
