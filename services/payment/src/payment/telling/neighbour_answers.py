@@ -28,7 +28,7 @@ def outcome_of(status: int, *, is_own_word: bool, is_route_known: bool) -> Outco
 
     Args:
         status: the status code, of a final answer.
-        is_own_word: the body is a JSON object, as the neighbour itself writes it.
+        is_own_word: the body is a JSON object, as the neighbour itself writes it, and not its framework.
         is_route_known: the route has been seen to exist, see `shows_route`.
     """
     if 200 <= status < 300:  # noqa: PLR2004  # RFC 9110, 15.3: successful
