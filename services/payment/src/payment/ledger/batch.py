@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sqlalchemy import Table, bindparam, exists, not_, select
+from sqlalchemy.exc import IntegrityError
 
 from payment.core.errors import PaymentError
 from payment.core.units import WHOLE_NUMBER_MAX
@@ -33,6 +34,7 @@ from payment.ledger.records import Payment
 from payment.ledger.rows import BILLS, PAYMENTS, REFUNDS, key_row, used_key
 from payment.ledger.unread import Unread
 from payment.storage.batch import BatchTransaction, NotFirst
+from payment.storage.errors import refuses_data
 from payment.storage.json_rows import NUMBER
 from payment.storage.statements import Query, Row
 from payment.storage.tables import bills, events, idempotency_keys, notifications, payments, refunds
@@ -58,6 +60,11 @@ _USED_KEYS = select(idempotency_keys).where(
 
 class Undecided(Exception):
     """A defect in the rules."""
+
+
+def fails_alone(error: BaseException) -> bool:
+    """Say whether a batch failed for one of its requests: the database refused a row, or the rules failed."""
+    return isinstance(error, Undecided | IntegrityError) or refuses_data(error)
 
 
 def book_either_way(
