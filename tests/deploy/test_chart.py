@@ -121,6 +121,7 @@ def settings_of(container: Manifest, monkeypatch: pytest.MonkeyPatch) -> Setting
     secret = {
         "DATABASE_URL": "postgresql://payment@postgres/payment",
         "DATABASE_LISTEN_URL": "postgresql://payment@primary/payment",
+        "DATABASE_DIRECT_URL": "postgresql://payment@primary/payment",
         "PGPASSWORD": "rahasia",
         "CONSOLE_SECRET": "s" * 32,
         "ORDER_SERVICE_TOKEN": "satu",

@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 from payment.core import settings as module
 from payment.core.retry_policy import RetryPolicy
 from payment.core.settings import NeighbourSettings, Settings, read_settings
+from payment.storage.opening import open_database
 from setting_files import ca_file, client_pair, empty_environment, problems
 
 Values = list[Any]  # texts, or texts with a name (pytest.param)
@@ -48,6 +49,7 @@ def test_without_any_setting_the_service_is_this() -> None:
         console_session_s=43_200.0,
         database_url=make_url("sqlite:///payment.db"),
         database_listen_url=None,
+        database_direct_url=None,
         neighbours={
             "order": NeighbourSettings("http://localhost:5003", "/orders/{order_id}/payment", token=None),
             "user": NeighbourSettings(
@@ -114,6 +116,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         "ALLOWED_HOSTS": "kasir.example, [::2],",
         "DATABASE_URL": "sqlite:////data/other.db",
         "DATABASE_LISTEN_URL": "postgresql://payment:geheim@db/payment",
+        "DATABASE_DIRECT_URL": "postgresql://owner:geheim@db/payment",
         "ORDER_SERVICE_URL": "https://order.example:8443/api/",
         "ORDER_PAYMENT_PATH": "/o/{order_id}",
         "ORDER_SERVICE_TOKEN": "order's",
@@ -183,6 +186,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         console_session_s=24,
         database_url=make_url("sqlite:////data/other.db"),
         database_listen_url=make_url("postgresql://payment:geheim@db/payment"),
+        database_direct_url=make_url("postgresql://owner:geheim@db/payment"),
         neighbours={
             "order": NeighbourSettings(
                 "https://order.example:8443/api", "/o/{order_id}", "order's", order_ca, *order
@@ -229,6 +233,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
 NO_COUNT: Values = ["", "0", "-1", "1.5", "many", "nan", "inf", "9" * 5000]
 NO_SECONDS: Values = ["", "0", "-1", "soon", "nan", "inf", "-inf", "1e999"]
 NO_SECONDS += [pytest.param("1e12", id="31 thousand years, more than a thread can wait")]
+NOT_DIRECT = ["db:5432", "sqlite:///payment.db", "mysql://payment:geheim@db/payment"]
 NO_URL: Values = [
     "",
     "order:5003",
@@ -289,12 +294,16 @@ BAD: dict[str, Values] = {
         pytest.param("postgresql://payment:geheim@db:port/payment", id="a port that is no number"),
         pytest.param("sqlite:///file:payment.db?mode=ro&uri=true", id="a file that may only be read"),
         pytest.param("sqlite:///file:payment.db?immutable=1&uri=true", id="a file that never changes"),
+        pytest.param("sqlite:///q?.db", id="a question mark in a file's name"),
+        pytest.param("sqlite:///payment.db?foo=1", id="a parameter that SQLite does not have"),
+        pytest.param("sqlite:///payment.db?timeout=soon", id="one that would never have been read"),
+        pytest.param("sqlite:///file:payment.db?mode=rw", id="a parameter that only a URI takes"),
+        "postgresql://payment:geheim@db/payment?prepare_threshold=0",
+        "postgresql://payment:geheim@db/payment?autocommit=true",
+        "postgresql://payment:geheim@db/payment?sslmode",
     ],
-    "DATABASE_LISTEN_URL": [
-        "db:5432",
-        "sqlite:///payment.db",
-        "mysql://payment:geheim@db/payment",
-    ],
+    "DATABASE_LISTEN_URL": NOT_DIRECT,
+    "DATABASE_DIRECT_URL": NOT_DIRECT,
     "ORDER_SERVICE_URL": NO_URL,
     "USER_SERVICE_URL": NO_URL,
     "ORDER_PAYMENT_PATH": [
@@ -396,6 +405,24 @@ def test_the_address_that_hosting_services_hand_out_is_postgresql(
     assert url == make_url("postgresql://u:geheim@db:5433/p?sslmode=require")
 
 
+def test_a_parameter_that_nobody_reads_is_named_and_its_value_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql://u:geheim@db/p?host=a&host=b&sslmode=require&prepare_threshold=geheim"
+    said = problems(monkeypatch, DATABASE_URL=url)["DATABASE_URL"][0]
+    assert said == (
+        "has prepare_threshold after the question mark, which is no parameter of PostgreSQL's connections"
+    )
+    monkeypatch.setenv("DATABASE_URL", url.partition("&prepare")[0])
+    assert read_settings().database_url.query["host"] == ("a", "b")
+
+
+def test_a_question_mark_in_a_files_name_is_escaped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/q%3F.db")
+    database = open_database(read_settings().database_url)
+    assert database.migrate() is True
+    database.close()
+    assert [each.name for each in tmp_path.iterdir()] == ["q?.db"]
+
+
 @pytest.mark.parametrize("value", ["postgresql+x://u:geheim@db:port/p", "mysql://u:geheim@db/p", "geheim"])
 def test_what_is_said_of_a_bad_database_url_does_not_show_its_password(
     monkeypatch: pytest.MonkeyPatch, value: str
@@ -474,6 +501,12 @@ def test_no_token_and_no_password_stands_in_the_printed_settings(monkeypatch: py
 def test_an_empty_address_to_listen_at_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_LISTEN_URL", "")
     assert read_settings().database_listen_url is None
+
+
+def test_the_direct_address_is_listened_at_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_DIRECT_URL", "postgres://u@db/p")
+    settings = read_settings()
+    assert settings.database_direct_url == settings.database_listen_url == make_url("postgresql://u@db/p")
 
 
 @pytest.mark.parametrize("name", ["ORDER_SERVICE_TOKEN", "USER_SERVICE_TOKEN"])

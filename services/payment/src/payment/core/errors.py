@@ -237,6 +237,14 @@ class KeyReused(PaymentError):
     message = "This Idempotency-Key was used with another request"
 
 
+class CannotBeStored(PaymentError):
+    """The database takes no row with what the request holds; to ask again is no use."""
+
+    status = 422
+    code = "cannot-be-stored"
+    message = "The database cannot store what this request holds"
+
+
 class Unexpected(PaymentError):
     """A defect of ours. The log has what the caller is not shown."""
 

@@ -4,7 +4,7 @@ Every function here raises marshmallow's ValidationError, whose words come after
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import time
 from ipaddress import ip_address
 from pathlib import Path
@@ -29,6 +29,9 @@ NOT_ESCAPED = (
 
 _USER_AND_PASSWORD = re.compile(r"[\w+]+://(?:[^:/]*(?::[^@]*)?@)?")
 """How a database's URL begins, as SQLAlchemy reads it: a password ends at the first @."""
+
+SQLITE_PARAMETERS = ("uri", "mode", "cache", "immutable", "modeof", "nolock", "psow", "vfs")
+"""What SQLite reads in the name of a file, and what says that it is to."""
 
 ANY_HOST = "*"
 IPV6 = 6
@@ -104,7 +107,21 @@ def database_url(text: str) -> URL:
         raise ValidationError(f"{parsed.drivername} is not supported; use sqlite or postgresql")
     if parsed.drivername == "sqlite":
         _check_sqlite(parsed, text)
+    else:
+        from psycopg import pq  # noqa: PLC0415  # SQLite needs none of it
+
+        known = {each.keyword.decode() for each in pq.Conninfo.get_defaults()}
+        _check_parameters(parsed, text, known, "which is no parameter of PostgreSQL's connections")
     return parsed
+
+
+def _check_parameters(url: URL, text: str, known: Collection[str], trouble: str) -> None:
+    """Refuse what stands after the question mark and would be dropped, or fail once we connect."""
+    _, _, query = text.rpartition("@")[2].partition("?")
+    bare = [each for each in query.split("&") if each and "=" not in each]
+    for name in (*bare, *sorted(url.query)):
+        if name in bare or name not in known:
+            raise ValidationError(f"has {name} after the question mark, {trouble}")
 
 
 def _check_sqlite(url: URL, text: str) -> None:
@@ -113,11 +130,14 @@ def _check_sqlite(url: URL, text: str) -> None:
     file = url.database or ":memory:"
     if ":memory:" in file or "mode=memory" in text:
         raise ValidationError("names no file: a payment must survive the process")
+    known = SQLITE_PARAMETERS if "uri" in url.query else ()
+    trouble = "which only file:…?uri=true takes; a mark in the file's name is %3F"
+    _check_parameters(url, text, known, trouble)
     if url.query.get("mode") == "ro" or "immutable" in url.query:
         raise ValidationError("names a file that may only be read: a payment must be written")
 
 
-def listen_url_if_any(text: str) -> URL | None:
+def direct_url_if_any(text: str) -> URL | None:
     """Return the URL at which PostgreSQL is without its pooler."""
     url = database_url(text) if text else None
     if url and url.get_backend_name() != "postgresql":

@@ -69,6 +69,7 @@ class Settings:
     console_session_s: float
     database_url: URL
     database_listen_url: URL | None
+    database_direct_url: URL | None
     neighbours: Mapping[str, NeighbourSettings]
     connect_timeout_s: float
     read_timeout_s: float
@@ -183,9 +184,12 @@ def _console(env: Environment) -> dict[str, Any]:
 
 def _database(env: Environment) -> dict[str, Any]:
     """Read where the payments are kept."""
+    listen_url = env.parsed("DATABASE_LISTEN_URL", "", rules.direct_url_if_any)
+    direct_url = env.parsed("DATABASE_DIRECT_URL", "", rules.direct_url_if_any)
     return {
         "database_url": env.parsed("DATABASE_URL", "sqlite:///payment.db", rules.database_url),
-        "database_listen_url": env.parsed("DATABASE_LISTEN_URL", "", rules.listen_url_if_any),
+        "database_listen_url": listen_url or direct_url,
+        "database_direct_url": direct_url,
     }
 
 

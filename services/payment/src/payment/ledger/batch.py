@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import Table, bindparam, exists, not_, select
+from sqlalchemy.exc import IntegrityError
 
 from payment.core.errors import PaymentError
 from payment.core.states import Method
@@ -32,7 +33,7 @@ from payment.ledger.records import Payment
 from payment.ledger.rows import BILLS, PAYMENTS, REFUNDS, key_row, used_key
 from payment.ledger.unread import Unread
 from payment.storage.batch import BatchTransaction, NotFirst
-from payment.storage.errors import ReadTooEarly
+from payment.storage.errors import ReadTooEarly, refuses_data
 from payment.storage.json_rows import NUMBER
 from payment.storage.statements import Query, Row
 from payment.storage.tables import (
@@ -73,6 +74,11 @@ _REFUND_REFERENCES = select(refunds).where(refunds.c.reference.in_(bindparam("re
 
 class Undecided(Exception):
     """A defect in the rules."""
+
+
+def fails_alone(error: BaseException) -> bool:
+    """Say whether a batch failed for one of its requests: the database refused a row, or the rules failed."""
+    return isinstance(error, Undecided | IntegrityError) or refuses_data(error)
 
 
 def book_either_way(

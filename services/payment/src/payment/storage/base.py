@@ -89,10 +89,11 @@ class Database(ABC):
 
     @abstractmethod
     def refuse_foreign(self) -> None:
-        """Refuse a database that belongs to another program.
+        """Refuse a database that belongs to another program, or that cannot keep what we would write.
 
         Raises:
             ForeignDatabase: it does.
+            UnfitDatabase: it cannot.
         """
 
     @abstractmethod
