@@ -158,17 +158,8 @@ class Protocol(HttpToolsProtocol):
         self._is_in_head = False
         if self._head_timer is not None:
             self._head_arrived()
-        if sum(len(name) + len(value) for name, value in self.headers) > self._headers_max_bytes:
-            self._refuse(HeadersTooLarge(limit=self._headers_max_bytes))
-            return
-        if len(self.headers) > HEADERS_MAX:
-            self._refuse(HeadersTooMany(limit=HEADERS_MAX))
-            return
-        version = self.parser.get_http_version()
-        hosts = sum(name == b"host" for name, _ in self.headers)
-        # RFC 9112, 3.2: just one; but what still speaks 1.0 may know of none
-        if version not in VERSIONS or hosts > 1 or (not hosts and version == "1.1"):
-            self._refuse(HttpInvalid())
+        if refusal := self._refusal_of_head():
+            self._refuse(refusal)
             return
         self._open_connections.asked(self.transport)
         if not self.url.startswith(b"/"):
@@ -182,10 +173,21 @@ class Protocol(HttpToolsProtocol):
         if len(self.pipeline) > PIPELINED_MAX:
             self.transport.close()
             return
-        if version < "1.1":
+        if self.parser.get_http_version() < "1.1":
             answer_without_chunks(self.cycle)
         if self._is_ending:
             self.cycle.keep_alive = False
+
+    def _refusal_of_head(self) -> PaymentError | None:
+        if sum(len(name) + len(value) for name, value in self.headers) > self._headers_max_bytes:
+            return HeadersTooLarge(limit=self._headers_max_bytes)
+        if len(self.headers) > HEADERS_MAX:
+            return HeadersTooMany(limit=HEADERS_MAX)
+        version = self.parser.get_http_version()
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        # RFC 9112, 3.2: just one; but what still speaks 1.0 may know of none
+        is_wrong = version not in VERSIONS or hosts > 1 or (not hosts and version == "1.1")
+        return HttpInvalid() if is_wrong else None
 
     def _take_host_of_target(self) -> None:
         """Let the host of `GET http://host/path` go before the header's (RFC 9112, 3.2.2)."""
