@@ -166,49 +166,50 @@ NO_ORDERS = {
     "a validator": '{"detail":[{"loc":["path","order_id"],"msg":"no such order"}]}',
 }
 PROBLEM = '{"type":"about:blank","title":"Not Found","status":404,"detail":"x"}'
+_ANSWERS: tuple[tuple[str, bool, dict[str, Any]], ...] = (
+    ("404 and an error", True, {"status": 404, "body": '{"error":"x"}'}),
+    ("404 and a message", True, {"status": 404, "body": '{"message":"User not found"}'}),
+    ("404 and a detail", True, {"status": 404, "body": '{"detail":"Not found."}'}),
+    ("404 and a title", True, {"status": 404, "body": '{"title":"Order is unknown"}'}),
+    ("404, an object in it", True, {"status": 404, "body": '{"error":{"code":404,"text":"x"}}'}),
+    ("404, an empty object", True, {"status": 404, "body": "{}"}),
+    ("404, a problem", True, {"status": 404, "body": PROBLEM, "type": "application/problem+json"}),
+    ("404, hal+json", True, {"status": 404, "body": MESSAGE, "type": "application/hal+json"}),
+    ("404, a charset", True, {"status": 404, "body": MESSAGE, "type": "application/json;charset=UTF-8"}),
+    ("404, a type in capitals", True, {"status": 404, "body": MESSAGE, "type": "Application/JSON"}),
+    *(
+        (f"404 as {name} for no route", False, {"status": 404, "body": body})
+        for name, body in NO_ROUTES.items()
+    ),
+    *(
+        (f"404 as {name} for no order", True, {"status": 404, "body": body})
+        for name, body in NO_ORDERS.items()
+    ),
+    ("404, empty", False, {"status": 404}),
+    ("404, empty, no type", False, {"status": 404, "type": None}),
+    ("404, HTML", False, {"status": 404, "body": HTML, "type": "text/html"}),
+    ("404, text", False, {"status": 404, "body": "404 page not found", "type": "text/plain"}),
+    ("404, JSON called text", False, {"status": 404, "body": MESSAGE, "type": "text/plain"}),
+    ("404, text/json", False, {"status": 404, "body": MESSAGE, "type": "text/json"}),
+    ("404, JSON without a type", False, {"status": 404, "body": MESSAGE, "type": None}),
+    ("404, HTML called JSON", False, {"status": 404, "body": HTML}),
+    ("404, a list", False, {"status": 404, "body": '["x"]'}),
+    ("404, a string", False, {"status": 404, "body": '"x"'}),
+    ("404, null", False, {"status": 404, "body": "null"}),
+    ("404, NaN in it", False, {"status": 404, "body": '{"code":NaN}'}),
+    ("404 in Latin-1", False, {"status": 404, "body": '{"error":"café"}'.encode("latin-1")}),
+    ("404, a byte order mark", False, {"status": 404, "body": b"\xef\xbb\xbf{}"}),
+    ("410", False, {"status": 410, "body": '{"error":"x"}'}),
+    ("400", False, {"status": 400, "body": '{"error":"x"}'}),
+    ("204", False, {"status": 204, "type": None}),
+    ("401", False, {"status": 401, "body": '{"error":"x"}'}),
+    ("500", False, {"status": 500, "body": '{"error":"x"}'}),
+    ("303 to an unknown", False, {"status": 303, "headers": {"Location": "/unknown"}}),
+)
 _UNKNOWN = [
     Variant(call, what, serves=serves, **answer)
     for call in (Call.TELL_UNKNOWN, Call.READ_UNKNOWN)
-    for what, serves, answer in (
-        ("404 and an error", True, {"status": 404, "body": '{"error":"x"}'}),
-        ("404 and a message", True, {"status": 404, "body": '{"message":"User not found"}'}),
-        ("404 and a detail", True, {"status": 404, "body": '{"detail":"Not found."}'}),
-        ("404 and a title", True, {"status": 404, "body": '{"title":"Order is unknown"}'}),
-        ("404, an object in it", True, {"status": 404, "body": '{"error":{"code":404,"text":"x"}}'}),
-        ("404, an empty object", True, {"status": 404, "body": "{}"}),
-        ("404, a problem", True, {"status": 404, "body": PROBLEM, "type": "application/problem+json"}),
-        ("404, hal+json", True, {"status": 404, "body": MESSAGE, "type": "application/hal+json"}),
-        ("404, a charset", True, {"status": 404, "body": MESSAGE, "type": "application/json;charset=UTF-8"}),
-        ("404, a type in capitals", True, {"status": 404, "body": MESSAGE, "type": "Application/JSON"}),
-        *(
-            (f"404 as {name} for no route", False, {"status": 404, "body": body})
-            for name, body in NO_ROUTES.items()
-        ),
-        *(
-            (f"404 as {name} for no order", True, {"status": 404, "body": body})
-            for name, body in NO_ORDERS.items()
-        ),
-        ("404, empty", False, {"status": 404}),
-        ("404, empty, no type", False, {"status": 404, "type": None}),
-        ("404, HTML", False, {"status": 404, "body": HTML, "type": "text/html"}),
-        ("404, text", False, {"status": 404, "body": "404 page not found", "type": "text/plain"}),
-        ("404, JSON called text", False, {"status": 404, "body": MESSAGE, "type": "text/plain"}),
-        ("404, text/json", False, {"status": 404, "body": MESSAGE, "type": "text/json"}),
-        ("404, JSON without a type", False, {"status": 404, "body": MESSAGE, "type": None}),
-        ("404, HTML called JSON", False, {"status": 404, "body": HTML}),
-        ("404, a list", False, {"status": 404, "body": '["x"]'}),
-        ("404, a string", False, {"status": 404, "body": '"x"'}),
-        ("404, null", False, {"status": 404, "body": "null"}),
-        ("404, NaN in it", False, {"status": 404, "body": '{"code":NaN}'}),
-        ("404 in Latin-1", False, {"status": 404, "body": '{"error":"café"}'.encode("latin-1")}),
-        ("404, a byte order mark", False, {"status": 404, "body": b"\xef\xbb\xbf{}"}),
-        ("410", False, {"status": 410, "body": '{"error":"x"}'}),
-        ("400", False, {"status": 400, "body": '{"error":"x"}'}),
-        ("204", False, {"status": 204, "type": None}),
-        ("401", False, {"status": 401, "body": '{"error":"x"}'}),
-        ("500", False, {"status": 500, "body": '{"error":"x"}'}),
-        ("303 to an unknown", False, {"status": 303, "headers": {"Location": "/unknown"}}),
-    )
+    for what, serves, answer in _ANSWERS
 ]
 _READING = [
     _read("200 and the resource", ORDER_OR_USER, serves=True),
