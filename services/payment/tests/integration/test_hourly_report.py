@@ -54,7 +54,8 @@ def added_up(report: dict[str, Any]) -> dict[str, Any]:
         for at, method in enumerate(METHODS)
     ]
     sums = {name: sum(hour[name] for hour in hours) for name in NOTHING}
-    return {"date": report["date"], "time_zone": report["time_zone"], "methods": methods} | sums
+    closing = {"date": report["date"], "time_zone": report["time_zone"], "methods": methods}
+    return closing | sums | {"late": {"payments": 0, "amount": 0, "open": 0}}
 
 
 def test_a_day_with_nothing_has_all_its_hours_and_methods(start: Start) -> None:

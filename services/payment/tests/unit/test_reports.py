@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from payment.core.states import Method
 from payment.ledger.reports import (
     DailyReport,
+    LateSums,
     Takings,
     day_begins_us,
     day_ends_us,
@@ -69,7 +70,7 @@ def test_today_is_the_day_whose_report_holds_what_is_paid_now(zone: str, now: da
 def test_what_was_given_back_may_be_more_than_what_was_paid() -> None:
     cash = Takings(Method.CASH, payments=1, gross=100, refunds=250)
     card = Takings(Method.CARD, payments=2, gross=70, refunds=0)
-    report = DailyReport(date(2026, 1, 31), "Asia/Jakarta", (cash, card))
+    report = DailyReport(date(2026, 1, 31), "Asia/Jakarta", (cash, card), LateSums(0, 0, 0))
     assert (cash.net, card.net) == (-150, 70)
     assert (report.payments, report.gross, report.refunds, report.net) == (3, 170, 250, -80)
 

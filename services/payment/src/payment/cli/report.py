@@ -41,6 +41,11 @@ def report(settings: Settings, *, day: date | None, as_csv: bool, as_json: bool)
         click.echo(f"{closing.date} {closing.time_zone}")
         for line in _table_of(closing):
             click.echo(line)
+        if closing.late.payments:
+            amount, number = (
+                f"{each:,}".replace(",", ".") for each in (closing.late.amount, closing.late.open)
+            )
+            click.echo(f"terlambat / late: {closing.late.payments}, {amount}; belum jelas / open: {number}")
 
 
 def _table_of(closing: DailyReport) -> Iterator[str]:

@@ -30,7 +30,7 @@ from sqlalchemy import (
 
 from payment.core.states import Method, Status
 from payment.core.units import TIME_MAX_US, TIME_MIN_US
-from payment.storage.tables import payments, refunds
+from payment.storage.tables import late_money, payments, refunds
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
@@ -91,12 +91,28 @@ class Sums:
 
 
 @dataclass(frozen=True, slots=True)
+class LateSums:
+    """What came on a day for payments that had failed, when their bills had no room for it: no takings.
+
+    Attributes:
+        payments: how many.
+        amount: what they came to, whole rupiah.
+        open: of how many nobody has said what became of the money. This alone may change later.
+    """
+
+    payments: int
+    amount: int
+    open: int
+
+
+@dataclass(frozen=True, slots=True)
 class DailyReport(Sums):
-    """A day's takings: every method in a fixed order, and their sums."""
+    """A day's takings: every method in a fixed order, and their sums; and what came late."""
 
     date: date
     time_zone: str
     methods: tuple[Takings, ...]
+    late: LateSums
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +183,7 @@ def daily_report(connection: Connection, day: date, zone: ZoneInfo) -> DailyRepo
     """Return the closing of a day, all of it from one state of the database."""
     begins_us, ends_us = day_begins_us(day, zone), day_ends_us(day, zone)
     rows = connection.execute(SUMS, bounds(begins_us, ends_us, ends_us - begins_us)).all()
-    return DailyReport(day, zone.key, _takings(rows))
+    return DailyReport(day, zone.key, _takings(rows), _late(rows))
 
 
 def hourly_report(connection: Connection, day: date, zone: ZoneInfo) -> HourlyReport:
@@ -207,6 +223,16 @@ def _takings(rows: Sequence[Any]) -> tuple[Takings, ...]:
     )
 
 
+def _late(rows: Sequence[Any]) -> LateSums:
+    """Return what rows of `SUMS` say of late money."""
+    late = [row for row in rows if row.kind == "late"]
+    return LateSums(
+        payments=sum(row.number for row in late),
+        amount=sum(int(row.billions) * _PART + int(row.rest) for row in late),
+        open=sum(row.number for row in rows if row.kind == "late, open"),
+    )
+
+
 def _local(time_us: int, zone: ZoneInfo) -> datetime:
     return (_EPOCH + timedelta(microseconds=time_us)).astimezone(zone)
 
@@ -240,15 +266,23 @@ def _sums(kind: str, amount: ColumnElement[int], time_us: ColumnElement[Any]) ->
 def _all_sums() -> CompoundSelect[Any]:
     was_paid = payments.c.status.in_([Status.PAID, Status.REFUNDED])
     at_once = payments.c.settled_us.is_(None)
+    came_late = _sums("late", late_money.c.amount, late_money.c.came_us).join_from(
+        late_money, payments, late_money.c.payment_id == payments.c.id
+    )
+    still_open = _sums("late, open", late_money.c.amount, late_money.c.came_us).join_from(
+        late_money, payments, late_money.c.payment_id == payments.c.id
+    )
     return union_all(
         _sums("paid", payments.c.amount, payments.c.created_us).where(at_once, was_paid),
         _sums("paid", payments.c.amount, payments.c.settled_us).where(was_paid),
         _sums("refunded", refunds.c.amount, refunds.c.created_us).join_from(
             refunds, payments, refunds.c.payment_id == payments.c.id
         ),
+        came_late,
+        still_open.where(late_money.c.resolution.is_(None)),
     )
 
 
 SUMS = _all_sums()
-"""What was paid and given back in a time, by slots of equal length: see `bounds`. Each part is a range of an
-index."""
+"""What was paid, given back, and came late in a time, by slots of equal length: see `bounds`. Each part is a
+range of an index."""

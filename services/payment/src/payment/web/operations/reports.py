@@ -35,3 +35,4 @@ def _rows_of(report: DailyReport) -> Iterator[tuple[Any, ...]]:
     lines: list[tuple[str, Takings | Sums]] = [(takings.method, takings) for takings in report.methods]
     for name, each in [*lines, ("total", report)]:
         yield report.date, name, each.payments, each.gross, each.refunds, each.net
+    yield report.date, "late", report.late.payments, report.late.amount, "", ""  # no takings: see the API
