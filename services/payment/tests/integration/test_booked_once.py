@@ -16,9 +16,10 @@ from conftest import ALSO_POOLED
 from payment.core.business_day import BusinessDays
 from payment.core.errors import Unexpected
 from payment.core.states import Method
-from payment.ledger.booking import PaymentRequest, decide
+from payment.ledger.booking import decide
 from payment.ledger.idempotency import BookedAnswer
 from payment.ledger.ledger import Ledger
+from payment.ledger.requests import PaymentRequest
 from payment.storage.opening import open_database
 from processes import Service, wait_for
 

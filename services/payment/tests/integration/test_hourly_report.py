@@ -56,7 +56,7 @@ def added_up(report: dict[str, Any]) -> dict[str, Any]:
     ]
     sums = {name: sum(hour[name] for hour in hours) for name in NOTHING}
     head = {name: report[name] for name in ("date", "time_zone", "begins_at", "ends_at")}
-    return head | {"methods": methods} | sums
+    return head | {"methods": methods} | sums | {"late": {"payments": 0, "amount": 0, "open": 0}}
 
 
 def test_a_day_with_nothing_has_all_its_hours_and_methods(start: Start) -> None:

@@ -86,7 +86,7 @@ BEFORE: dict[str, list[dict[str, Any]]] = {
 }
 ADDED: dict[str, dict[str, Any]] = {
     "bills": {"refunded": 0},
-    "payments": {"settled_us": None, "reference": None, "expires_us": None},
+    "payments": {"settled_us": None, "reference": None, "expires_us": None, "late": False},
     "notifications": {"hurried": 0, "failures": None},
 }
 

@@ -46,6 +46,11 @@ def report(settings: Settings, *, day: date | None, as_csv: bool, as_json: bool)
         click.echo(f"{closing.day.date} {_span(closing, days)}")
         for line in _table_of(closing):
             click.echo(line)
+        if closing.late.payments:
+            amount, number = (
+                f"{each:,}".replace(",", ".") for each in (closing.late.amount, closing.late.open)
+            )
+            click.echo(f"terlambat / late: {closing.late.payments}, {amount}; belum jelas / open: {number}")
 
 
 def _span(closing: DailyReport, days: BusinessDays) -> str:

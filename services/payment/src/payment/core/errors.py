@@ -110,6 +110,14 @@ class RefundNotFound(PaymentError):
     message = "Refund not found"
 
 
+class LateMoneyNotFound(PaymentError):
+    """No money of this payment came late."""
+
+    status = 404
+    code = "late-money-not-found"
+    message = "No money of payment {payment_id} came late"
+
+
 class NotificationNotFound(PaymentError):
     """No notification has this id."""
 
@@ -183,6 +191,26 @@ class MoveNotAllowed(PaymentError):
     status = 409
     code = "move-not-allowed"
     message = "A payment that is {status} cannot become {wanted}"
+
+
+class LatePayment(PaymentError):
+    """The money of a payment came after it had failed, when its bill had no room for it: it is late."""
+
+    status = 409
+    code = "late-payment"
+    message = (
+        "The money of payment {payment_id} came too late for order {order_id}; "
+        "it is noted at /payments/{payment_id}/late"
+    )
+    members = ("payment_id",)
+
+
+class LateMoneyResolved(PaymentError):
+    """What became of late money was said already, and it was something else."""
+
+    status = 409
+    code = "late-money-resolved"
+    message = "The late money of payment {payment_id} is {resolution} already"
 
 
 class NotificationSettled(PaymentError):

@@ -9,7 +9,8 @@ from payment.core.errors import CannotBeStored, PaymentError, Unavailable, Unexp
 from payment.core.logs import facts_of, get_logger
 from payment.core.metrics import note_batch
 from payment.ledger.batch import book_either_way, fails_alone
-from payment.ledger.booking import BookingRequest, BookingResult, PaymentRequest
+from payment.ledger.booking import BookingResult
+from payment.ledger.requests import BookingRequest, PaymentRequest
 from payment.ledger.unread import Mode, Unread
 from payment.storage.base import Database
 from payment.storage.errors import can_be_repeated, refuses_data

@@ -13,8 +13,8 @@ from payment.core.settings import Settings
 from payment.core.states import Status
 from payment.core.units import SECOND_US
 from payment.ledger.batch import book, fails_alone
-from payment.ledger.booking import Settling
 from payment.ledger.idempotency import BookedAnswer
+from payment.ledger.requests import Settling
 from payment.storage.base import Database
 from payment.storage.literals import written
 from payment.storage.tables import payments

@@ -26,6 +26,7 @@ from payment.web.operations import (
     events,
     health,
     keys,
+    late,
     metrics,
     notifications,
     payments,
@@ -44,7 +45,7 @@ from payment.web.traces import Traces
 from payment.web.validation import Validation
 
 OPERATIONS = {
-    "payment.api": (payments, refunds, bills, reports, notifications, events, keys, metrics),
+    "payment.api": (payments, late, refunds, bills, reports, notifications, events, keys, metrics),
     "payment.health": (health,),
 }
 """What stands before the last dot of an operationId, and the modules with the functions that it names."""

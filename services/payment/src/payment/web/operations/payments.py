@@ -9,11 +9,11 @@ from functools import partial
 
 from payment.core.states import Method, Status
 from payment.ledger.answers import PaymentAnswer
-from payment.ledger.booking import PaymentRequest, Settling
 from payment.ledger.cursors import cursor_of, read_cursor
 from payment.ledger.idempotency import wordings
 from payment.ledger.ledger import Ledger
 from payment.ledger.listing import Position, Selection
+from payment.ledger.requests import PaymentRequest, Settling
 from payment.ledger.spreadsheet import as_csv
 from payment.web.endpoints import Request
 from payment.web.headers import wait_of
@@ -72,6 +72,7 @@ async def list_payments(request: Request) -> Reply | Stream:
         created_from_us=_us(asked["created_from"], request.ledger.days.begins_us),
         created_to_us=_us(asked["created_to"], request.ledger.days.ends_us),
         reference=asked["reference"],
+        late=asked["late"],
     )
     after = read_cursor(asked["cursor"], selection) if asked["cursor"] else None
     vary = (b"vary", b"Accept")
@@ -130,7 +131,7 @@ async def get_payment(request: Request) -> Reply:
 
 
 async def settle_payment(request: Request) -> Reply:
-    """PATCH /payments/{payment_id}: a payment that waited was paid, or failed."""
+    """PATCH /payments/{payment_id}: a payment that waited was paid, or failed; or was paid after all."""
     payment_id = request.parameters["payment_id"]
     settled = await request.ledger.book(
         Settling(
