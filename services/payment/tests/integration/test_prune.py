@@ -77,6 +77,8 @@ def test_what_is_old_goes_and_the_rest_stays(start: Start, order: Stub, database
     service.pay(5, user_id=5, Idempotency_Key="new")
     wait_until_all_told(service)
 
+    needless = service.cli("prune", "--export", ".")
+    assert (needless.returncode, "PAYMENTS_KEPT_D" in needless.stderr) == (2, True)
     before = sizes(database_url)
     gone = NOTHING | {"idempotency_keys": 4, "notifications": 7}
     assert prune(service, "--dry-run") == gone
