@@ -70,6 +70,15 @@ def read_archive(*files: Path) -> dict[str, dict[int, dict[str, Any]]]:
     return found
 
 
+def paid_late(service: Service, order_id: int) -> tuple[int, int]:
+    """Let a payment's money come when another has paid its order; return both."""
+    payment_id = booked(service.pay(order_id, 112, fields={"status": "pending"}))
+    service.settle(payment_id, "failed").raise_for_status()
+    instead = booked(service.pay(order_id, 113))
+    assert service.settle(payment_id, "paid").status_code == 409
+    return payment_id, instead
+
+
 def prune(service: Service, *arguments: str) -> dict[str, Any]:
     run = service.cli("prune", "--json", *arguments)
     assert (run.returncode, run.stderr) == (0, "")
@@ -91,6 +100,8 @@ def test_what_nothing_depends_on_is_archived_and_deleted(
         service.refund(goes[2], {"amount": amount}).raise_for_status()
     service.refund(goes[3], {"amount": 1, "reason": "Sate ayam habis"}).raise_for_status()
     goes += [pay(5, 105, order_total=40_000), pay(5, 106, order_total=40_000)]
+    came_late, instead = paid_late(service, 13)
+    goes.append(instead)
     owed, waiting = pay(6, 107, order_total=40_000), pay(7, 108, **PENDING)
     newest_beside_owed = pay(8, 107)
     older, newest = pay(9, 109), pay(10, 109)
@@ -119,7 +130,7 @@ def test_what_nothing_depends_on_is_archived_and_deleted(
     assert {**counted, "dry_run": False, "exported": done["exported"]} == done
 
     after, file = rows(database_url), Path(done["exported"])
-    stay = {late_refund, owed, waiting, newest_beside_owed, newest, dead, touched}
+    stay = {late_refund, owed, waiting, newest_beside_owed, newest, dead, touched, came_late}
     assert set(after["payments"]) == stay
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     archived = read_archive(file)

@@ -1,8 +1,8 @@
 """Old payments that nothing depends on any more are written to an archive and deleted, with their refunds.
 
 Bills are never deleted: they are what says that an order is paid, however long ago (docs/decisions/0023). Nor
-are payments whose order still owes something, which wait to be settled or told of, or whose deletion would
-make an older payment of the same guest its newest, as User is told of the newest.
+are payments whose order still owes something, which wait to be settled or told of, whose money came late, or
+whose deletion would make an older payment of the same guest its newest, as User is told of the newest.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from payment.core.states import State, Status
 from payment.ledger.archive import Archive
 from payment.storage.ids import keep_ids_above, last_id
 from payment.storage.statements import is_postgres, lock_query
-from payment.storage.tables import bills, notifications, payment_log, payments, refunds
+from payment.storage.tables import bills, late_money, notifications, payment_log, payments, refunds
 
 _row = payments.c
 _other = payments.alias("other")
@@ -95,6 +95,7 @@ class PaymentPruning:
             _row.status != Status.PENDING,
             exists().where(bill.order_id == _row.order_id, nothing_owed),
             not_(exists().where(*stays)),
+            not_(exists().where(late_money.c.payment_id == _row.id)),
             not_(and_(is_newest, has_older)),
         )
 
