@@ -16,7 +16,7 @@ QUICK_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --system-ce
 LOCK := $(BIN)/uv pip compile --quiet --system-certs --generate-hashes --no-header \
 	--universal --python-version $(firstword $(PYTHONS)) --fork-strategy fewest
 # most tests wait for processes more than they compute, so more of them than cores
-PYTEST_FLAGS ?= -n 5 --dist worksteal
+PYTEST_FLAGS ?= -n 5 --dist loadfile --no-loadscope-reorder
 STUBS := services/stubs
 OPC := contracts/opc/node_modules/.bin/opc
 
@@ -44,7 +44,7 @@ NOT_RELEASED = { echo "not released: $(1)" >&2; exit 2; }
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test tests lint types e2e check fmt bench screenshots lock clean contracts mutants verify-contracts compare-openapi up down chaos \
+.PHONY: help install run demo test tests lint types e2e check fmt bench bench-check screenshots lock clean contracts mutants verify-contracts compare-openapi up down chaos \
 	release sbom audit \
 	pact-publish can-i-deploy record-deployment ANOTHER_PYTHON
 
@@ -164,8 +164,11 @@ types: install
 screenshots: $(VENV)/.deploy ## [PAGES="name=/path …"] pictures of the console on sample days into docs/pictures; needs a Chromium
 	@PYTHONPATH=services/payment/tests $(BIN)/python services/payment/tests/pictures.py $(PAGES)
 
-bench: install ## every measured claim, in about eight minutes; writes docs/benchmarks.md [BENCH="--rounds 3"]
+bench: install ## every measured claim, in about fifteen minutes; writes docs/benchmarks.md [BENCH="--rounds 3"]
 	$(BIN)/python -m bench $(BENCH)
+
+bench-check: install ## [ACCEPT=1] a payment's instructions beside the accepted ones; needs Valgrind and a minute
+	@$(BIN)/python -m bench.check $(if $(ACCEPT),--accept)
 
 release: $(VENV)/.deploy ## [IMAGE=restaurant/payment] the last commit as packages, chart, lock and SBOM in dist/, and as an image
 	@test -z "$$(git status --porcelain)" || $(call NOT_RELEASED,something here is not committed)

@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import delivery, footprint, hanging, report, throughput, walk_in
+from bench import alone, delivery, footprint, hanging, report, steady, throughput, walk_in
 from bench.compare import Plan
 from bench.databases import fsync_ms, postgres_server, version
 from bench.report import Measured
@@ -21,6 +21,8 @@ from bench.servers import ROOT
 
 MEASUREMENTS = {
     "post-postgres": throughput.post_postgres,
+    "steady": steady.measure,
+    "alone": alone.measure,
     "post-sqlite": throughput.post_sqlite,
     "get": throughput.get_postgres,
     "delivery": delivery.measure,

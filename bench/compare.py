@@ -45,6 +45,8 @@ class Contender:
     service: Running
     requests: Callable[[int], PostPayments | Gets]
     """The requests of a run, given its number; no number comes twice."""
+    afterwards: Callable[[], None] = lambda: None
+    """What is waited for before another has its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ def compare(
                 duration_s=plan.warmup_s if warming_up else plan.seconds,
                 connections=plan.connections,
             )
+            contender.afterwards()
             cost = _cost(before, _used(contender.service, postgres), result)
             say(
                 f"{label}: {name} at {plan.connections}, {result.per_second:,.0f}/s, "

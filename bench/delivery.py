@@ -26,7 +26,7 @@ THREADS = 8
 
 WITHIN_S = 120.0
 LOOK_EVERY_S = 0.1
-GOAL = Goal(0.8, least=0.6)
+GOAL = Goal(0.9)
 
 PATHS = {"order": "/orders/{id}/payment", "user": "/users/{id}/payment-service"}
 NEWS = {"order": {"payment_status": "paid"}, "user": {"status": "paid"}}

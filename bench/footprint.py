@@ -18,7 +18,7 @@ LOOK_EVERY_S = 0.002
 
 
 def measure(plan: Plan) -> Measured:
-    """The time from the start of the process to the first 200 of /readyz, and resident memory."""
+    """The time from the start of a process with its worker to the first 200 of /readyz; resident memory."""
     sqlite = migrated(sqlite_database(plan.directory, "footprint"))
     postgres = migrated(postgres_database(plan.postgres, "footprint"))
     measured = Measured([], [])
@@ -28,7 +28,7 @@ def measure(plan: Plan) -> Measured:
         measured.add(
             [
                 Row(
-                    "start to the first 200 of /readyz",
+                    "start to the first 200 of /readyz, with its worker",
                     name,
                     statistics.median(starts_s),
                     "s",

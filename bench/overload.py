@@ -35,7 +35,7 @@ from bench.pressure import KINDS, Flood, flood, held_up
 from bench.servers import Running, payment, resident_mb, running
 from payment.core.states import Method
 from payment.ledger.batch import book
-from payment.ledger.booking import PaymentRequest
+from payment.ledger.requests import PaymentRequest
 from payment.storage.opening import open_database
 
 ACCEPTED_P99_GOAL_MS = 1000

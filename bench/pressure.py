@@ -20,7 +20,8 @@ from typing import cast
 
 import uvloop
 
-from bench.load import PostPayments, parse_answer, percentile
+from bench.answers import parse_answer
+from bench.load import PostPayments, percentile
 
 TICK_S = 0.005
 ANSWER_TIMEOUT_S = 30.0

@@ -95,7 +95,7 @@ def stub(name: str, *, port: int | None = None) -> Server:
 
 
 @contextlib.contextmanager
-def running(server: Server, directory: Path) -> Iterator[Running]:
+def running(server: Server, directory: Path, *, within_s: float = START_TIMEOUT_S) -> Iterator[Running]:
     """Run `server` while the block lasts. Its output goes to `{name}.log` in `directory`."""
     port = 0 if server.logs_its_port else server.port or free_port()
     log = directory / f"{server.name}.log"
@@ -114,7 +114,7 @@ def running(server: Server, directory: Path) -> Iterator[Running]:
         )
     try:
         if server.listens:
-            port = _wait_until_listening(server, process, port, log)
+            port = _wait_until_listening(server, process, port, log, within_s)
         yield Running(server.name, port, process.pid, started_at)
     finally:
         process.send_signal(signal.SIGTERM)
@@ -168,9 +168,11 @@ def _logged_port(log: Path) -> int:
     return 0
 
 
-def _wait_until_listening(server: Server, process: subprocess.Popen[bytes], port: int, log: Path) -> int:
+def _wait_until_listening(
+    server: Server, process: subprocess.Popen[bytes], port: int, log: Path, within_s: float
+) -> int:
     """The port of a server that has just been started, once it accepts connections."""
-    give_up_at = time.monotonic() + START_TIMEOUT_S
+    give_up_at = time.monotonic() + within_s
     while time.monotonic() < give_up_at and process.poll() is None:
         if server.logs_its_port and not port:
             port = _logged_port(log)

@@ -62,7 +62,7 @@ class Subject:
 
 def post_postgres(plan: Plan) -> Measured:
     """`POST /payments` on PostgreSQL, at several numbers of connections."""
-    subjects = [*_on_postgres(plan, "post"), _thin(plan)]
+    subjects = [*on_postgres(plan, "post"), _thin(plan)]
     measured = Measured([], [])
     costs: list[Row] = []
     with _probed(plan, subjects) as services, Postgres.of(plan.postgres) as postgres:
@@ -112,7 +112,7 @@ def get_postgres(plan: Plan) -> Measured:
     measured = Measured([], [])
     with contextlib.ExitStack() as stack:
         contenders: list[Contender] = []
-        for subject in _on_postgres(plan, "get"):
+        for subject in on_postgres(plan, "get"):
             service = stack.enter_context(running(subject.server, plan.directory))
             probe(service)
             booked = run_load(
@@ -127,7 +127,8 @@ def get_postgres(plan: Plan) -> Measured:
     return measured
 
 
-def _on_postgres(plan: Plan, what: str) -> list[Subject]:
+def on_postgres(plan: Plan, what: str) -> list[Subject]:
+    """Ours and the peers that do the same work, each on a database of its own."""
     ours, asyncpg, orm = (postgres_database(plan.postgres, f"{what}_{name}") for name in (OURS, ASYNCPG, ORM))
     migrated(ours)
     return [

@@ -290,6 +290,9 @@ def judge(stack: Stack, ledgers: Sequence[Ledger], stale: Collection[tuple[str, 
         (refund_id, *refund) for ledger in ledgers for refund_id, refund in ledger.refunds.items()
     }
     refunds = set(stack.rows("SELECT id, payment_id, amount FROM refunds"))
+    late = {payment_id for ledger in ledgers for payment_id in ledger.late}
+    kept = {row[0] for row in stack.rows("SELECT payment_id FROM late_money WHERE resolution IS NULL")}
+    late_listed = {row[0] for row in stack.rows("SELECT id FROM payments WHERE late")}
     given_back = stack.rows(
         "SELECT amount_refunded - coalesce(sum(refunds.amount), 0) FROM payments"
         " LEFT JOIN refunds ON payment_id = payments.id GROUP BY payments.id"
@@ -309,6 +312,7 @@ def judge(stack: Stack, ledgers: Sequence[Ledger], stale: Collection[tuple[str, 
         ("wrong", wrong),
         ("payment differs", acknowledged ^ booked),
         ("refund differs", acknowledged_refunds ^ refunds),
+        ("late money differs", (late ^ kept) | (late ^ late_listed)),
         ("bill does not add up", overpaid),
     ):
         for each in found:
@@ -318,6 +322,7 @@ def judge(stack: Stack, ledgers: Sequence[Ledger], stale: Collection[tuple[str, 
         shared=len(stack.rows(SHARED_BILLS)),
         lost=len(acknowledged - booked)
         + len(acknowledged_refunds - refunds)
+        + len(late - (kept & late_listed))
         + sum(missing > 0 for (missing,) in given_back),
         doubled=len({row[0] for row in booked} - {row[0] for row in acknowledged})
         + len({row[0] for row in refunds} - {row[0] for row in acknowledged_refunds})
@@ -417,6 +422,7 @@ def run(seconds: float, seed: int) -> bool:
             "shared": verdict.shared,
             "settled": sum(ledger.settled for ledger in ledgers),
             "refunds": sum(len(ledger.refunds) for ledger in ledgers),
+            "late": sum(len(ledger.late) for ledger in ledgers),
             **{
                 "freezes" if kind == "freeze" else f"kills_{kind}": striker.blows
                 for kind, striker in strikers.items()

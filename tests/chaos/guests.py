@@ -79,6 +79,8 @@ class Ledger:
     refunds: dict[int, tuple[int, int]] = field(default_factory=dict)
     """The payment and the amount of each refund that a 201 named, by its id."""
     settled: int = 0
+    late: set[int] = field(default_factory=set)
+    """Payments that failed before their money came, which the bill had no room for."""
     answers: list[tuple[str, float]] = field(default_factory=list)
     """What came back, and after how many seconds."""
     wrong: list[str] = field(default_factory=list)
@@ -114,7 +116,8 @@ def offers_of(order_id: int, user_id: int, dice: random.Random) -> list[Click]:
 def changes_of(payment_id: int, booked: Booked, dice: random.Random) -> list[Click]:
     """Settle a payment that waits, give back one that is paid: once, twice with one key, or beside a rival.
 
-    A rival is another key that wants a payment to fail that is being paid, or the same money back.
+    A rival is another key that wants a payment to fail that is being paid, or the same money back. If it
+    fails first, it is paid after all, unless a new payment has taken its room: then its money came late.
     """
     path = f"/payments/{payment_id}"
     if booked.status == "pending":
@@ -235,16 +238,30 @@ class Guest(Agent):
             self._offer(offers, dice)
 
     def _note_change(self, payment_id: int, answers: Sequence[tuple[Click, httpx.Response]]) -> None:
-        """Note what became of a payment: one click won, with the same answer for all that have its key."""
+        """Note what became of a payment: one click won, with the same answer for all that have its key.
+
+        Of `paid` and `failed` both may: then it failed first, and was paid after all.
+        """
+        booked = self.ledger.payments[payment_id]
         done = [(click.key, answer.text) for click, answer in answers if answer.is_success]
-        refused = [click.key for click, answer in answers if answer.status_code == 409]
-        if len(set(done)) != 1 or done[0][0] in refused or len(done) + len(refused) < len(answers):
+        refused = {click.key for click, answer in answers if answer.status_code == 409}
+        winners = {key for key, _ in done}
+        is_settled = booked.status == "pending"
+        if (
+            len(set(done)) != len(winners)  # two answers for one key
+            or not 1 <= len(winners) <= (2 if is_settled else 1)
+            or winners & refused
+            or len(done) + sum(answer.status_code == 409 for _, answer in answers) < len(answers)
+        ):
             said = [(click, answer.status_code, answer.text) for click, answer in answers]
             self.ledger.wrong.append(f"payment {payment_id}: {said}")
-        booked = self.ledger.payments[payment_id]
-        # of two that won only one is noted: the other is found in the database
-        for now in [answer.json() for _, answer in answers if answer.is_success][:1]:
-            if booked.status == "pending":
+        if is_settled and f"paid-{payment_id}" in refused:
+            self.ledger.late.add(payment_id)
+        newest = [answer.json() for _, answer in answers if answer.is_success]
+        newest.sort(key=lambda now: now.get("status") == "paid", reverse=True)
+        # of two refunds that won only one is noted: the other is found in the database
+        for now in newest[:1]:
+            if is_settled:
                 booked.status = now["status"]
                 self.ledger.settled += 1
             else:

@@ -121,6 +121,7 @@ def settings_of(container: Manifest, monkeypatch: pytest.MonkeyPatch) -> Setting
     secret = {
         "DATABASE_URL": "postgresql://payment@postgres/payment",
         "DATABASE_LISTEN_URL": "postgresql://payment@primary/payment",
+        "DATABASE_DIRECT_URL": "postgresql://payment@primary/payment",
         "PGPASSWORD": "rahasia",
         "CONSOLE_SECRET": "s" * 32,
         "ORDER_SERVICE_TOKEN": "satu",
@@ -158,6 +159,8 @@ def test_what_runs_where() -> None:
     assert {name: each["args"] for name, each in rendered.items()} == {
         "api": ["serve", "--no-worker"], "worker": ["worker"], "migrate": ["migrate"], "prune": ["prune"],
     }  # fmt: skip
+    archiving = containers(render({"prune": {"exportTo": "/archive"}}))["prune"]["args"]
+    assert archiving == ["prune", "--export", "/archive"]
     for name, port in (("api", "PORT"), ("worker", "METRICS_PORT")):
         said = {each["name"]: each.get("value") for each in rendered[name]["env"]}[port]
         assert [str(each["containerPort"]) for each in rendered[name]["ports"]] == [said]

@@ -72,6 +72,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "a port that is none": {"service": {"port": 70_000}},
     "a budget that lets nobody go": {"disruptionBudget": {"maxUnavailable": 0}},
     "an API that nobody reaches": {"networkPolicy": {"apiFrom": []}},
+    "an archive beside nothing": {"prune": {"exportTo": "archive"}},
     "half a schedule": {"prune": {"schedule": "30 3"}},
     "a tag with a name": {"image": {"repository": "restaurant/payment", "tag": "payment:1"}},
 }

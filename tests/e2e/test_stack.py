@@ -61,16 +61,20 @@ def test_the_containers_can_do_no_more_than_they_need(up: Stack) -> None:
         for port, bindings in container.attrs["NetworkSettings"]["Ports"].items():
             if bindings:
                 published[service, port] = {(binding["HostIp"], binding["HostPort"]) for binding in bindings}
-        if service == "postgres":  # not our image; its data folder is all that matters in it
-            continue
         assert host["ReadonlyRootfs"], service
         assert host["CapDrop"] == ["ALL"], service
         assert not host["CapAdd"], service
+        if service == "postgres":  # not our image
+            assert container.exec_run(["touch", "/var/tmp/written"]).exit_code != 0, service
+            continue
         assert container.exec_run(["id", "-u"]).output == b"10001\n", service
         assert container.exec_run(["touch", "/var/tmp/written"]).exit_code != 0, service
         for tool in ("pip", "gcc", "make", "git", "curl"):
             assert container.exec_run(["sh", "-c", f"command -v {tool}"]).exit_code != 0, (service, tool)
         assert container.exec_run(["python", "-m", "pip", "--version"]).exit_code != 0, service
+    for stub in NEIGHBOURS:  # the database is in another network than theirs
+        assert containers[stub].exec_run(["getent", "hosts", "order"]).exit_code == 0
+        assert containers[stub].exec_run(["getent", "hosts", "postgres"]).exit_code != 0
     assert published == {
         ("port", "5004/tcp"): {("127.0.0.1", PORTS["PAYMENT_PORT"])},
         ("order", "5003/tcp"): {("127.0.0.1", PORTS["ORDER_PORT"])},

@@ -94,6 +94,7 @@ def test_an_older_images_payments_are_upgraded(stack: Stack) -> None:
         "updated_at": "2026-01-31T12:34:56.789012Z",
         "reference": None,
         "expires_at": None,
+        "late": False,
     }
     again = stack.pay(1, Idempotency_Key="kunci-1")
     assert (again.status_code, again.json()["payment_id"]) == (201, 1)

@@ -125,6 +125,8 @@ def _access(provider: Provider, url: str, environment: Mapping[str, str]) -> Acc
 
 
 def _url(option: str, url: str) -> str:
+    if "@" in url:  # not shown, as a password may be in it
+        raise InvalidRunError(f"{option} holds a user or a password; a token is given by the environment")
     try:
         parts = urlsplit(url)
         is_one = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0

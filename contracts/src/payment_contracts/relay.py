@@ -24,8 +24,14 @@ OF_A_CONNECTION = {
 
 
 @contextlib.contextmanager
-def relay(access: Access, failed: list[str]) -> Iterator[str]:
-    """Give a URL of this machine that leads to the service; why no answer came is noted in `failed`."""
+def relay(access: Access, failed: list[str], bodies: list[bytes]) -> Iterator[str]:
+    """Give a URL of this machine that leads to the service.
+
+    Args:
+        access: how the service is reached.
+        failed: why no answer came is noted here.
+        bodies: what came is noted here, in order.
+    """
 
     class Relay(Handler):
         def do_GET(self) -> None:  # noqa: N802  # the standard library's name
@@ -43,6 +49,7 @@ def relay(access: Access, failed: list[str]) -> Iterator[str]:
                             body += chunk
                             if len(body) > ANSWER_MAX_BYTES:
                                 break
+                    bodies.append(bytes(body))
                     has_body = answer.status_code >= HTTPStatus.OK and answer.status_code not in WITHOUT_BODY
                     self.send_response_only(answer.status_code, answer.reason)
                     for name, value in answer.raw.headers.items():

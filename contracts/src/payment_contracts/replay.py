@@ -7,6 +7,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,14 @@ from pact import Verifier
 
 from payment_contracts.access import TIMEOUT_S, Access
 from payment_contracts.relay import relay
+from payment_contracts.route_words import means_no_route
 from payment_contracts.states import States, serve_states, states_at
 from payment_contracts.verdict import InvalidRunError, Result
 
 os.environ.setdefault("PACT_DO_NOT_TRACK", "true")  # nobody else need know of a run
+
+
+SHOWN_MAX_CHARS = 200
 
 
 def find_contract(folder: Path, consumer: str, provider: str) -> dict[str, Any]:
@@ -58,13 +63,14 @@ def verify(contract: Mapping[str, Any], url: str | Access, states: States | str)
         pass  # that it answers is enough
     set_up = states_at(access.of(states)) if isinstance(states, str) else states
     failed: list[str] = []
+    bodies: list[bytes] = []
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         source = folder / "contract.json"
         source.write_text(json.dumps(contract), encoding="utf-8")
         verifier = (
             Verifier(contract["provider"]["name"], host="127.0.0.1")
-            .add_transport(url=stack.enter_context(relay(access, failed)))
+            .add_transport(url=stack.enter_context(relay(access, failed, bodies)))
             .add_source(source)
             .state_handler(stack.enter_context(serve_states(set_up, failed)), teardown=False, body=True)
             .set_request_timeout(round(TIMEOUT_S * 2 * 1000))  # the relay's own ends first, and says why
@@ -78,12 +84,22 @@ def verify(contract: Mapping[str, Any], url: str | Access, states: States | str)
         replayed = verifier.results["interactionResults"]
     if failed:
         raise InvalidRunError(failed[0])
-    if len(replayed) != len(contract["interactions"]):
+    if not len(replayed) == len(bodies) == len(contract["interactions"]):
         raise InvalidRunError(
             f"{len(replayed)} of {len(contract['interactions'])} interactions were replayed"
         )
     requests_of = {item["description"]: _request_line(item["request"]) for item in contract["interactions"]}
-    return [Result(item["description"], requests_of[item["description"]], _faults(item)) for item in replayed]
+    expects_404 = {
+        item["description"]
+        for item in contract["interactions"]
+        if item["response"]["status"] == HTTPStatus.NOT_FOUND
+    }
+    results = []
+    for item, body in zip(replayed, bodies, strict=True):
+        name = item["description"]
+        faults = _faults(item) or (_faults_of_route(body) if name in expects_404 else [])
+        results.append(Result(name, requests_of[name], faults))
+    return results
 
 
 def _request_line(request: Mapping[str, Any]) -> str:
@@ -100,6 +116,18 @@ def _faults(item: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if not found:
         raise InvalidRunError(f"{item['description']}: {mismatch.get('message', mismatch)}")
     return [_fault(one) for one in found]
+
+
+def _faults_of_route(body: bytes) -> list[tuple[str, str, str]]:
+    """Say what no matcher can: that a 404 is a framework's for a missing route."""
+    try:
+        said = json.loads(body)
+    except ValueError:
+        return []  # of another kind, which the contract allows
+    if not (isinstance(said, dict) and means_no_route(said)):
+        return []
+    came = " ".join(body.decode(errors="replace").split())[:SHOWN_MAX_CHARS]
+    return [("a sentence of its own", f"what frameworks say of a missing route: {came}", "body")]
 
 
 def _fault(one: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -11,25 +11,19 @@ from payment.core.errors import (
     PaymentError,
 )
 from payment.core.neighbours import Neighbour
-from payment.core.states import Method, Status
-from payment.ledger.answers import PaymentAnswer, RefundAnswer
-from payment.ledger.booking import (
-    BookingRequest,
-    BookingResult,
-    PaymentRequest,
-    RefundRequest,
-    Settling,
-    decide,
-)
+from payment.core.states import Method, Resolution, Status
+from payment.ledger.answers import LateMoneyAnswer, PaymentAnswer, RefundAnswer
+from payment.ledger.booking import BookingResult, decide
 from payment.ledger.books import Books, Renderers, Writes
 from payment.ledger.idempotency import BookedAnswer, Key, UsedKey, fingerprint
 from payment.ledger.records import Payment
-from payment.ledger.rows import PAYMENTS
+from payment.ledger.requests import BookingRequest, LateResolution, PaymentRequest, RefundRequest, Settling
+from payment.ledger.rows import LATE_MONEY, PAYMENTS
 
 NOW_US = 1_700_000_000_000_000
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 CAUSE = Cause("kasir-1/Ab3dE6gH", "r-1", TRACE)
-RENDERERS = Renderers(payment=PaymentAnswer().text, refund=RefundAnswer().text)
+RENDERERS = Renderers(payment=PaymentAnswer().text, refund=RefundAnswer().text, late=LateMoneyAnswer().text)
 
 
 @dataclass
@@ -52,6 +46,7 @@ class Ledger:
                 "the primary key of `idempotency_keys` refuses this"
             )
             self.books.used_keys[key.identity] = UsedKey(key.fingerprint, answer)
+        self._keep_late(writes)
         for payment in writes.changed_payments:
             updated = replace(self.books.payments[payment.id], **PAYMENTS.to_changed_row(payment))
             assert updated == payment, "the UPDATE leaves out what is said to be fixed"
@@ -59,6 +54,8 @@ class Ledger:
             self.books.bills[bill.order_id] = bill
         for payment in [*writes.payments, *writes.changed_payments]:
             self.books.payments[payment.id] = payment
+        open_ = {each.payment_id for each in self.books.late.values() if each.resolution is None}
+        assert {each.id for each in self.payments if each.late} == open_, "the list has exactly what is open"
         held = [each for each in self.payments if each.status is not Status.FAILED and each.reference]
         self.books.references = {(each.method, str(each.reference)): each.id for each in held}
         assert len(self.books.references) == len(held), "the unique index of `payments` refuses this"
@@ -72,12 +69,22 @@ class Ledger:
         self.written.bills += writes.bills
         self.written.payments += writes.payments
         self.written.refunds += writes.refunds
+        self.written.late += writes.late
         self.written.keys += writes.keys
         self.written.notifications += writes.notifications
         self.written.happened += writes.happened
         self.written.changed_bills += writes.changed_bills
         self.written.changed_payments += writes.changed_payments
         return outcomes
+
+    def _keep_late(self, writes: Writes) -> None:
+        for late in writes.late:
+            assert late.payment_id not in self.books.late, "the primary key of `late_money` refuses this"
+        for late in writes.changed_late:
+            changed = replace(self.books.late[late.payment_id], **LATE_MONEY.to_changed_row(late))
+            assert changed == late, "the UPDATE leaves out what is said to be fixed"
+        for late in [*writes.late, *writes.changed_late]:
+            self.books.late[late.payment_id] = late
 
     @property
     def payments(self) -> list[Payment]:
@@ -133,6 +140,12 @@ def refund(
 ) -> RefundRequest:
     request = RefundRequest(payment_id, amount, "salah pesan", expected_refunded, reference, cause=CAUSE)
     return replace(request, key=_key("create_refund", key, "", request))
+
+
+def resolve(
+    payment_id: int, resolution: Resolution = Resolution.RETURNED, reference: str | None = None
+) -> LateResolution:
+    return LateResolution(payment_id, resolution, reference, cause=CAUSE)
 
 
 def _key(operation: str, key: str | None, caller: str, request: BookingRequest) -> Key | None:

@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import URL, make_url
 
 from chromium import NO_PLAYWRIGHT, NOT_RUN, Chromium, Visitor
+from dealing import long_files_first
 from forked import run
+from moved_databases import fill
 from payment.storage.opening import open_database
 from payment_life import new_order_id
 from pgbouncer import PgBouncer
@@ -59,6 +61,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection() -> None:
     """Let no garbage be collected while thousands of tests come: all of them stay."""
     gc.disable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the files that take long begin."""
+    long_files_first(items)
 
 
 def pytest_collection_finish() -> None:
@@ -131,6 +138,14 @@ def poolers(postgres: URL) -> Iterator[Callable[[str], PgBouncer]]:
         yield pooler
 
 
+@pytest.fixture(scope="session")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file in which everything has happened, to copy; see `moved_databases`."""
+    file = tmp_path_factory.mktemp("lived") / "payment.db"
+    fill(file)
+    return file
+
+
 @contextmanager
 def fresh_database(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """Give the URL of a fresh database of this kind, its schema current."""
@@ -188,21 +203,20 @@ def user(end: ExitStack) -> Stub:
 
 @pytest.fixture
 def start(
-    end: ExitStack, database_url: str, order: Stub, user: Stub, tmp_path: Path
+    end: ExitStack, database_url: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Callable[..., Service]:
     """Return a function that starts our service beside the stubs; settings as keywords.
 
-    Retries are quick, so that a test need not wait long for what takes minutes in production.
+    Retries are quick, so that a test need not wait long for what takes minutes in production. The stubs are
+    there once somebody is to call them: a worker, or a test that names them.
     """
 
     def start(*arguments: str, **settings: str) -> Service:
-        environment = {
-            "DATABASE_URL": database_url,
-            "ORDER_SERVICE_URL": order.url,
-            "USER_SERVICE_URL": user.url,
-            "POLL_INTERVAL_S": "0.3",
-            "RETRY_INITIAL_S": "0.1",
-        } | settings
+        environment = {"DATABASE_URL": database_url, "POLL_INTERVAL_S": "0.3", "RETRY_INITIAL_S": "0.1"}
+        for name in ("order", "user"):
+            if "--no-worker" not in arguments or name in request.fixturenames:
+                environment[f"{name.upper()}_SERVICE_URL"] = request.getfixturevalue(name).url
+        environment |= settings
         service = Service(environment, *arguments, cwd=tmp_path)
         end.callback(service.kill)
         return service
@@ -226,6 +240,20 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         service = Service({"DATABASE_URL": url}, "serve", "--no-worker", cwd=folder)
         yield service
         service.kill()
+
+
+@pytest.fixture(scope="module", params=[*BOTH, POOLED[0]])
+def shared_pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[Service]]:
+    """Return two API processes over one database, which book in different ways, shared by a module."""
+    folder = tmp_path_factory.mktemp("pair")
+    with fresh_database(request.param, folder, request) as url:
+        environments = [{"DATABASE_URL": url, "BOOK_UNREAD": unread} for unread in ("always", "never")]
+        pair = [Service(each, "serve", "--no-worker", cwd=folder) for each in environments]
+        yield pair
+        for service in pair:
+            service.kill()
 
 
 @pytest.fixture(scope="module", params=BOTH)

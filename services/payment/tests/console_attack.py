@@ -73,16 +73,21 @@ TEXTS = [
     *words("%3Cscript%3Efuzz%3C/script%3E %22%3E%3Cimg%20src%3Dx%20onerror%3Dfuzz%3E '%20OR%201=1--"),
     *("", "A" * 10_000, "x" * 3000, "[]", "null", "true", "yes"),
 ]
-WORDS = words("paid pending failed refunded cash qris order user dead waiting outage en id")
+WORDS = [
+    *words("paid pending failed refunded cash qris order user dead waiting outage en id"),
+    *words("returned booked kept true false"),
+]
 VALUES = [*NUMBERS, *DAYS, *TEXTS, *WORDS]
 ASKED = [
     *words("q order_id user_id status method amount from to cursor date service state cause lang back"),
+    *words("reference late"),
     *words("ended said sent limit after do sure q%5B%5D %00"),
     "",
 ]
-DOES = ["", *words("settle refund tell%20again tell%20all%20again create rotate revoke __class__ drop")]
+DOES = ["", *words("settle late refund tell%20again tell%20all%20again create rotate revoke __class__ drop")]
 FIELDS = [
     *words("status sure once amount reason expected_refunded notification service state cause client"),
+    *words("reference resolution"),
     *words("scope%20admin scope%20payments:read until overlap_s back token%5B%5D %00"),
 ]
 TYPES = [FORM] * 4 + [
@@ -271,6 +276,7 @@ class Attacker:
             "status": "paid",
             "amount": "1000",
             "expected_refunded": "0",
+            "resolution": "returned",
             "notification": "1",
             "client": "kasir-9",
         }

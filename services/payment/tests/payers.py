@@ -58,7 +58,7 @@ class Load:
                 if answer.status_code == 201:
                     self.booked[order_id] = answer.json()["payment_id"]
                     order_id += step
-                    time.sleep(0.02)  # a load, not the most that the machine can do
+                    time.sleep(0.05)  # a load, not the most that the machine can do
                 else:
                     time.sleep(0.05)
 

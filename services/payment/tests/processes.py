@@ -18,8 +18,8 @@ from forked import run
 from payment.core.states import Method, State
 from payment.ledger import outbox
 from payment.ledger.batch import book
-from payment.ledger.booking import PaymentRequest
 from payment.ledger.idempotency import Key
+from payment.ledger.requests import PaymentRequest
 from payment.storage.base import Database
 from payment.storage.opening import open_database
 from programs import Process

@@ -35,7 +35,7 @@ helm.sh/chart: payment-{{ .Chart.Version | replace "+" "_" }}
 {{- define "payment.secrets" -}}
 - name: DATABASE_URL
   valueFrom: {secretKeyRef: {name: {{ .root.Values.existingSecret }}, key: {{ .databaseUrlKey | default "DATABASE_URL" }}}}
-{{- range list "DATABASE_LISTEN_URL" "PGPASSWORD" "CONSOLE_SECRET" "ORDER_SERVICE_TOKEN" "USER_SERVICE_TOKEN" }}
+{{- range list "DATABASE_LISTEN_URL" "DATABASE_DIRECT_URL" "PGPASSWORD" "CONSOLE_SECRET" "ORDER_SERVICE_TOKEN" "USER_SERVICE_TOKEN" }}
 - name: {{ . }}
   valueFrom: {secretKeyRef: {name: {{ $.root.Values.existingSecret }}, key: {{ . }}, optional: true}}
 {{- end }}

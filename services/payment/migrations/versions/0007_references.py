@@ -1,4 +1,4 @@
-"""what providers call payments and refunds, and when a payment expires.
+"""what providers call payments and refunds, when a payment expires, and money that comes late.
 
 Only adds and loosens, and reads no row, so that an older version may go on working beside it
 (docs/operations.md). The indexes follow in 0008.
@@ -6,6 +6,8 @@ Only adds and loosens, and reads no row, so that an older version may go on work
 Revision: 0007
 Before it: 0006
 """
+
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,18 +17,20 @@ down_revision = "0006"
 
 TYPES = (
     "types IN ('payment.created', 'payment.paid', 'payment.failed', 'payment.refunded', "
-    "'payment.referenced', 'refund.created', 'notification.dead', 'notification.retried', "
-    "'key.created', 'key.revoked', 'payment.created payment.paid')"
+    "'payment.referenced', 'payment.late', 'late.resolved', 'refund.created', 'notification.dead', "
+    "'notification.retried', 'key.created', 'key.revoked', 'payment.created payment.paid')"
 )
 TYPES_BEFORE = (
     "types IN ('payment.created', 'payment.paid', 'payment.failed', 'payment.refunded', 'refund.created', "
     "'notification.dead', 'notification.retried', 'key.created', 'key.revoked', "
     "'payment.created payment.paid')"
 )
-COLUMNS = {
+ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+COLUMNS: dict[str, list[sa.Column[Any]]] = {
     "payments": [
         sa.Column("reference", sa.Text(), nullable=True),
         sa.Column("expires_us", sa.BigInteger(), nullable=True),
+        sa.Column("late", sa.Boolean(), server_default=sa.text("false"), nullable=False),
     ],
     "refunds": [
         sa.Column("method", sa.Text(), nullable=True),
@@ -39,6 +43,7 @@ CHECKS = {
     "payments": {
         "ck_payments_reference": "length(reference) BETWEEN 1 AND 64",
         "ck_payments_expires": "expires_us >= created_us",
+        "ck_payments_late": "status = 'failed' OR NOT late",
     },
     "refunds": {
         "ck_refunds_reference": "length(reference) BETWEEN 1 AND 64",
@@ -51,6 +56,7 @@ def upgrade() -> None:
     for table, columns in COLUMNS.items():
         for column in columns:
             op.add_column(table, column)
+    create_late_money()
     if op.get_bind().dialect.name == "sqlite":
         change_checks_of_sqlite()
         return
@@ -59,6 +65,40 @@ def upgrade() -> None:
     for table, checks in CHECKS.items():
         for name, check in checks.items():
             op.create_check_constraint(op.f(name), table, check, postgresql_not_valid=True)
+
+
+def create_late_money() -> None:
+    op.create_table(
+        "late_money",
+        sa.Column("payment_id", ID, autoincrement=False, nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("came_us", sa.BigInteger(), nullable=False),
+        sa.Column("resolution", sa.Text(), nullable=True),
+        sa.Column("reference", sa.Text(), nullable=True),
+        sa.Column("resolved_us", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("amount >= 1", name=op.f("ck_late_money_amount")),
+        sa.CheckConstraint("length(reference) BETWEEN 1 AND 64", name=op.f("ck_late_money_reference")),
+        sa.CheckConstraint(
+            "(resolution IS NULL) = (resolved_us IS NULL)", name=op.f("ck_late_money_resolved")
+        ),
+        sa.CheckConstraint(
+            "resolution IS NOT NULL OR reference IS NULL", name=op.f("ck_late_money_reference_of_resolution")
+        ),
+        sa.CheckConstraint(
+            "resolution IN ('returned', 'booked', 'kept')", name=op.f("ck_late_money_resolution")
+        ),
+        sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name=op.f("fk_late_money_payment_id")),
+        sa.PrimaryKeyConstraint("payment_id", name=op.f("pk_late_money")),
+    )
+    op.create_index(op.f("ix_late_money_came"), "late_money", ["came_us"])
+    is_open = sa.text("resolution IS NULL")
+    op.create_index(
+        op.f("ix_late_money_open"),
+        "late_money",
+        ["came_us"],
+        sqlite_where=is_open,
+        postgresql_where=is_open,
+    )
 
 
 def change_checks_of_sqlite() -> None:

@@ -1,4 +1,4 @@
-"""indexes of references and of what expires, built beside running processes as in 0003.
+"""indexes of references, of what expires and of late payments, built beside running processes as in 0003.
 
 Revision: 0008
 Before it: 0007
@@ -29,6 +29,7 @@ INDEXES = (
         "reference IS NOT NULL",
     ),
     ("ix_payments_expires", "payments", ["expires_us", "created_us"], False, "status = 'pending'"),
+    ("ix_payments_late", "payments", ["late", "created_us", "id"], False, "late"),
     ("ix_refunds_one_reference", "refunds", ["reference", "method"], True, "reference IS NOT NULL"),
 )
 
@@ -36,7 +37,7 @@ INDEXES = (
 def upgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         for name, table, columns, unique, where in INDEXES:
-            rows = sa.text(where)
+            rows = sa.text("late = 1" if where == "late" else where)  # it knows no booleans
             op.create_index(op.f(name), table, columns, unique=unique, sqlite_where=rows)
         return
     with op.get_context().autocommit_block():

@@ -21,6 +21,7 @@ from payment.telling.worker import Worker
 from payment.watching.exposition import Exposition, say_build
 from payment.watching.portmates import Portmates
 from payment.web.app import create_app
+from payment.web.connections import Connections, room_for
 from payment.web.inner_calls import InnerCalls
 from payment.web.listener import bind, url_of
 from payment.web.pages import Beside
@@ -97,6 +98,7 @@ def serve(settings: Settings, *, with_worker: bool, ready: Callable[[], None] | 
             timeout_s=settings.request_timeout_s,
             write_timeout_s=settings.write_timeout_s,
             request_log=request_log,
+            open_connections=Connections(room_for(settings.connections_max)),
         ),
         ws="none",
         lifespan="on",

@@ -107,11 +107,24 @@ PAGES = (
 )
 
 
-def test_full_pages_are_for_everybody(restaurant: Restaurant, visit: Visit) -> None:
+@pytest.mark.slow
+def test_full_pages_are_for_everybody_and_small(restaurant: Restaurant, visit: Visit) -> None:
+    """Small is all that a browser takes that has nothing of the page yet, headers included."""
     page = visit(restaurant.url)
-    sign_in(page, restaurant.key, say)
-    for path in PAGES:
-        assert page.goto(path.format(**restaurant.payments)).ok
+    network = page.context.new_cdp_session(page)
+    sizes: list[float] = []
+    network.on("Network.loadingFinished", lambda loaded: sizes.append(loaded["encodedDataLength"]))
+    network.send("Network.enable")
+    network.send("Network.setCacheDisabled", {"cacheDisabled": True})
+    for path in ("/console/sign-in", *PAGES):
+        if path == PAGES[0]:
+            sign_in(page, restaurant.key, say)
+        page.goto("about:blank")
+        sizes.clear()
+        assert page.goto(path.format(**restaurant.payments), wait_until="load").ok
+        wait_for(lambda: page.evaluate("'its messages come meanwhile'") and len(sizes) >= FILES)
+        print(f"{sum(sizes):8,.0f} bytes in {len(sizes)} answers: {path}")  # noqa: T201  # for pytest -s
+        assert sum(sizes) < SIZE_MAX_BYTES, path
         check(page)
 
 
@@ -137,7 +150,6 @@ def test_pages_that_ask_if_one_is_sure_are_for_everybody(restaurant: Restaurant,
 def test_what_is_refused_is_refused_to_everybody(restaurant: Restaurant, visit: Visit) -> None:
     page = visit(restaurant.url, forgives=("status of 400", "status of 401", "status of 404"))
     page.goto("/console/payments")
-    check(page)
     page.get_by_label(say("API key")).fill("pk_salah")
     press(page, say("Sign in"))
     expect(page.get_by_role("alert")).to_contain_text(REFUSED)
@@ -175,22 +187,3 @@ def test_empty_pages_are_for_everybody(start_keyed: Callable[..., Service], visi
     check(page)
     assert page.goto("/console/keys").status == 403
     check(page)
-
-
-def test_every_page_is_small(restaurant: Restaurant, visit: Visit) -> None:
-    """All that a browser takes that has nothing of it yet, headers included."""
-    page = visit(restaurant.url)
-    network = page.context.new_cdp_session(page)
-    sizes: list[float] = []
-    network.on("Network.loadingFinished", lambda loaded: sizes.append(loaded["encodedDataLength"]))
-    network.send("Network.enable")
-    network.send("Network.setCacheDisabled", {"cacheDisabled": True})
-    for path in ("/console/sign-in", *PAGES):
-        if path == PAGES[0]:
-            sign_in(page, restaurant.key, say)
-        page.goto("about:blank")
-        sizes.clear()
-        page.goto(path.format(**restaurant.payments), wait_until="load")
-        wait_for(lambda: page.evaluate("'its messages come meanwhile'") and len(sizes) >= FILES)
-        print(f"{sum(sizes):8,.0f} bytes in {len(sizes)} answers: {path}")  # noqa: T201  # for pytest -s
-        assert sum(sizes) < SIZE_MAX_BYTES, path

@@ -39,6 +39,24 @@ def payment(status: str) -> Reader:
     return lambda answer: _payment(body_of(answer, 200), status)
 
 
+def named_payment(status: str) -> Reader:
+    """Return a reader of one payment in this status that its provider has named."""
+
+    def read(answer: httpx.Response) -> None:
+        body = body_of(answer, 200)
+        _payment(body, status)
+        text(body["reference"])
+
+    return read
+
+
+def late_money(answer: httpx.Response) -> None:
+    """What became of late money is noted."""
+    body = body_of(answer, 200)
+    whole(body["amount"])
+    assert (body["resolution"], body["reference"]) == ("returned", "RF-6")
+
+
 def refund(answer: httpx.Response) -> None:
     """Money was given back, this much."""
     body = body_of(answer, 201)

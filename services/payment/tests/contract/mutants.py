@@ -118,7 +118,11 @@ MUTANTS = {
         "return outcome in (Outcome.DELIVERED,",
         "return outcome in (Outcome.OUTAGE, Outcome.DELIVERED,",
     ),
-    "a redirect shows the route": Mutant(ANSWERS, "is_redirect or ", ""),
+    "a framework's 404 is the service's own word": Mutant(CLIENT, " and not means_no_route(said)", ""),
+    "every 404 is a framework's": Mutant(CLIENT, "not means_no_route(said)", "False"),
+    "a redirect shows the route": Mutant(
+        ANSWERS, "return 300 <= status < 400 or status in OF_GATEWAYS", "return status in OF_GATEWAYS"
+    ),
     "any type is JSON": Mutant(ANSWERS, "if not _JSON.fullmatch(content_type.strip()):", "if False:"),
     "only application/json is JSON": Mutant(ANSWERS, "([^;\\s]+\\+)?json", "json"),
     "a list is an answer of its own": Mutant(

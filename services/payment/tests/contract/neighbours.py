@@ -20,6 +20,9 @@ from payment.telling.downstream import NeighbourClient
 
 ID = 1
 UNKNOWN_ID = 999_999_999
+WORDS = {"paid": Status.PAID, "pending": Status.PENDING, "failed": Status.FAILED}
+"""What is told, in the words of the contracts, and what the client is to tell it by."""
+
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
@@ -122,19 +125,19 @@ def interactions_with(neighbour: Told, kind: MakeClient | None = None) -> list[I
 
         return call
 
-    def put(description: str, state: str, target_id: int, news: Status, **answered: Any) -> Interaction:
+    def put(description: str, state: str, target_id: int, news: str, **answered: Any) -> Interaction:
         return Interaction(
             description=description,
             state=state,
             parameters={placeholder: target_id},
             method="PUT",
             path=neighbour.put_path,
-            request={neighbour.put_field: news.value},
+            request={neighbour.put_field: news},
             request_headers=sent,
             **answered,
         )
 
-    def told(description: str, state: str, status: Status) -> Interaction:
+    def told(description: str, state: str, status: str) -> Interaction:
         return put(
             description,
             state,
@@ -143,7 +146,7 @@ def interactions_with(neighbour: Told, kind: MakeClient | None = None) -> list[I
             status=200,
             any_success=True,
             answer=None,
-            call=calling(lambda client: is_told(client, ID, status)),
+            call=calling(lambda client: is_told(client, ID, WORDS[status])),
         )
 
     def get(description: str, state: str, target_id: int, **answered: Any) -> Interaction:
@@ -160,16 +163,13 @@ def interactions_with(neighbour: Told, kind: MakeClient | None = None) -> list[I
 
     exists, missing, paid = f"{name} exists", f"{name} does not exist", f"{name} is paid"
     return [
-        *(
-            told(f"tell that the {name} is {status.value}", exists, status)
-            for status in (Status.PAID, Status.PENDING, Status.FAILED)
-        ),
-        told(f"tell again that the {name} is paid", paid, Status.PAID),
+        *(told(f"tell that the {name} is {status}", exists, status) for status in WORDS),
+        told(f"tell again that the {name} is paid", paid, "paid"),
         put(
             f"tell of an unknown {name}",
             missing,
             UNKNOWN_ID,
-            Status.PAID,
+            "paid",
             status=404,
             answer={},
             call=calling(lambda client: is_unknown(client, UNKNOWN_ID)),

@@ -33,7 +33,16 @@ def _paid(service: Service, state: str, order_id: int, parameters: Mapping[str, 
     made: dict[str, Any] = {"order_id": order_id}
     match state:
         case "payment is pending" | "payment is failed":
+            made["reference"] = f"QR-{order_id}"
             payment_id = booked(service.pay(order_id, fields=PENDING))
+        case "payment has a reference":
+            made["reference"] = f"QR-{order_id}"
+            named = {"method": "qris", "reference": made["reference"]}
+            payment_id = booked(service.pay(order_id, fields=named))
+        case "payment failed and its order is paid" | "money of a payment came late":
+            payment_id = booked(service.pay(order_id, fields=PENDING))
+            service.settle(payment_id, "failed").raise_for_status()
+            booked(service.pay(order_id))
         case "order is paid in part":
             total = {"order_total": parameters["order_total"]}
             payment_id = booked(service.pay(order_id, amount=parameters["paid"], fields=total))
@@ -52,6 +61,8 @@ def _paid(service: Service, state: str, order_id: int, parameters: Mapping[str, 
             raise InvalidRunError("nobody here knows it")
     if state == "payment is failed":
         service.settle(payment_id, "failed").raise_for_status()
+    if state == "money of a payment came late":
+        service.settle(payment_id, "paid")  # refused, and noted
     if "refunded" in state:
         part = {"amount": parameters["refunded"]} if "in part" in state else {}
         service.refund(payment_id, part).raise_for_status()

@@ -130,9 +130,9 @@ def keys_tell_news_apart(clients: Clients) -> None:
 
 def takes_a_404_for_unknown_only_where_the_route_is_known(clients: Clients) -> None:
     """A JSON 404 of a route that never gave another answer says that the path is wrong."""
-    for neighbour in (ORDER, USER):
-        for status, shows in ((200, True), (204, True), (400, True), (422, True), *NOT_SHOWING):
-            with serve_answer() as served:
+    with serve_answer() as served:
+        for neighbour in (ORDER, USER):
+            for status, shows in ((200, True), (204, True), (400, True), (422, True), *NOT_SHOWING):
                 client = connect(neighbour, clients, served.url)
                 served.status = 404
                 assert judged(client) == ("no-route", False)
@@ -190,11 +190,11 @@ PROMISES: Mapping[str, Callable[[Clients], None]] = {
     for each in (
         sends_the_token,
         keys_tell_news_apart,
-        takes_a_404_for_unknown_only_where_the_route_is_known,
         takes_a_refused_token_for_an_outage,
         trusts_only_whom_it_was_told_to,
         keeps_the_contracts,
         keeps_the_contracts_with_a_token_too,
+        takes_a_404_for_unknown_only_where_the_route_is_known,
         does_its_work_with_every_answer_that_serves,
     )
 }
@@ -257,6 +257,8 @@ def serve_answer() -> Iterator[Served]:
         served = Served(f"http://127.0.0.1:{server.server_port}", [])
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
-        yield served
-        server.shutdown()
-        thread.join()
+        try:
+            yield served
+        finally:  # else the thread looks at a closed socket for ever
+            server.shutdown()
+            thread.join()

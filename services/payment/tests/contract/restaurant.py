@@ -26,6 +26,8 @@ def _pay(
     generators: dict[str, Any] = {}
     if body.get("order_id") == order_id:
         generators["body"] = {"$.order_id": from_state("order_id", "INTEGER")}
+        if "reference" in parameters:
+            generators["body"]["$.reference"] = from_state("reference", "STRING")
     headers = {}
     if "idempotency_key" in parameters:
         headers["Idempotency-Key"] = str(parameters["idempotency_key"])
@@ -160,6 +162,16 @@ def restaurant_interactions() -> list[Interaction]:
             refusal(422),
             **with_key,
         ),
+        _pay(
+            "pay with a reference that another payment has",
+            5,
+            sample | {"order_id": 5, "method": "qris", "reference": "QR-5"},
+            409,
+            error("Referensi QR-5 sudah dipakai pembayaran 5"),
+            conflict,
+            state="payment has a reference",
+            reference="QR-5",
+        ),
         ask("read a payment", "payment exists", one, read, 200, _payment("paid"), back_end.payment("paid")),
         ask(
             "read an unknown payment", "payment does not exist", unknown, read, 404, not_found, read_not_found
@@ -176,6 +188,37 @@ def restaurant_interactions() -> list[Interaction]:
                 request={"status": status},
             )
             for status in ("paid", "failed")
+        ),
+        ask(
+            "settle a payment as its provider says",
+            "payment is pending",
+            {**one, "reference": "QR-1"},
+            settle,
+            200,
+            {**_payment("paid"), "reference": match.str("QR-1")},
+            back_end.named_payment("paid"),
+            request={"status": "paid", "reference": "QR-1"},
+            request_generators={"body": {"$.reference": from_state("reference", "STRING")}},
+        ),
+        ask(
+            "settle a payment whose money came too late",
+            "payment failed and its order is paid",
+            {"payment_id": 6},
+            settle,
+            409,
+            error("Uang pembayaran 6 datang terlambat untuk pesanan 6; catatannya di /payments/6/late"),
+            conflict,
+            request={"status": "paid"},
+        ),
+        ask(
+            "say what became of money that came late",
+            "money of a payment came late",
+            {"payment_id": 6},
+            ("POST", "/payments/{payment_id}/late"),
+            200,
+            {"amount": match.int(20_000), "resolution": "returned", "reference": "RF-6"},
+            back_end.late_money,
+            request={"resolution": "returned", "reference": "RF-6"},
         ),
         ask(
             "settle a payment that is settled otherwise",

@@ -52,6 +52,8 @@ def run_schemathesis(service: Service, folder: Path, rounds: range, key: str = "
     return ran.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_whatever_is_generated_is_answered_as_described(
     start_alone: Service, tmp_path: Path, rounds: range
 ) -> None:
@@ -61,10 +63,11 @@ def test_whatever_is_generated_is_answered_as_described(
     assert int(covered[1]) > 0, "links between operations are followed"
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # the test above runs on both
+@pytest.mark.slow
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_no_way_around_the_key_is_found(
     start_keyed: Callable[..., Service], tmp_path: Path, rounds: range
 ) -> None:
-    """Its check `ignored_auth` sends each request again without the key, and with another."""
+    """All of that on the other database, with a key: `ignored_auth` sends each request without it, too."""
     service = start_keyed()
     run_schemathesis(service, tmp_path, rounds, holder(service, "admin").key)

@@ -58,9 +58,10 @@ def test_the_relay_changes_nothing(name: str) -> None:
         "Content-Type": "application/json",
     }
     failed: list[str] = []
+    bodies: list[bytes] = []
     with (
         raw_server(b"HTTP/1.1 %s\r\n%s\r\n%s" % (status, headers, body)) as (url, sent),
-        relay(Access(f"{url}/base", "order", TOKEN), failed) as relayed,
+        relay(Access(f"{url}/base", "order", TOKEN), failed, bodies) as relayed,
     ):
         http = HTTPConnection("127.0.0.1", int(relayed.rpartition(":")[2]))
         http.putrequest("PUT", "/orders/1%2F2?a=%20b", skip_accept_encoding=True)
@@ -71,6 +72,7 @@ def test_the_relay_changes_nothing(name: str) -> None:
         came = answer.read()
         http.close()
     assert failed == []
+    assert bodies == [came]
     assert f"{answer.status} {answer.reason}" == status.decode()
     expected = [line for line in headers.decode().splitlines() if not line.startswith("Content-Length")]
     length = [] if name == "no body" else [f"Content-Length: {len(body)}"]

@@ -58,7 +58,6 @@ def test_a_workflow_is_sound(name: str) -> None:
         assert pythons == [expected]
     for step in steps(name):
         assert ("run" in step) != ("uses" in step)
-        assert "@v" in step.get("uses", "@v")
         assert "${{" not in step.get("run", ""), "a value in a script can be a script: use env"
 
 
@@ -80,8 +79,18 @@ def test_the_inputs_are_those_that_are_used() -> None:
         assert ("default" in declared) != (declared.get("required") == "true"), name
 
 
-def test_no_step_leaves_credentials_in_the_checkouts_that_others_commands_run_in() -> None:
-    for step in steps("verify-payment-contracts"):
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_actions_are_commits_that_nobody_can_move_a_tag_from(name: str) -> None:
+    """With their tag beside them, which Dependabot reads and renews."""
+    used = re.findall(r"\buses: (.*)", (FOLDER / f"{name}.yml").read_text())
+    assert len(used) > 1
+    for action in used:
+        assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_no_step_leaves_credentials_in_a_checkout_for_the_commands_that_run_in_it(name: str) -> None:
+    for step in steps(name):
         if "checkout" in step.get("uses", ""):
             assert step["with"]["persist-credentials"] == "false"
 

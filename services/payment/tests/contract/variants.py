@@ -129,42 +129,87 @@ _NEVER_SENT = [
     Variant(Call.NEVER_SENT, "200: anything goes", serves=True, status=200, body=ORDER_OR_USER),
     Variant(Call.NEVER_SENT, "500", serves=True, status=500),
 ]
+NO_ROUTES = {
+    "Spring": '{"timestamp":"2026-01-31","status":404,"error":"Not Found","path":"/orders/1/payment"}',
+    "Spring 2": '{"status":404,"error":"Not Found","message":"No message available","path":"/x"}',
+    "Spring 6": '{"title":"Not Found","status":404,"detail":"No static resource orders/1/payment."}',
+    "Nest": '{"statusCode":404,"message":"Cannot PUT /orders/1/payment","error":"Not Found"}',
+    "Fastify": '{"message":"Route PUT:/orders/1/payment not found","error":"Not Found","statusCode":404}',
+    "Hapi": '{"statusCode":404,"error":"Not Found","message":"Not Found"}',
+    "FastAPI": '{"detail":"Not Found"}',
+    "Flask": '{"message":"The requested URL was not found on the server. If you entered the URL manually'
+    ' please check your spelling and try again."}',
+    "Laravel": '{"message":"The route orders/1/payment could not be found."}',
+    "Symfony": '{"title":"An error occurred","status":404,"detail":"Not Found"}',
+    "API Platform": '{"title":"An error occurred","detail":"No route found for \\"PUT /orders/1/payment\\""}',
+    "Rails": '{"status":404,"error":"Not Found"}',
+    "Phoenix": '{"errors":{"detail":"Not Found"}}',
+    "ASP.NET": '{"type":"https://tools.ietf.org/html/rfc9110","title":"Not Found","status":404}',
+    "ASP.NET Web API": '{"Message":"No HTTP resource was found that matches the request URI \'/x\'."}',
+    "Micronaut": '{"_embedded":{"errors":[{"message":"Page Not Found"}]},"message":"Not Found"}',
+    "Jersey": '{"code":404,"message":"HTTP 404 Not Found"}',
+    "Javalin": '{"title":"Endpoint PUT /orders/1/payment not found","status":404}',
+    "Rocket": '{"error":{"code":404,"reason":"Not Found",'
+    '"description":"The requested resource could not be found."}}',
+    "Kong": '{"message":"no Route matched with those values"}',
+    "APISIX": '{"error_msg":"404 Route Not Found"}',
+    "AWS": '{"message":"Not Found"}',
+}
+"""Whose 404 for a missing route is a JSON object. Some say the same of a missing order."""
+
+NO_ORDERS = {
+    "Spring": '{"status":404,"error":"Not Found","message":"Order 7 is unknown","path":"/orders/7/payment"}',
+    "Nest": '{"statusCode":404,"message":"Order 7 not found","error":"Not Found"}',
+    "Laravel": '{"message":"No query results for model [App\\\\Models\\\\Order] 7"}',
+    "Django": '{"detail":"Not found."}',
+    "FastAPI": '{"detail":"Order not found"}',
+    "a validator": '{"detail":[{"loc":["path","order_id"],"msg":"no such order"}]}',
+}
 PROBLEM = '{"type":"about:blank","title":"Not Found","status":404,"detail":"x"}'
+_ANSWERS: tuple[tuple[str, bool, dict[str, Any]], ...] = (
+    ("404 and an error", True, {"status": 404, "body": '{"error":"x"}'}),
+    ("404 and a message", True, {"status": 404, "body": '{"message":"User not found"}'}),
+    ("404 and a detail", True, {"status": 404, "body": '{"detail":"Not found."}'}),
+    ("404 and a title", True, {"status": 404, "body": '{"title":"Order is unknown"}'}),
+    ("404, an object in it", True, {"status": 404, "body": '{"error":{"code":404,"text":"x"}}'}),
+    ("404, an empty object", True, {"status": 404, "body": "{}"}),
+    ("404, a problem", True, {"status": 404, "body": PROBLEM, "type": "application/problem+json"}),
+    ("404, hal+json", True, {"status": 404, "body": MESSAGE, "type": "application/hal+json"}),
+    ("404, a charset", True, {"status": 404, "body": MESSAGE, "type": "application/json;charset=UTF-8"}),
+    ("404, a type in capitals", True, {"status": 404, "body": MESSAGE, "type": "Application/JSON"}),
+    *(
+        (f"404 as {name} for no route", False, {"status": 404, "body": body})
+        for name, body in NO_ROUTES.items()
+    ),
+    *(
+        (f"404 as {name} for no order", True, {"status": 404, "body": body})
+        for name, body in NO_ORDERS.items()
+    ),
+    ("404, empty", False, {"status": 404}),
+    ("404, empty, no type", False, {"status": 404, "type": None}),
+    ("404, HTML", False, {"status": 404, "body": HTML, "type": "text/html"}),
+    ("404, text", False, {"status": 404, "body": "404 page not found", "type": "text/plain"}),
+    ("404, JSON called text", False, {"status": 404, "body": MESSAGE, "type": "text/plain"}),
+    ("404, text/json", False, {"status": 404, "body": MESSAGE, "type": "text/json"}),
+    ("404, JSON without a type", False, {"status": 404, "body": MESSAGE, "type": None}),
+    ("404, HTML called JSON", False, {"status": 404, "body": HTML}),
+    ("404, a list", False, {"status": 404, "body": '["x"]'}),
+    ("404, a string", False, {"status": 404, "body": '"x"'}),
+    ("404, null", False, {"status": 404, "body": "null"}),
+    ("404, NaN in it", False, {"status": 404, "body": '{"code":NaN}'}),
+    ("404 in Latin-1", False, {"status": 404, "body": '{"error":"café"}'.encode("latin-1")}),
+    ("404, a byte order mark", False, {"status": 404, "body": b"\xef\xbb\xbf{}"}),
+    ("410", False, {"status": 410, "body": '{"error":"x"}'}),
+    ("400", False, {"status": 400, "body": '{"error":"x"}'}),
+    ("204", False, {"status": 204, "type": None}),
+    ("401", False, {"status": 401, "body": '{"error":"x"}'}),
+    ("500", False, {"status": 500, "body": '{"error":"x"}'}),
+    ("303 to an unknown", False, {"status": 303, "headers": {"Location": "/unknown"}}),
+)
 _UNKNOWN = [
     Variant(call, what, serves=serves, **answer)
     for call in (Call.TELL_UNKNOWN, Call.READ_UNKNOWN)
-    for what, serves, answer in (
-        ("404 and an error", True, {"status": 404, "body": '{"error":"x"}'}),
-        ("404 and a message", True, {"status": 404, "body": '{"message":"User not found"}'}),
-        ("404 and a detail", True, {"status": 404, "body": '{"detail":"Not found."}'}),
-        ("404 and a title", True, {"status": 404, "body": '{"title":"Not Found"}'}),
-        ("404, an object in it", True, {"status": 404, "body": '{"error":{"code":404,"text":"x"}}'}),
-        ("404, an empty object", True, {"status": 404, "body": "{}"}),
-        ("404, a problem", True, {"status": 404, "body": PROBLEM, "type": "application/problem+json"}),
-        ("404, hal+json", True, {"status": 404, "body": MESSAGE, "type": "application/hal+json"}),
-        ("404, a charset", True, {"status": 404, "body": MESSAGE, "type": "application/json;charset=UTF-8"}),
-        ("404, a type in capitals", True, {"status": 404, "body": MESSAGE, "type": "Application/JSON"}),
-        ("404, empty", False, {"status": 404}),
-        ("404, empty, no type", False, {"status": 404, "type": None}),
-        ("404, HTML", False, {"status": 404, "body": HTML, "type": "text/html"}),
-        ("404, text", False, {"status": 404, "body": "404 page not found", "type": "text/plain"}),
-        ("404, JSON called text", False, {"status": 404, "body": MESSAGE, "type": "text/plain"}),
-        ("404, text/json", False, {"status": 404, "body": MESSAGE, "type": "text/json"}),
-        ("404, JSON without a type", False, {"status": 404, "body": MESSAGE, "type": None}),
-        ("404, HTML called JSON", False, {"status": 404, "body": HTML}),
-        ("404, a list", False, {"status": 404, "body": '["x"]'}),
-        ("404, a string", False, {"status": 404, "body": '"x"'}),
-        ("404, null", False, {"status": 404, "body": "null"}),
-        ("404, NaN in it", False, {"status": 404, "body": '{"code":NaN}'}),
-        ("404 in Latin-1", False, {"status": 404, "body": '{"error":"café"}'.encode("latin-1")}),
-        ("404, a byte order mark", False, {"status": 404, "body": b"\xef\xbb\xbf{}"}),
-        ("410", False, {"status": 410, "body": '{"error":"x"}'}),
-        ("400", False, {"status": 400, "body": '{"error":"x"}'}),
-        ("204", False, {"status": 204, "type": None}),
-        ("401", False, {"status": 401, "body": '{"error":"x"}'}),
-        ("500", False, {"status": 500, "body": '{"error":"x"}'}),
-        ("303 to an unknown", False, {"status": 303, "headers": {"Location": "/unknown"}}),
-    )
+    for what, serves, answer in _ANSWERS
 ]
 _READING = [
     _read("200 and the resource", ORDER_OR_USER, serves=True),
@@ -270,6 +315,8 @@ def serve_variants(neighbour: Told) -> Iterator[str]:
     with VariantServer(neighbour) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:  # else the thread looks at a closed socket for ever
+            server.shutdown()
+            thread.join()

@@ -1,14 +1,13 @@
 """Any order of events: pay, settle, refund, expire and tell as Hypothesis likes, on the real databases.
 
-A small model beside the database says what each answer must be; after every step all that is stored must
-agree with it. The model knows payments only: what a bill has is added up from them, so that it cannot be
-wrong in the way in which the service may be.
+A small model beside the database (`life_model`) says what each answer must be; after every step all that is
+stored must agree with it.
 """
 
 import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,17 +16,26 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import Table, delete, func, make_url, select, text
+from sqlalchemy.exc import IntegrityError
 
+from life_model import Model, Paid
 from payment.core.neighbours import ORDER, USER, Neighbour
-from payment.core.states import Method, State, Status, bill_status, user_status
+from payment.core.states import Method, Resolution, State, Status, bill_status, user_status
 from payment.core.states import Outcome as Told
 from payment.ledger import claims as claiming
 from payment.ledger import judgements
 from payment.ledger.batch import book, book_either_way
-from payment.ledger.booking import BookingResult, PaymentRequest, RefundRequest, Settling
+from payment.ledger.booking import BookingResult
 from payment.ledger.expiry import find_expired
 from payment.ledger.idempotency import BookedAnswer, Key
 from payment.ledger.judgements import Judgement
+from payment.ledger.requests import (
+    BookingRequest,
+    LateResolution,
+    PaymentRequest,
+    RefundRequest,
+    Settling,
+)
 from payment.ledger.unread import Unread
 from payment.storage.base import Database
 from payment.storage.batch import ThreadBatch
@@ -39,6 +47,7 @@ from payment.storage.tables import (
     events,
     idempotency_keys,
     known_routes,
+    late_money,
     leases,
     metadata,
     notifications,
@@ -49,138 +58,65 @@ from payment.storage.tables import (
 SECOND_US = 1_000_000
 EXPIRES_US = 5 * SECOND_US
 UNKNOWN_ID = 2**53 - 1
-EMPTIED = (events, notifications, idempotency_keys, leases, known_routes, refunds, payments, bills)
-OPERATIONS = {PaymentRequest: "pay", Settling: "settle", RefundRequest: "refund"}
+EMPTIED = (
+    *(events, notifications, idempotency_keys, leases, known_routes),
+    *(late_money, refunds, payments, bills),
+)
+OPERATIONS = {
+    PaymentRequest: "pay",
+    Settling: "settle",
+    RefundRequest: "refund",
+    LateResolution: "resolve",
+}
 PAYMENT_FIELDS = [
     *("id", "order_id", "user_id", "amount", "status", "method"),
-    *("amount_refunded", "created_at", "updated_at", "reference", "expires_at"),
+    *("amount_refunded", "created_at", "updated_at", "reference", "expires_at", "late"),
+]
+KEPT = [
+    *("id", "order_id", "user_id", "amount", "status", "amount_refunded"),
+    *("reference", "late", "expires_us"),
 ]
 REFUND_FIELDS = ["id", "payment_id", "amount", "reason", "created_at", "reference"]
 
-AnyRequest = PaymentRequest | Settling | RefundRequest
+LATE_FIELDS = ["payment_id", "amount", "came_at", "resolution", "reference", "resolved_at"]
 
 # Few of each, so that requests meet: bills of 100, a payment of 50 refunded by thirties.
 amounts = st.sampled_from([25, 50, 100, 2**53 - 1])
 keys = st.sampled_from([None, None, None, "a", "b"])
 picks = st.integers(0, 9)  # which of the payments so far
+references = st.sampled_from([None, None, None, "R-1", "R-2"])
 pays = st.builds(
     PaymentRequest,
     order_id=st.integers(1, 3),
     user_id=st.integers(1, 2),
     amount=amounts,
-    method=st.sampled_from(Method),
+    method=st.sampled_from([Method.CASH, Method.QRIS]),
     status=st.sampled_from([Status.PAID, Status.PENDING]),
     order_total=st.sampled_from([None, 25, 100, 100, 100]),
+    reference=references,
+    expires_us=st.sampled_from([None, 3, 8]),  # in so many seconds, if it waits
 )
-settlings = st.builds(Settling, payment_id=picks, status=st.sampled_from([Status.PAID, Status.FAILED]))
+settlings = st.builds(
+    Settling,
+    payment_id=picks,
+    status=st.sampled_from([Status.PAID, Status.FAILED]),
+    reference=references,
+)
+resolutions = st.builds(
+    LateResolution,
+    payment_id=picks,
+    resolution=st.sampled_from(Resolution),
+    reference=st.sampled_from([None, "RF-1"]),
+)
 refundings = st.builds(
     RefundRequest,
     payment_id=picks,
     amount=st.sampled_from([None, 30, 30, 101]),
     reason=st.none() | st.just("salah pesan"),
     expected_refunded=st.sampled_from([None, None, None, 0, 30]),
+    reference=references,
 )
-drawn = st.tuples(pays | settlings | refundings | refundings, keys)
-
-
-@dataclass
-class Paid:
-    """What the model knows of a payment."""
-
-    order_id: int
-    user_id: int
-    amount: int
-    status: Status
-    method: Method
-    created_us: int
-    waited: bool
-    refunds: list[int] = field(default_factory=list)
-
-    @property
-    def refunded(self) -> int:
-        """Return what was given back, whole rupiah."""
-        return sum(self.refunds)
-
-
-class Model:
-    """The rules once more, said as simply as can be: the name of the error, or None if it is allowed."""
-
-    def __init__(self) -> None:
-        self.payments: dict[int, Paid] = {}
-        self.totals: dict[int, int] = {}
-
-    def bill(self, order_id: int) -> tuple[int, int, int]:
-        """Return what is paid, pending and partly given back of an order, whole rupiah."""
-        of_order = [each for each in self.payments.values() if each.order_id == order_id]
-        paid = [each for each in of_order if each.status is Status.PAID]
-        pending = [each for each in of_order if each.status is Status.PENDING]
-        return (
-            sum(each.amount for each in paid),
-            sum(each.amount for each in pending),
-            sum(each.refunded for each in paid),
-        )
-
-    def newest(self, user_id: int) -> int:
-        """Return the id of a guest's newest payment, 0 if there is none."""
-        return max((number for number, each in self.payments.items() if each.user_id == user_id), default=0)
-
-    def refusal(self, request: AnyRequest) -> str | None:
-        """Say by which error a request must be refused."""
-        if isinstance(request, PaymentRequest):
-            return self._refusal_to_pay(request)
-        payment = self.payments.get(request.payment_id)
-        if payment is None:
-            return "PaymentNotFound"
-        if isinstance(request, Settling):
-            fits = payment.status in {Status.PENDING, request.status}
-            return None if fits else "MoveNotAllowed"
-        if request.expected_refunded not in {None, payment.refunded}:
-            return "RefundedDiffers"
-        if payment.status is not Status.PAID:
-            return "MoveNotAllowed"
-        fits = request.amount is None or request.amount <= payment.amount - payment.refunded
-        return None if fits else "RefundTooLarge"
-
-    def _refusal_to_pay(self, request: PaymentRequest) -> str | None:
-        stated = request.order_total or request.amount
-        paid, pending, _ = self.bill(request.order_id)
-        if request.amount > stated:
-            return "OrderTotalTooSmall"
-        if not paid and not pending:
-            return None
-        total = self.totals[request.order_id]
-        if paid == total:
-            return "BillSettled"
-        if stated != total:
-            return "BillTotalDiffers"
-        return "BillExceeded" if paid + pending + request.amount > total else None
-
-    def apply(self, request: AnyRequest, body: Mapping[str, Any], now_us: int) -> None:
-        """Do what a request that was answered with success does."""
-        if isinstance(request, PaymentRequest):
-            self.totals[request.order_id] = (
-                request.order_total or request.amount
-                if not any(self.bill(request.order_id)[:2])
-                else self.totals[request.order_id]
-            )
-            assert body["payment_id"] not in self.payments
-            self.payments[body["payment_id"]] = Paid(
-                order_id=request.order_id,
-                user_id=request.user_id,
-                amount=request.amount,
-                status=request.status,
-                method=request.method,
-                created_us=now_us,
-                waited=request.status is Status.PENDING,
-            )
-            return
-        payment = self.payments[request.payment_id]
-        if isinstance(request, Settling):
-            payment.status = request.status
-            return
-        payment.refunds.append(request.amount or payment.amount - payment.refunded)
-        if payment.refunded == payment.amount:
-            payment.status = Status.REFUNDED
+drawn = st.tuples(pays | settlings | settlings | refundings | refundings | resolutions, keys)
 
 
 class InVain(Exception):
@@ -203,7 +139,7 @@ class Life(RuleBasedStateMachine):
         self.loop = loop
         self.now_us = 1_700_000_000_000_000
         self.model = Model()
-        self.kept: dict[tuple[str, str], tuple[AnyRequest, BookedAnswer]] = {}
+        self.kept: dict[tuple[str, str], tuple[BookingRequest, BookedAnswer]] = {}
         self.heard: dict[Neighbour, dict[int, Status]] = {ORDER: {}, USER: {}}
 
     @initialize()
@@ -214,7 +150,7 @@ class Life(RuleBasedStateMachine):
                 connection.execute(delete(table))
 
     @rule(batch=st.lists(drawn, min_size=1, max_size=5), unread=st.sampled_from([True, False]))
-    def ask(self, batch: Sequence[tuple[AnyRequest, str | None]], *, unread: bool) -> None:
+    def ask(self, batch: Sequence[tuple[BookingRequest, str | None]], *, unread: bool) -> None:
         """Let requests come together; each must be answered as the model says."""
         requests = [self._real(request, key) for request, key in batch]
         news_before = len(self._rows(notifications))
@@ -223,8 +159,15 @@ class Life(RuleBasedStateMachine):
         before = {number: payment.status for number, payment in self.model.payments.items()}
         self.now_us += SECOND_US
         way = Unread("always" if unread else "never")
-        batch_of = partial(book_either_way, requests=requests, now_us=self.now_us, unread=way)
-        outcomes = self.loop.run(self.database.run_batch(batch_of))
+        batch_of = partial(book_either_way, now_us=self.now_us, unread=way)
+        try:
+            outcomes = self.loop.run(self.database.run_batch(partial(batch_of, requests=requests)))
+        except IntegrityError:  # a reference goes from one payment to another within the batch
+            outcomes = [
+                outcome
+                for request in requests
+                for outcome in self.loop.run(self.database.run_batch(partial(batch_of, requests=[request])))
+            ]
         for request, outcome in zip(requests, outcomes, strict=True):
             self._check(request, outcome)
         changed = {
@@ -239,18 +182,23 @@ class Life(RuleBasedStateMachine):
         given_back = [row["data"] for row in happened if row["types"] == "refund.created"]
         refunded = self._rows(refunds)[refunds_before:]
         assert [each["id"] for each in given_back] == [row["id"] for row in refunded]
-        of_payments = {row["payment_id"]: row for row in happened if row["types"] != "refund.created"}
-        assert {number: row["data"]["status"] for number, row in of_payments.items()} == {
-            number: self.model.payments[number].status for number in changed
-        }, "whoever reads the newest event of a payment knows its state"
+        of_payments = {row["payment_id"]: row for row in happened if row["types"].startswith("payment.")}
+        assert changed <= of_payments.keys()
+        for number, row in of_payments.items():
+            known, data = self.model.payments[number], row["data"]
+            assert (data["status"], data["reference"], bool(data["late"])) == (
+                known.status,
+                known.reference,
+                known.is_late,
+            ), "whoever reads the newest event of a payment knows its state"
         created = [row["payment_id"] for row in happened if row["types"].startswith("payment.created")]
         assert created == sorted(changed - before.keys())
 
     @rule(batch=st.lists(drawn, min_size=1, max_size=5))
-    def ask_in_vain(self, batch: Sequence[tuple[AnyRequest, str | None]]) -> None:
+    def ask_in_vain(self, batch: Sequence[tuple[BookingRequest, str | None]]) -> None:
         """Let a batch fail after everything was written: the invariants find it if a row stays."""
         requests = [self._real(request, key) for request, key in batch]
-        with pytest.raises(InVain), self.database.write() as connection:
+        with pytest.raises((InVain, IntegrityError)), self.database.write() as connection:
             book(FailsAtCommit(connection), requests, self.now_us)
 
     @rule(seconds=st.integers(0, 6), limit=st.integers(1, 3))
@@ -261,9 +209,9 @@ class Life(RuleBasedStateMachine):
             (
                 payment
                 for payment in self.model.payments.values()
-                if payment.status is Status.PENDING and payment.created_us < self.now_us - EXPIRES_US
+                if payment.status is Status.PENDING and _expires_us(payment) < self.now_us
             ),
-            key=lambda payment: payment.created_us,
+            key=_expires_us,
         )
         done = 0
         while True:
@@ -313,11 +261,11 @@ class Life(RuleBasedStateMachine):
     def payments_are_as_they_must_be(self) -> None:
         """Each payment is stored once, as the model has it, with what its refunds add up to."""
         rows = self._rows(payments)
-        assert [
-            (row["id"], row["order_id"], row["user_id"], row["amount"], row["status"], row["amount_refunded"])
-            for row in rows
-        ] == [
-            (number, each.order_id, each.user_id, each.amount, each.status, each.refunded)
+        assert [tuple(row[name] for name in KEPT) for row in rows] == [
+            (
+                *(number, each.order_id, each.user_id, each.amount, each.status, each.refunded),
+                *(each.reference, each.is_late, each.expires_us),
+            )
             for number, each in self.model.payments.items()
         ]
         for row in rows:
@@ -329,6 +277,18 @@ class Life(RuleBasedStateMachine):
         for row in self._rows(refunds):
             given.setdefault(row["payment_id"], []).append(row["amount"])
         assert given == by_payment
+
+    @invariant()
+    def no_late_money_is_forgotten(self) -> None:
+        """What came late is kept once, with what was said of it first."""
+        kept = {number: each.late for number, each in self.model.payments.items() if each.late}
+        assert {
+            row["payment_id"]: (row["amount"], row["came_us"], row["resolution"], row["reference"])
+            for row in self._rows(late_money)
+        } == {
+            number: (self.model.payments[number].amount, late.came_us, *(late.said or (None, None)))
+            for number, late in kept.items()
+        }
 
     @invariant()
     def bills_add_up(self) -> None:
@@ -355,16 +315,20 @@ class Life(RuleBasedStateMachine):
             ).mappings()
             return [dict(row) for row in found]
 
-    def _real(self, request: AnyRequest, key: str | None) -> AnyRequest:
+    def _real(self, request: BookingRequest, key: str | None) -> BookingRequest:
         """Put a payment that there is in the place of a drawn number, and make the key the request's own."""
         if not isinstance(request, PaymentRequest):
             known = [*self.model.payments, UNKNOWN_ID]
             request = replace(request, payment_id=known[request.payment_id % len(known)])
+        elif request.expires_us is not None:
+            waits = request.status is Status.PENDING
+            ahead_us = request.expires_us * SECOND_US
+            request = replace(request, expires_us=self.now_us + ahead_us if waits else None)
         if key is None:
             return request
         return replace(request, key=Key("", OPERATIONS[type(request)], key, fingerprint=repr(request)))
 
-    def _check(self, request: AnyRequest, outcome: BookingResult) -> None:
+    def _check(self, request: BookingRequest, outcome: BookingResult) -> None:
         key = request.key
         if key and (kept := self.kept.get((key.operation, key.key))):
             first, answer = kept
@@ -376,6 +340,8 @@ class Life(RuleBasedStateMachine):
         refusal = self.model.refusal(request)
         if refusal:
             assert type(outcome).__name__ == refusal
+            if isinstance(request, Settling) and refusal == "LatePayment":
+                self.model.note_late(request, self.now_us)
             return
         assert isinstance(outcome, BookedAnswer), f"{request} was refused: {outcome!r}"
         assert not outcome.replayed
@@ -385,7 +351,7 @@ class Life(RuleBasedStateMachine):
             self.kept[key.operation, key.key] = (request, outcome)
         self._check_answer(request, outcome, body)
 
-    def _check_answer(self, request: AnyRequest, answer: BookedAnswer, body: Mapping[str, Any]) -> None:
+    def _check_answer(self, request: BookingRequest, answer: BookedAnswer, body: Mapping[str, Any]) -> None:
         if isinstance(request, PaymentRequest):
             assert (answer.status, answer.location) == (201, f"/payments/{body['payment_id']}")
             assert body == {"message": "Pembayaran diproses", "payment_id": body["payment_id"]}
@@ -400,6 +366,11 @@ class Life(RuleBasedStateMachine):
                 payment.amount,
             )
             return
+        if isinstance(request, LateResolution):
+            assert (answer.status, answer.location) == (200, "")
+            assert list(body) == LATE_FIELDS
+            assert (body["payment_id"], body["resolution"]) == (request.payment_id, request.resolution)
+            return
         assert (answer.status, answer.location) == (
             201,
             f"/payments/{request.payment_id}/refunds/{body['id']}",
@@ -410,6 +381,10 @@ class Life(RuleBasedStateMachine):
             payment.refunds[-1],
             request.reason,
         )
+
+
+def _expires_us(payment: Paid) -> int:
+    return payment.created_us + EXPIRES_US if payment.expires_us is None else payment.expires_us
 
 
 @pytest.fixture
@@ -457,7 +432,7 @@ def test_nothing_of_a_batch_is_seen_before_all_of_it_is(database: Database, loop
         await database.run_batch(partial(book, requests=[first], now_us=now_us))
         with database.write() as connection:  # somebody is in the way of the batch's last row
             connection.execute(select(payments).with_for_update(key_share=True))
-            batch: list[AnyRequest] = [RefundRequest(1), replace(first, user_id=2)]
+            batch: list[BookingRequest] = [RefundRequest(1), replace(first, user_id=2)]
             writing = asyncio.create_task(
                 database.run_batch(partial(book, requests=batch, now_us=now_us + SECOND_US))
             )

@@ -130,13 +130,13 @@ def test_two_tabs_give_back_once_and_the_second_says_what_is_true(shared: Servic
 
 def test_a_page_that_is_old_settles_nothing(shared: Service, visitor: Visitor) -> None:
     payment_id = pay(shared, status="pending")
-    old = sure(visitor.send(visitor.open(path_of(payment_id)).form(do="settle", status="paid")))
-    assert shared.http.patch(f"/payments/{payment_id}", json={"status": "failed"}).status_code == 200
+    old = sure(visitor.send(visitor.open(path_of(payment_id)).form(do="settle", status="failed")))
+    assert shared.http.patch(f"/payments/{payment_id}", json={"status": "paid"}).status_code == 200
     late = visitor.send(old)
     assert late.status == 409
     assert "failed" in late.text
     assert not [form for form in late.forms if form.fields.get("do") == "settle"]
-    assert payment(shared, payment_id)["status"] == "failed"
+    assert payment(shared, payment_id)["status"] == "paid"
 
 
 def test_a_split_bill_shows_all_shares(shared: Service, visitor: Visitor) -> None:

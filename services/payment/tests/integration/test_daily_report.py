@@ -175,7 +175,7 @@ def test_a_days_report_reads_that_day_only(past: Past, database_url: str) -> Non
         else:
             explain = "EXPLAIN QUERY PLAN"
         plan = "\n".join(str(row) for row in connection.exec_driver_sql(f"{explain} {query}"))
-    for name in ("ix_payments_created", "ix_payments_settled", "ix_refunds_created"):
+    for name in ("ix_payments_created", "ix_payments_settled", "ix_refunds_created", "ix_late_money_came"):
         assert name in plan, plan
     assert "Seq Scan" not in plan
     assert "SCAN payments" not in plan
@@ -230,6 +230,7 @@ def test_as_csv_it_is_a_line_for_each_method_and_their_sums(start: Start, past: 
         "2026-01-31,transfer,0,0,0,0",
         "2026-01-31,ewallet,0,0,0,0",
         "2026-01-31,total,1,1250000,285000,965000",
+        "2026-01-31,late,0,0,,",
         "",
     ]
     as_json = service.http.get("/reports/daily?date=2026-01-31", headers={"Accept": "*/*, text/csv;q=0.5"})

@@ -47,9 +47,8 @@ def test_a_missing_route_is_retried_and_said_in_those_words(start: Start, user: 
 
 
 def test_a_rejection_is_dead_at_once_and_can_be_sent_again(start: Start, order: Stub) -> None:
-    """A redirect is one: it is not followed."""
     service = start()
-    statuses = (400, 409, 422, 301, 302, 307)
+    statuses = (400, 409, 422)
     for count, status in enumerate(statuses, start=1):
         order.fault(answer=status)
         service.pay(status)
@@ -62,6 +61,24 @@ def test_a_rejection_is_dead_at_once_and_can_be_sent_again(start: Start, order: 
     assert again.stdout.strip() == f"Dikirim lagi / to be sent again: {len(statuses)}"
     for status in statuses:
         wait_until_told(order, status)
+
+
+def test_a_redirect_for_a_while_is_an_outage(start: Start, order: Stub) -> None:
+    """A maintenance page: it is not followed, the error names the setting, and nothing dies of it."""
+    service = start()
+    order.fault(answer=302)
+    service.pay(1, user_id=1)
+    service.pay(2, user_id=2)
+    waiting = wait_for(
+        lambda: [row for row in service.notifications() if row["last_error"] and row["attempts"] > 1]
+    )
+    assert {row["state"] for row in waiting} == {"waiting"}
+    assert "see ORDER_SERVICE_URL" in waiting[0]["last_error"]
+    assert order.states() == {}
+    order.heal()
+    for order_id in (1, 2):
+        wait_until_told(order, order_id)
+    assert {row["state"] for row in wait_until_settled(service, 4)} == {"delivered"}
 
 
 def test_what_cannot_be_told_in_time_is_dead_not_dropped(start: Start, order: Stub) -> None:

@@ -142,6 +142,7 @@ def knows(stub: Stub, order_ids: set[int]) -> bool:
     return stub.states().keys() >= order_ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 def test_a_failover_loses_nothing_and_needs_no_restart(
     primary: PostgresServer,
@@ -213,6 +214,7 @@ def in_doubt(primary: PostgresServer) -> bool:
     return "canceling wait for synchronous replication" in (primary.folder / "log").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", ["direct", "pooled"], indirect=True)
 def test_while_the_standby_is_away_nothing_is_acknowledged_and_nobody_hangs(
     primary: PostgresServer, standby: PostgresServer, service: Service, order: Stub
@@ -235,6 +237,7 @@ def test_while_the_standby_is_away_nothing_is_acknowledged_and_nobody_hangs(
     assert not in_doubt(primary)
 
 
+@pytest.mark.slow
 def test_an_answer_is_not_repeated_before_the_standby_has_its_payment(
     primary: PostgresServer, standby: PostgresServer, service: Service, end: ExitStack, tmp_path: Path
 ) -> None:

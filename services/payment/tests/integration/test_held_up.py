@@ -213,6 +213,42 @@ def test_of_requests_that_wait_on_a_connection_there_are_a_hundred_at_most(
     assert everything(wires(service, PROBE * 1000 + last)).count(b"HTTP/1.1 200") < 101
 
 
+def test_of_too_many_connections_the_one_that_waits_longest_for_a_request_ends(
+    start: Start, wires: Wires
+) -> None:
+    """So nobody who opens many keeps payments or a probe away; and the log says it once a minute."""
+    service = start("serve", "--no-worker", CONNECTIONS_MAX="6")
+    streams = [wires(service, STREAM) for _ in range(2)]
+    assert [status_of(wire)[0] for wire in streams] == [200, 200]
+    silent = [wires(service, b"") for _ in range(40)]
+    assert [status_of(wires(service, PROBE))[0] for _ in range(3)] == [200] * 3
+    assert [status_of(wires(service, whole(n)))[0] for n in range(2, 6)] == [201] * 4
+    assert all(everything(wire) == b"" for wire in silent), "ended, and told nothing"
+    for stream in streams:  # what is served goes on
+        told = b""
+        while b"payment.created" not in told:
+            told += stream.recv(65536) or pytest.fail("it ended")
+    said = [line for line in service.log() if line["event"] == "too many connections"]
+    assert [(line["most"], line["ended"]) for line in said] == [(6, 1)]
+
+
+def test_when_all_connections_are_served_one_more_ends_at_once(start: Start, wires: Wires) -> None:
+    service = start("serve", "--no-worker", CONNECTIONS_MAX="2")
+    streams = [wires(service, STREAM) for _ in range(2)]
+    assert [status_of(wire)[0] for wire in streams] == [200, 200]
+    assert everything(wires(service, b"")) == b""
+
+    def is_answered() -> bool:
+        try:
+            return status_of(wires(service, PROBE))[0] == 200
+        except (ConnectionError, AssertionError):
+            return False
+
+    assert not is_answered()
+    streams[0].close()
+    assert wait_for(is_answered, 5, "its place is free")
+
+
 def test_streams_have_places_of_their_own(start: Start, wires: Wires) -> None:
     service = start("serve", "--no-worker", REQUESTS_MAX="1", STREAMS_MAX="2")
     service.book([1])

@@ -1,5 +1,7 @@
 """Idempotency keys of settlements and refunds, and of payments that wait."""
 
+from typing import Any
+
 from payment_life import PENDING, booked, new_order_id, status_of
 from processes import Service
 
@@ -67,3 +69,21 @@ def test_a_key_for_a_pending_payment_is_not_one_for_a_paid_one(shared: Service, 
     first = shared.pay(order_id, fields={"status": "pending"}, Idempotency_Key=key)
     assert shared.pay(order_id, Idempotency_Key=key).status_code == 422
     assert shared.pay(order_id, fields={"status": "pending"}, Idempotency_Key=key).content == first.content
+
+
+def test_the_same_payment_in_other_words_is_the_same_request(shared: Service, order_id: int) -> None:
+    """A library that spells out what is so anyway must not be told that it asks for something else."""
+    key = f"words-{order_id}"
+    first = shared.pay(order_id, fields={"status": "paid"}, Idempotency_Key=key)
+    same: tuple[dict[str, Any], ...] = (
+        {},
+        {"order_total": 20_000, "method": "cash"},
+        {"status": "paid", "order_total": 2e4},
+    )
+    for fields in same:
+        again = shared.pay(order_id, fields=fields, Idempotency_Key=key)
+        assert (again.status_code, again.content) == (201, first.content)
+        assert again.headers["idempotency-replayed"] == "true"
+    others: tuple[dict[str, Any], ...] = ({"order_total": 20_001}, {"status": "pending"}, {"method": "qris"})
+    for fields in others:
+        assert shared.pay(order_id, fields=fields, Idempotency_Key=key).status_code == 422

@@ -90,12 +90,6 @@ CONFLICTS: list[tuple[str, Made, str, str]] = [
     ),
     (
         "move-not-allowed",
-        _settle("failed", "paid"),
-        "Pembayaran berstatus failed tidak dapat menjadi paid",
-        "A payment that is failed cannot become paid",
-    ),
-    (
-        "move-not-allowed",
         _settle("refunded", "paid"),
         "Pembayaran berstatus refunded tidak dapat menjadi paid",
         "A payment that is refunded cannot become paid",

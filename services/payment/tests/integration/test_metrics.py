@@ -184,6 +184,20 @@ def test_pending_payments_are_shown(start_alone: Service) -> None:
     wait_for(seen)
 
 
+def test_late_money_is_shown_until_somebody_says_what_became_of_it(start_alone: Service) -> None:
+    for number in (1, 2):
+        payment_id = start_alone.pay(number, fields={"status": "pending"}).json()["payment_id"]
+        start_alone.settle(payment_id, "failed")
+        start_alone.pay(number)
+        assert start_alone.settle(payment_id, "paid").status_code == 409
+    wait_for(lambda: scrape(start_alone).value("payment_late") == 2)
+    assert scrape(start_alone).value("payment_oldest_late_seconds") > 0
+    for payment in start_alone.http.get("/payments?late=true").json()["payments"]:
+        start_alone.http.post(f"/payments/{payment['id']}/late", json={"resolution": "kept"})
+    wait_for(lambda: scrape(start_alone).value("payment_late") == 0)
+    assert scrape(start_alone).value("payment_oldest_late_seconds") == 0
+
+
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_an_open_transaction_that_holds_the_feed_back_is_shown(start_alone: Service) -> None:
     """On SQLite there is none: its ids come in the order of the commits."""

@@ -50,12 +50,12 @@ def test_a_payment_shows_what_each_service_was_told(start: Start) -> None:
     ]
 
 
-def test_what_is_not_there_is_404(start_alone: Service) -> None:
-    answer = start_alone.http.get("/payments/1/notifications")
+def test_what_is_not_there_is_404(shared: Service) -> None:
+    answer = shared.http.get("/payments/999999/notifications")
     assert (answer.status_code, answer.json()) == (404, {"error": "Pembayaran tidak ditemukan"})
-    answer = start_alone.http.post("/notifications/1/retry")
+    answer = shared.http.post("/notifications/999999/retry")
     assert (answer.status_code, answer.json()) == (404, {"error": "Notifikasi tidak ditemukan"})
-    english = start_alone.http.post("/notifications/1/retry", headers={"Accept-Language": "en"})
+    english = shared.http.post("/notifications/999999/retry", headers={"Accept-Language": "en"})
     assert english.json() == {"error": "Notification not found"}
 
 
@@ -70,8 +70,8 @@ def test_what_is_not_there_is_404(start_alone: Service) -> None:
         ("cursor=x", "cursor harus bilangan bulat dari 1 sampai 9007199254740991"),
     ],
 )
-def test_a_wrong_parameter_is_400_and_named(start_alone: Service, asked: str, said: str) -> None:
-    answer = start_alone.http.get(f"/notifications?{asked}")
+def test_a_wrong_parameter_is_400_and_named(shared: Service, asked: str, said: str) -> None:
+    answer = shared.http.get(f"/notifications?{asked}")
     assert (answer.status_code, answer.json()) == (400, {"error": said})
 
 
@@ -183,10 +183,10 @@ def test_prefer_wait_ends_when_its_time_is_over(start: Start, order: Stub, user:
 @pytest.mark.parametrize(
     "preference", ["wait", "wait=", "wait=x", "wait=-1", "wait=0", "waiting=9", "", ",;"]
 )
-def test_a_preference_that_makes_no_sense_is_ignored(start_alone: Service, preference: str) -> None:
+def test_a_preference_that_makes_no_sense_is_ignored(shared: Service, order_id: int, preference: str) -> None:
     """RFC 7240, 2: no worker runs, so one that was honoured would take its time."""
     began_s = time.monotonic()
-    answer = wait_at_most(start_alone, 1, preference)
+    answer = wait_at_most(shared, order_id, preference)
     assert answer.status_code == 201
     assert "Preference-Applied" not in answer.headers
     assert time.monotonic() - began_s < 1

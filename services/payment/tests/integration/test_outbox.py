@@ -15,8 +15,8 @@ from payment.ledger import claims as claiming
 from payment.ledger import judgements, leases, outages, outbox
 from payment.ledger.audience import Notification
 from payment.ledger.batch import book
-from payment.ledger.booking import PaymentRequest, Settling
 from payment.ledger.claims import Claim
+from payment.ledger.requests import PaymentRequest, Settling
 from payment.storage.base import Database
 from payment.storage.opening import open_database
 from payment.storage.tables import notifications, payments

@@ -48,6 +48,7 @@ def test_a_payment_is_booked_and_can_be_read(shared: Service, order_id: int) -> 
         "amount_refunded": 0,
         "reference": None,
         "expires_at": None,
+        "late": False,
     }
 
 

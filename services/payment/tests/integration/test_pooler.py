@@ -2,9 +2,11 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +15,7 @@ import pytest
 from sqlalchemy import URL, Connection, make_url, text
 
 from conftest import POOLED
+from forked import run as run_program
 from payment.storage.batch import BatchTransaction
 from payment.storage.errors import Migrating
 from payment.storage.migrate import SCHEMA_REVISION
@@ -21,6 +24,7 @@ from payment.storage.postgres import Postgres
 from pgbouncer import PgBouncer
 from postgres import create_database, drop_database
 from processes import Service, Stub, wait_for, wait_until_all_told, wait_until_told
+from programs import Process
 
 Start = Callable[..., Service]
 EVERYWHERE = pytest.mark.parametrize("database_url", ["postgresql", *POOLED], indirect=True)
@@ -68,7 +72,7 @@ def test_it_starts_books_and_tells(start: Start, order: Stub, user: Stub) -> Non
     assert service.http.get("/readyz").status_code == 200
     wait_for(lambda: len(order.states()) == len(user.states()) == 30)
     wait_until_all_told(service)
-    said = "not listening through a pooler, see DATABASE_LISTEN_URL"
+    said = "not listening through a pooler, see DATABASE_DIRECT_URL"
     wait_for(lambda: said in {line["event"] for line in service.log()})
     assert {line["event"] for line in service.log()}.isdisjoint(TRACES)
     assert service.stop() == 0
@@ -145,7 +149,7 @@ def test_with_an_address_past_it_a_worker_hears_of_a_payment_at_once(
     start: Start, order: Stub, direct: str
 ) -> None:
     service = start("serve", "--no-worker")
-    start("worker", POLL_INTERVAL_S="10", DATABASE_LISTEN_URL=direct.replace("postgresql:", "postgres:"))
+    start("worker", POLL_INTERVAL_S="10", DATABASE_DIRECT_URL=direct.replace("postgresql:", "postgres:"))
     wait_for(lambda: run(direct, IS_LISTENING), what="it listens")
     service.pay(1)
     wait_until_told(order, 1, within_s=3)
@@ -210,6 +214,33 @@ def test_a_migration_waits_for_another_for_a_while_and_says_whose_it_is(
         assert database.schema_revision() is None
     assert database.migrate() is True
     holder.close()
+    database.close()
+
+
+@pytest.mark.parametrize("empty", [POOLED[0]], indirect=True)
+def test_a_migration_that_is_killed_behind_a_pooler_keeps_the_next_one_a_moment_only(empty: URL) -> None:
+    """Its lock ends with its transaction, and that with its connection to the pooler."""
+    holder = Process(("payment", ("migrate",)), {"DATABASE_URL": empty.render_as_string(hide_password=False)})
+    wait_for(lambda: run(empty, ADVISORY) != (0,), what="it holds the lock")
+    holder.kill()
+    database = open_database(empty)
+    began_s = time.monotonic()
+    database.migrate()
+    assert time.monotonic() - began_s < 10
+    assert database.schema_revision() == SCHEMA_REVISION
+    database.close()
+    assert run(empty, ADVISORY) == (0,)
+
+
+@POOLED_BY_TRANSACTION
+def test_migrations_go_by_the_direct_address(database_url: str, direct: str, tmp_path: Path) -> None:
+    """What is behind the pooler need not even answer."""
+    run(direct, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    environment = {"DATABASE_URL": "postgresql://u@127.0.0.1:1/d", "DATABASE_DIRECT_URL": direct}
+    ended = run_program("payment", ["migrate"], env=environment, cwd=tmp_path, timeout_s=30)
+    assert ended.returncode == 0, ended.stderr
+    database = open_database(make_url(database_url))
+    assert database.schema_revision() == SCHEMA_REVISION
     database.close()
 
 

@@ -22,6 +22,7 @@ from processes import Service, Stub, wait_until_all_told, wait_until_told
 Start = Callable[..., Service]
 HOUR_US = 3_600_000_000
 KEPT_H, KEPT_D = 24, 1
+NOTHING = dict.fromkeys(("idempotency_keys", "notifications", "leases", "payments", "refunds", "events"), 0)
 
 
 def prune(service: Service, *arguments: str) -> dict[str, int]:
@@ -29,6 +30,7 @@ def prune(service: Service, *arguments: str) -> dict[str, int]:
     assert (run.returncode, run.stderr) == (0, "")
     counts: dict[str, int] = json.loads(run.stdout)
     assert counts.pop("dry_run") == ("--dry-run" in arguments)
+    assert counts.pop("exported") is None
     return counts
 
 
@@ -75,15 +77,17 @@ def test_what_is_old_goes_and_the_rest_stays(start: Start, order: Stub, database
     service.pay(5, user_id=5, Idempotency_Key="new")
     wait_until_all_told(service)
 
+    needless = service.cli("prune", "--export", ".")
+    assert (needless.returncode, "PAYMENTS_KEPT_D" in needless.stderr) == (2, True)
     before = sizes(database_url)
-    gone = {"idempotency_keys": 4, "notifications": 7, "leases": 0, "events": 0}
+    gone = NOTHING | {"idempotency_keys": 4, "notifications": 7}
     assert prune(service, "--dry-run") == gone
     assert sizes(database_url) == before, "counting deletes nothing"
     assert prune(service) == gone
     after = {name: number - gone.get(name, 0) for name, number in before.items()}
     assert sizes(database_url) == after
     assert sorted(row["state"] for row in service.notifications()) == ["dead", "delivered", "delivered"]
-    assert prune(service) == dict.fromkeys(("idempotency_keys", "notifications", "leases", "events"), 0)
+    assert prune(service) == NOTHING
 
     assert service.pay(5, user_id=5, Idempotency_Key="new").headers["idempotency-replayed"] == "true"
     again = service.pay(1, user_id=1, Idempotency_Key="old-1")
@@ -95,7 +99,7 @@ def test_what_waits_is_never_deleted(start: Start, order: Stub, user: Stub, data
     service = start("serve", "--no-worker")
     service.pay(1, user_id=1)
     age(database_url, 100 * 24)
-    assert prune(service) == dict.fromkeys(("idempotency_keys", "notifications", "leases", "events"), 0)
+    assert prune(service) == NOTHING
     start("worker")
     wait_until_told(order, 1)
     wait_until_told(user, 1)

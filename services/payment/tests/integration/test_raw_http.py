@@ -82,6 +82,11 @@ def post(order_id: int, *headers: bytes, body: bytes | None = None) -> bytes:
         b"nonsense\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # a TLS client hello
         b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /healthz HTTP/2.0\r\nHost: localhost\r\n\r\n",  # 2.0 has no such lines
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /healthz HTTP/0.9\r\nHost: localhost\r\n\r\n",
+        b"GET /healthz\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\n\r\n",
         b"GET /payments/\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"CONNECT x:1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
@@ -279,6 +284,25 @@ def test_requests_in_a_row_on_one_connection_are_answered_in_their_order(hasty: 
     )
     statuses = [int(part.split()[0]) for part in received.split(b"HTTP/1.1 ")[1:]]
     assert statuses == [201, 201, 409, 200]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (b"/payments%2F1", 404),
+        (b"/payments/1%2frefunds", 400),  # an id that is none, not the list of refunds
+        (b"/payments/1%2F", 400),
+        (b"/console%2Fkeys", 404),
+        (b"%2Fhealthz", 404),
+        (b"/docs%2F", 404),
+        (b"/payments/%31", 200),  # what is no separator may be written either way
+    ],
+)
+def test_a_slash_that_is_escaped_is_no_separator(hasty: Service, path: bytes, status: int) -> None:
+    exchange(hasty, post(1, b"Content-Type: application/json", b"Content-Length: %d" % len(VALID % 1)))
+    target = path if path.startswith(b"/") else b"/" + path
+    asked = b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % target
+    assert read_answer(exchange(hasty, asked))[0] == status
 
 
 def test_a_body_with_get_and_an_upgrade_are_ignored(hasty: Service) -> None:

@@ -18,8 +18,8 @@ from payment.core.settings import read_settings
 from payment.core.states import Method, Status
 from payment.ledger.audience import HEARS, Change
 from payment.ledger.batch import book
-from payment.ledger.booking import PaymentRequest
 from payment.ledger.outbox import find_told
+from payment.ledger.requests import PaymentRequest
 from payment.ledger.standing import SOURCES, Source
 from payment.storage.base import Database
 from payment.storage.opening import open_database
@@ -105,9 +105,11 @@ def loyalty() -> Iterator[Loyalty]:
     with Loyalty() as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from sqlalchemy import make_url, select, text
 from payment.core.cause import Cause
 from payment.core.states import Method, Status
 from payment.ledger.batch import book, book_unread
-from payment.ledger.booking import PaymentRequest
 from payment.ledger.idempotency import BookedAnswer, Key
+from payment.ledger.requests import PaymentRequest
 from payment.storage.base import Database
 from payment.storage.batch import BatchTransaction, NotFirst
 from payment.storage.opening import open_database

@@ -12,10 +12,11 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, inspect, make_url, text
+from sqlalchemy import URL, Connection, inspect, make_url, text
 from sqlalchemy.exc import IntegrityError
 
 from conftest import BOTH
+from payment.ledger.copying import Copying
 from payment.storage.base import Database
 from payment.storage.migrate import MIGRATIONS, SCHEMA_REVISION
 from payment.storage.opening import open_database
@@ -85,7 +86,7 @@ BEFORE: dict[str, list[dict[str, Any]]] = {
 }
 ADDED: dict[str, dict[str, Any]] = {
     "bills": {"refunded": 0},
-    "payments": {"settled_us": None, "reference": None, "expires_us": None},
+    "payments": {"settled_us": None, "reference": None, "expires_us": None, "late": False},
     "notifications": {"hurried": 0, "failures": None},
 }
 
@@ -316,6 +317,29 @@ def test_an_index_that_was_broken_off_is_built_anew(database_url: str) -> None:
         assert connection.execute(text("SELECT 'ix_payments_user'::regclass::oid")).scalar_one() == kept
     assert columns["ix_payments_created"] == ["created_us", "id"]
     database.close()
+
+
+@pytest.mark.parametrize(
+    "revision", sorted(each.name[:4] for each in (MIGRATIONS / "versions").glob("0*.py"))
+)
+def test_a_file_of_every_earlier_version_can_be_copied(
+    revision: str, postgres: URL, migrated: str, tmp_path: Path
+) -> None:
+    """`payment copy` migrates it first, as `serve` does; all is there, with what the migrations add."""
+    name = f"payment_{uuid4().hex}"
+    make_old(f"sqlite:///{tmp_path / 'payment.db'}")
+    old = open_database(make_url(f"sqlite:///{tmp_path / 'payment.db'}"))
+    new = open_database(create_database(postgres, name, migrated))
+    upgrade(old, revision)
+    copying = Copying(old, new)
+    assert list(copying.run())[-1] == 1.0
+    assert {table: copying.rows[table] for table in BEFORE} == {table: len(BEFORE[table]) for table in BEFORE}
+    with old.read() as source, new.read() as target:
+        for table in (*BEFORE, "refunds"):
+            assert rows_of(source, table) == rows_of(target, table)
+    old.close()
+    new.close()
+    drop_database(postgres, name)
 
 
 def test_the_new_version_takes_up_where_the_old_one_ended(

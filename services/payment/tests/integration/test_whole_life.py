@@ -36,7 +36,7 @@ def test_a_payment_waits_then_is_paid_and_both_hear_each(start: Start, order: St
     assert service.http.get(f"/payments/{payment_id}").json() == payment
     assert list(payment) == [
         *("id", "order_id", "user_id", "amount", "status", "method"),
-        *("amount_refunded", "created_at", "updated_at", "reference", "expires_at"),
+        *("amount_refunded", "created_at", "updated_at", "reference", "expires_at", "late"),
     ]
     assert (payment["status"], payment["method"], payment["amount_refunded"]) == ("paid", "qris", 0)
     assert datetime.fromisoformat(payment["created_at"]) < datetime.fromisoformat(payment["updated_at"])

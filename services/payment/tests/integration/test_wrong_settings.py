@@ -100,6 +100,30 @@ def test_a_gateways_json_404_at_a_wrong_path_lets_nothing_die(start: Start, orde
     wait_until_told(order, 2)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"timestamp":"2026-01-31T12:00:00Z","status":404,"error":"Not Found","path":"/orders/2/payment"}',
+        '{"statusCode":404,"message":"Cannot PUT /orders/2/payment","error":"Not Found"}',
+    ],
+    ids=["Spring", "Nest"],
+)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # what it means is asked of no database
+def test_a_frameworks_json_404_lets_nothing_die_where_the_route_was_there_before(
+    start: Start, order: Stub, body: str
+) -> None:
+    """It went with an update of Order's, and comes back."""
+    service = start(**QUICK | {"RETRY_UNKNOWN_FOR_S": "0.1"})
+    service.pay(1)
+    wait_until_told(order, 1)
+    order.fault(answer=404, body=body)
+    service.pay(2)
+    row = wait_for(lambda: (row := row_of(service, 2))["attempts"] >= 4 and row, what="four attempts")
+    assert (row["state"], row["last_outcome"], row["unknown_since_us"]) == ("waiting", "no-route", None)
+    order.heal()
+    wait_until_told(order, 2)
+
+
 def test_services_that_demand_tokens_are_told_and_asked_with_theirs(start: Start, end: ExitStack) -> None:
     order, user = Stub("order", TOKEN="pesanan-4711"), Stub("user", TOKEN="tamu-0815")
     end.callback(order.kill)
@@ -120,6 +144,21 @@ def test_services_that_demand_tokens_are_told_and_asked_with_theirs(start: Start
     said = "".join((*service.process.lines, asked.stdout, asked.stderr))
     assert "4711" not in said
     assert "0815" not in said
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # nothing is asked of it
+def test_a_token_that_goes_over_plain_http_to_another_machine_is_warned_of(start: Start) -> None:
+    """Once; not of one that stays here, nor over https. 192.0.2.1 is nobody's (RFC 5737)."""
+    away = {"ORDER_SERVICE_URL": "http://192.0.2.1:5003", "ORDER_SERVICE_TOKEN": "pesanan-4711"}
+    here = {"USER_SERVICE_URL": "http://127.0.0.1:1", "USER_SERVICE_TOKEN": "tamu-0815"}
+    service = start(**away, **here)
+    assert service.stop() == 0
+    warned = [line for line in service.log() if "plain http" in line["event"]]
+    assert [(line["service"], line["see"]) for line in warned] == [("order", "ORDER_SERVICE_URL")]
+    assert "4711" not in str(service.log())
+    safe = start(**away | {"ORDER_SERVICE_URL": "https://192.0.2.1"})
+    assert safe.stop() == 0
+    assert not any("plain http" in line["event"] for line in safe.log())
 
 
 @pytest.fixture(params=[401, 403])

@@ -68,6 +68,7 @@ payment_rows = st.fixed_dictionaries(
         "updated_us": times_us,
         "reference": st.none() | st.text(min_size=1, max_size=64),
         "expires_us": st.none() | times_us,
+        "late": st.booleans(),
     }
 )
 

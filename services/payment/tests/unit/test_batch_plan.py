@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from payment.core.states import Method, Status
 from payment.core.units import WHOLE_NUMBER_MAX
 from payment.ledger.batch import BatchPlan
-from payment.ledger.booking import PaymentRequest, RefundRequest, Settling
 from payment.ledger.idempotency import Key
+from payment.ledger.requests import PaymentRequest, RefundRequest, Settling
 
 KEY = Key("", "create_payment", "k1", "fingerprint")
 NEW = PaymentRequest(order_id=7, user_id=1, amount=20_000, method=Method.CASH)

@@ -16,8 +16,9 @@ from payment.core.errors import (
 from payment.core.neighbours import ORDER, USER
 from payment.core.states import Method, Status
 from payment.core.units import WHOLE_NUMBER_MAX
-from payment.ledger.booking import BookingRequest, PaymentRequest, RefundRequest, Settling, decide
+from payment.ledger.booking import decide
 from payment.ledger.idempotency import BookedAnswer
+from payment.ledger.requests import BookingRequest, PaymentRequest, RefundRequest, Settling
 
 # Few orders, guests, amounts and keys, so that requests collide all the time.
 requests_ = st.builds(

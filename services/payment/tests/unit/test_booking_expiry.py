@@ -7,8 +7,8 @@ import pytest
 from books_in_memory import NOW_US, Ledger, answers, later, pay, refusals
 from payment.core.errors import ExpiryInvalid
 from payment.core.units import DAY_US
-from payment.ledger.booking import PaymentRequest
 from payment.ledger.idempotency import Key
+from payment.ledger.requests import PaymentRequest
 
 
 def until(expires_us: int) -> PaymentRequest:

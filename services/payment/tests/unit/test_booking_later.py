@@ -18,9 +18,9 @@ from payment.core.errors import (
 )
 from payment.core.neighbours import ORDER, USER
 from payment.core.states import MOVES, Method, Status
-from payment.ledger.booking import RefundRequest, Settling
 from payment.ledger.idempotency import BookedAnswer
 from payment.ledger.records import Bill, Refund
+from payment.ledger.requests import RefundRequest, Settling
 
 # --- settled later -----------------------------------------------------------------------------------
 
@@ -57,13 +57,17 @@ def test_settling_twice_alike_changes_nothing_the_second_time() -> None:
     assert len(ledger.written.notifications) == 4
 
 
-def test_of_paid_and_failed_that_come_together_the_first_wins() -> None:
-    ledger = Ledger()
-    ledger.decide([later()])
-    first, second = ledger.decide([settle(1, Status.FAILED), settle(1, Status.PAID)])
-    assert isinstance(first, BookedAnswer)
-    assert isinstance(second, MoveNotAllowed)
-    assert second.facts == {"status": "failed", "wanted": "paid"}
+def test_whether_paid_or_failed_comes_first_the_money_is_booked() -> None:
+    for statuses in ([Status.FAILED, Status.PAID], [Status.PAID, Status.FAILED]):
+        ledger = Ledger()
+        ledger.decide([later()])
+        first, second = ledger.decide([settle(1, status) for status in statuses])
+        assert isinstance(first, BookedAnswer)
+        if statuses[1] is Status.FAILED:
+            assert isinstance(second, MoveNotAllowed)
+            assert second.facts == {"status": "paid", "wanted": "failed"}
+        assert ledger.payments[0].status is Status.PAID
+        assert ledger.books.bills[1] == Bill(1, total=20_000, paid=20_000, pending=0)
 
 
 @pytest.mark.parametrize("status", Status)

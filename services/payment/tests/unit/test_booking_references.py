@@ -11,7 +11,7 @@ from payment.core.errors import (
     RefundReferenceTaken,
 )
 from payment.core.states import EventType, Method, Status
-from payment.ledger.booking import BookingRequest
+from payment.ledger.requests import BookingRequest
 
 QRIS = Method.QRIS
 

@@ -54,6 +54,45 @@ def test_an_endless_accept_is_any() -> None:
     assert best_type(wanted, "application/json", "text/csv") == "application/json"
 
 
+JSON, CSV, PROBLEM = "application/json", "text/csv", "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("accept", "best"),
+    [
+        (None, JSON),
+        ("", JSON),
+        ("*/*", JSON),
+        ("text/csv", CSV),
+        ("text/csv; charset=utf-8", CSV),
+        ('TEXT/CSV;CHARSET="UTF-8"', CSV),
+        ("text/*", CSV),
+        ("text/*; charset=utf-8", CSV),
+        ("*/*; charset=utf-8", JSON),
+        ("application/json;charset=utf-8", JSON),
+        ("application/problem+json; charset=utf-8", PROBLEM),
+        ("application/problem+json;charset=utf-8;q=0.4, text/csv;q=0.3", PROBLEM),
+        ("text/csv; charset=utf-8, */*", CSV),
+        ("text/csv; charset=utf-8; q=0.1, application/*; q=0.2", JSON),
+        ("*/*, text/csv;q=0.5", JSON),
+        # the most specific range decides, whatever the others say
+        ("*/*;q=0.9, application/json;q=0.1, application/problem+json;q=0.1", CSV),
+        ("text/csv;q=0.9, text/csv;charset=utf-8;q=0.1, application/json;q=0.5", JSON),
+        ("text/*, text/csv;q=0", JSON),
+        # what our answers are not
+        ("text/csv; charset=iso-8859-1", JSON),
+        ("text/csv; header=absent", JSON),
+        ("text/csv; charset=iso-8859-1, text/csv;q=0.1", CSV),
+        ("text/html", JSON),
+        ("text/csv;q=nonsense", JSON),
+        (";;,,=;q", JSON),
+    ],
+)
+def test_the_type_that_a_caller_would_rather_have(accept: str | None, best: str) -> None:
+    """RFC 9110, 12.5.1."""
+    assert best_type(accept, JSON, CSV, PROBLEM) == best
+
+
 def test_the_callers_trace_goes_on() -> None:
     assert trace_of([TRACE]) == TRACE
     assert trace_of(["nonsense", TRACE]) == TRACE

@@ -6,8 +6,8 @@ import pytest
 
 from payment.core.states import Method, Status
 from payment.ledger.batch import is_hopeful
-from payment.ledger.booking import BookingRequest, PaymentRequest, RefundRequest, Settling
 from payment.ledger.idempotency import Key
+from payment.ledger.requests import BookingRequest, PaymentRequest, RefundRequest, Settling
 from payment.ledger.unread import PAUSE_MAX, Unread
 
 NOW_US = 1_700_000_000_000_000

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
+from itertools import product
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from payment.ledger.idempotency import (
     fingerprint,
     read_key,
     replay,
+    wordings,
 )
 from payment.web.schemas import NewPayment
 
@@ -104,6 +107,33 @@ def test_saying_cash_is_the_same_as_saying_nothing() -> None:
     body = {"order_id": 1, "user_id": 1, "amount": 20_000}
     assert fingerprint(read(body | {"method": "cash"})) == fingerprint(read(body))
     assert fingerprint(read(body | {"method": "qris"})) != fingerprint(read(body))
+
+
+BODY = {"order_id": 1, "user_id": 1, "amount": 20_000}
+UNSAID = {"status": "paid", "order_total": 20_000}
+SAME = [BODY | said for said in ({}, {"status": "paid"}, {"order_total": 20_000}, UNSAID)]
+
+
+def in_any_words(body: Mapping[str, Any]) -> Key:
+    asked = read(body)
+    return replace(key(fingerprint(asked)), in_other_words=partial(wordings, asked, UNSAID))
+
+
+@pytest.mark.parametrize(("kept", "asked"), list(product(SAME, repeat=2)))
+def test_what_is_so_anyway_may_be_said_or_not(kept: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Whichever was kept, also by a version that knew no other words."""
+    assert replay(UsedKey(fingerprint(read(kept)), ANSWER), in_any_words(asked)).replayed
+
+
+@pytest.mark.parametrize(
+    "other", [{"status": "pending"}, {"order_total": 40_000}, {"status": "pending", "order_total": 20_000}]
+)
+@pytest.mark.parametrize("kept", SAME)
+def test_what_is_not_so_anyway_makes_another_request(kept: dict[str, Any], other: dict[str, Any]) -> None:
+    with pytest.raises(KeyReused):
+        replay(UsedKey(fingerprint(read(kept)), ANSWER), in_any_words(BODY | other))
+    with pytest.raises(KeyReused):
+        replay(UsedKey(fingerprint(read(BODY | other)), ANSWER), in_any_words(kept))
 
 
 @given(bodies, bodies)

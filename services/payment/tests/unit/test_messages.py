@@ -180,14 +180,8 @@ def refusal(schema: schemas.BodySchema, body: object) -> PaymentError | None:
 @pytest.mark.parametrize("schema", schemas.BodySchema.__subclasses__(), ids=lambda schema: schema.__name__)
 def test_whatever_a_body_schema_says_has_words(schema: type[schemas.BodySchema]) -> None:
     """A field that speaks Marshmallow's own English would end in a KeyError, so in a 500."""
-    usual = {
-        "order_id": 1,
-        "user_id": 1,
-        "amount": 1,
-        "client": "kasir-1",
-        "scopes": ["admin"],
-        "status": "paid",
-    }
+    usual = {"order_id": 1, "user_id": 1, "amount": 1, "client": "kasir-1", "scopes": ["admin"]}
+    usual |= {"status": "paid", "resolution": "kept"}
     reader = schema.described_by(resolve(description()["components"]["schemas"][schema.__name__]))
     values: list[Any] = [None, True, -1, 0, 1.5, "", "x", "x" * 100_000, [], {}, 2**53, float("nan")]
     for field in reader.fields:

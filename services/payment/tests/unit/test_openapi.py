@@ -30,12 +30,14 @@ READS = {400, 401, 403, 405, 421, 431, 500, 503}
 BODIES = {408, 413, 415}
 WRITES = READS | BODIES | {409, 422}
 REFUSALS = {
-    "payment.api.get_daily_report": READS,
-    "payment.api.get_hourly_report": READS,
+    "payment.api.get_daily_report": READS | {410},
+    "payment.api.get_hourly_report": READS | {410},
     "payment.api.create_payment": WRITES,
     "payment.api.list_payments": READS,
     "payment.api.get_payment": READS | {404},
     "payment.api.settle_payment": WRITES | {404},
+    "payment.api.get_late_money": READS | {404},
+    "payment.api.resolve_late_money": WRITES | {404},
     "payment.api.create_refund": WRITES | {404},
     "payment.api.list_refunds": READS | {404},
     "payment.api.get_refund": READS | {404},
@@ -63,6 +65,7 @@ REPLAYED = {"Idempotency-Replayed": False}
 BROUGHT = {
     ("payment.api.create_payment", "201"): {"Location": True, "Preference-Applied": False} | REPLAYED,
     ("payment.api.settle_payment", "200"): REPLAYED,
+    ("payment.api.resolve_late_money", "200"): REPLAYED,
     ("payment.api.create_refund", "201"): {"Location": True} | REPLAYED,
     ("payment.api.create_key", "201"): {"Location": True},
     ("payment.api.rotate_key", "201"): {"Location": True},

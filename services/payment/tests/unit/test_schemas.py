@@ -19,7 +19,7 @@ from jsonschema import Draft4Validator
 from described import description, resolve
 from payment.core.errors import PaymentError
 from payment.core.neighbours import NEIGHBOURS
-from payment.core.states import Method, Outcome, State, Status
+from payment.core.states import Method, Outcome, Resolution, State, Status
 from payment.core.units import WHOLE_NUMBER_MAX
 from payment.web.http_errors import BodyNotObject, FieldInvalid, FieldsRequired
 from payment.web.messages import ENGLISH, INDONESIAN, words_of
@@ -29,6 +29,7 @@ from payment.web.schemas import (
     Choice,
     ClientName,
     KeyRotation,
+    LateResolution,
     Moment,
     NewKey,
     NewPayment,
@@ -61,6 +62,7 @@ KNOWN = {
     "state",
     "overlap_s",
     "reference",
+    "resolution",
 }
 USUAL = {"order_id": 1, "user_id": 1, "amount": 20_000}
 
@@ -227,6 +229,13 @@ OTHERS: dict[str, tuple[BodySchema, dict[str, st.SearchStrategy[Any]]]] = {
             "reference": references,
             # half of a surrogate pair is the one thing that a pattern cannot refuse for every reader
             "reason": texts | st.sampled_from([199, 200, 201]).map(lambda size: "x" * size) | integers,
+        },
+    ),
+    "LateResolution": (
+        LateResolution(),
+        {
+            "resolution": st.sampled_from([*Resolution, "lost"]).map(str) | other_values,
+            "reference": references,
         },
     ),
     "Retry": (

@@ -11,5 +11,6 @@ from payment.storage.opening import open_database
 @click.pass_obj
 def migrate(settings: Settings) -> None:
     """Perbarui skema basis data / bring the database schema up to date."""
-    database = closed_at_the_end(open_database(settings.database_url))
+    url = settings.database_direct_url or settings.database_url
+    database = closed_at_the_end(open_database(url))
     click.echo("Skema diperbarui / migrated" if database.migrate() else "Sudah baru / up to date")

@@ -10,6 +10,10 @@ EXIT_FAILED = 1
 EXIT_BAD_SETTING = 2
 
 COMMANDS = {
+    "copy": (
+        "copy_cmd",
+        "Pindahkan semua ke basis data lain / move everything to another database, SQLite or PostgreSQL.",
+    ),
     "demo": (
         "demo",
         "Isi basis data kosong dengan hari-hari contoh / fill an empty database with sample days.",
@@ -24,7 +28,10 @@ COMMANDS = {
         "notifications",
         "Apa yang diberitahukan kepada Order dan User / what Order and User were told.",
     ),
-    "prune": ("prune", "Hapus yang sudah lama / delete what is old: keys, settled notifications, events."),
+    "prune": (
+        "prune",
+        "Hapus yang sudah lama / delete what is old: keys, settled notifications, payments, events.",
+    ),
     "reconcile": (
         "reconcile",
         "Bandingkan dengan Order dan User / compare with what Order and User say now.",
@@ -99,6 +106,7 @@ def _explained(error: Exception) -> tuple[int, list[str]]:
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  # loaded by what raised it
 
     from payment.core.settings import SettingsError  # noqa: PLC0415  # the same
+    from payment.storage.errors import NotServed  # noqa: PLC0415  # the same
     from payment.storage.migrate import OldSchemaError  # noqa: PLC0415  # the same
     from payment.storage.ownership import ForeignDatabase  # noqa: PLC0415  # the same
 
@@ -110,6 +118,8 @@ def _explained(error: Exception) -> tuple[int, list[str]]:
         return EXIT_BAD_SETTING, wrong
     if isinstance(error, ForeignDatabase):
         return EXIT_FAILED, [f"Basis data milik program lain / another program's database: {error}"]
+    if isinstance(error, NotServed):
+        return EXIT_FAILED, [str(error)]
     if isinstance(error, SQLAlchemyError):
         said = str(error).partition("\n")[0]
         return EXIT_FAILED, [f"Basis data tidak dapat dipakai / the database cannot be used: {said}"]

@@ -11,6 +11,7 @@ from payment.cli.day import Day
 from payment.cli.opening import now_us, opened
 from payment.cli.text_table import lines_of
 from payment.core.business_day import MIDNIGHT, BusinessDays
+from payment.core.errors import DayPruned
 from payment.core.settings import Settings
 from payment.ledger.answers import DailyReportAnswer
 from payment.ledger.reports import DailyReport, daily_report
@@ -28,8 +29,11 @@ def report(settings: Settings, *, day: date | None, as_csv: bool, as_json: bool)
     if as_csv and as_json:
         raise click.UsageError("Pilih --csv atau --json / choose one of the two.")
     days = settings.business_days
-    with opened(settings).read() as connection:
-        closing = daily_report(connection, day or days.day_of(now_us()), days)
+    try:
+        with opened(settings).read() as connection:
+            closing = daily_report(connection, day or days.day_of(now_us()), days)
+    except DayPruned as gone:
+        raise click.ClickException(str(gone)) from None
     if as_json:
         click.echo(DailyReportAnswer().text(closing))
     elif as_csv:
@@ -42,6 +46,11 @@ def report(settings: Settings, *, day: date | None, as_csv: bool, as_json: bool)
         click.echo(f"{closing.day.date} {_span(closing, days)}")
         for line in _table_of(closing):
             click.echo(line)
+        if closing.late.payments:
+            amount, number = (
+                f"{each:,}".replace(",", ".") for each in (closing.late.amount, closing.late.open)
+            )
+            click.echo(f"terlambat / late: {closing.late.payments}, {amount}; belum jelas / open: {number}")
 
 
 def _span(closing: DailyReport, days: BusinessDays) -> str:

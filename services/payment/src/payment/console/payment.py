@@ -1,7 +1,8 @@
-"""One payment: its story, its bill, and what may be done with it: settle, give back, tell again."""
+"""One payment: its story, its bill, and what may be done with it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from starlette.convertors import IntegerConvertor, register_url_convertor
@@ -23,6 +24,8 @@ class _Number(IntegerConvertor):
 register_url_convertor("number", _Number())
 
 OUTCOMES = ("paid", "failed")
+RESOLUTIONS = ("returned", "booked", "kept")
+CAME_LATE = "late-payment"
 SHARES_MAX = 50
 EVENTS_MAX = 200
 
@@ -72,6 +75,20 @@ async def _give_back(visit: Visit) -> Response:
     )
 
 
+async def _resolve(visit: Visit) -> Response:
+    """Say what became of late money."""
+    resolution = visit.form.get("resolution", "")
+    reference = visit.form.get("reference", "").strip() or None
+    if resolution not in RESOLUTIONS:
+        raise HTTPException(400, "no form")
+    if visit.form.get("sure") != "yes":
+        return await _ask_if_sure(visit, "late", resolution=resolution, reference=reference)
+    said = {"resolution": resolution, "reference": reference}
+    return await _done(
+        visit, "resolved", visit.do("POST", f"{_path(visit)}/late", said, once=visit.form.get("once"))
+    )
+
+
 async def _tell_again(visit: Visit) -> Response:
     number = visit.form.get("notification", "")
     if not (number.isascii() and number.isdigit()):
@@ -82,6 +99,7 @@ async def _tell_again(visit: Visit) -> Response:
 _ACTS: dict[str, Callable[[Visit], Awaitable[Response]]] = {
     "settle": _settle,
     "refund": _give_back,
+    "late": _resolve,
     "tell again": _tell_again,
 }
 
@@ -93,6 +111,8 @@ async def _done(visit: Visit, said: str, change: Awaitable[Any]) -> Response:
     except Refused as refused:
         if refused.status not in {400, 409, 422}:
             raise
+        if refused.kind == CAME_LATE:  # that is noted, and the page asks what became of it
+            return visit.go_to(f"/console{_path(visit)}", said="late")
         return await _page(visit, refused.status, refused=refused)
     return visit.go_to(f"/console{_path(visit)}", said=said)
 
@@ -107,12 +127,13 @@ async def _page(visit: Visit, status: int = 200, **facts: Any) -> Response:
     await visit.begin_live()
     payment = await visit.ask(path)
     order_id = payment["order_id"]
-    bill, shares, refunds, notifications, events = await asyncio.gather(
+    bill, shares, refunds, notifications, events, late = await asyncio.gather(
         visit.ask(f"/bills/{order_id}"),
         visit.ask("/payments", order_id=order_id, limit=SHARES_MAX),
         visit.ask(f"{path}/refunds"),
         visit.ask(f"{path}/notifications"),
         _events(visit, path),
+        _late(visit, payment),
     )
     shown: dict[str, Any] = {"refused": None, "wrong": None, "typed": {}, **facts}
     return visit.show(
@@ -126,8 +147,22 @@ async def _page(visit: Visit, status: int = 200, **facts: Any) -> Response:
         notifications=notifications["notifications"],
         moments=tell(events or [], notifications["notifications"]),
         has_events=events is not None,
+        late=late,
         **shown,
     )
+
+
+async def _late(visit: Visit, payment: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return its late money, None if none came; one that did not fail has none to look at."""
+    if payment["status"] != "failed":
+        return None
+    try:
+        late: dict[str, Any] = await visit.ask(f"/payments/{payment['id']}/late")
+    except Refused as refused:
+        if refused.status != HTTPStatus.NOT_FOUND:
+            raise
+        return None
+    return late
 
 
 async def _events(visit: Visit, path: str) -> list[dict[str, Any]] | None:

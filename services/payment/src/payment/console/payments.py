@@ -17,7 +17,7 @@ PAGE = 25
 FOUND_MAX = 5
 """How many payments of an order, a guest, an amount or a reference a search shows; the list has all."""
 
-FILTERS = ("order_id", "user_id", "status", "method", "amount", "reference")
+FILTERS = ("order_id", "user_id", "status", "method", "amount", "reference", "late")
 _DAY = timedelta(days=1)
 
 

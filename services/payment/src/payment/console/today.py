@@ -10,7 +10,7 @@ from payment.console.chart import draw
 from payment.console.visit import Visit
 
 LAST_PAYMENTS = 10
-PENDING_MAX = 100
+COUNTED_MAX = 100
 """No more are counted: a page of the API."""
 
 WEEK = timedelta(days=7)
@@ -20,10 +20,16 @@ EVENT_STREAM = "text/event-stream"
 async def show_today(visit: Visit) -> Response:
     """GET /console."""
     await visit.begin_live()
-    takings, neighbours, pending, last = await asyncio.gather(
-        _takings(visit), _neighbours(visit), _pending(visit), _last(visit)
+    takings, neighbours, pending, late, last = await asyncio.gather(
+        _takings(visit),
+        _neighbours(visit),
+        _some_payments(visit, status="pending"),
+        _some_payments(visit, late="true"),
+        _last(visit),
     )
-    return visit.show("today.html", takings=takings, neighbours=neighbours, pending=pending, last=last)
+    return visit.show(
+        "today.html", takings=takings, neighbours=neighbours, pending=pending, late=late, last=last
+    )
 
 
 async def show_stream(visit: Visit) -> Response:
@@ -50,11 +56,11 @@ async def _neighbours(visit: Visit) -> list[dict[str, Any]] | None:
     return neighbours
 
 
-async def _pending(visit: Visit) -> dict[str, Any] | None:
-    """Return what waits to be settled, the newest of it; None without the right to see it."""
+async def _some_payments(visit: Visit, **which: str) -> dict[str, Any] | None:
+    """Return what waits to be settled, or came late, the newest of it; None without the right to see it."""
     if not visit.may("list_payments"):
         return None
-    page: dict[str, Any] = await visit.ask("/payments", status="pending", limit=PENDING_MAX)
+    page: dict[str, Any] = await visit.ask("/payments", **which, limit=COUNTED_MAX)
     return page
 
 

@@ -78,6 +78,14 @@ class CursorGone(PaymentError):
     message = "The event that {field} names is not here, or no longer; begin again, or after the newest"
 
 
+class DayPruned(PaymentError):
+    """A day's report would lack payments that were deleted as old."""
+
+    status = 410
+    code = "day-pruned"
+    message = "Payments from before {since} were deleted as old; {date} has no report any more"
+
+
 class PaymentNotFound(PaymentError):
     """No payment has this id."""
 
@@ -100,6 +108,14 @@ class RefundNotFound(PaymentError):
     status = 404
     code = "refund-not-found"
     message = "Refund not found"
+
+
+class LateMoneyNotFound(PaymentError):
+    """No money of this payment came late."""
+
+    status = 404
+    code = "late-money-not-found"
+    message = "No money of payment {payment_id} came late"
 
 
 class NotificationNotFound(PaymentError):
@@ -177,6 +193,26 @@ class MoveNotAllowed(PaymentError):
     message = "A payment that is {status} cannot become {wanted}"
 
 
+class LatePayment(PaymentError):
+    """The money of a payment came after it had failed, when its bill had no room for it: it is late."""
+
+    status = 409
+    code = "late-payment"
+    message = (
+        "The money of payment {payment_id} came too late for order {order_id}; "
+        "it is noted at /payments/{payment_id}/late"
+    )
+    members = ("payment_id",)
+
+
+class LateMoneyResolved(PaymentError):
+    """What became of late money was said already, and it was something else."""
+
+    status = 409
+    code = "late-money-resolved"
+    message = "The late money of payment {payment_id} is {resolution} already"
+
+
 class NotificationSettled(PaymentError):
     """A notification that was delivered, or superseded by a newer one, cannot be sent again."""
 
@@ -227,6 +263,14 @@ class KeyReused(PaymentError):
     status = 422
     code = "idempotency-key-reused"
     message = "This Idempotency-Key was used with another request"
+
+
+class CannotBeStored(PaymentError):
+    """The database takes no row with what the request holds; to ask again is no use."""
+
+    status = 422
+    code = "cannot-be-stored"
+    message = "The database cannot store what this request holds"
 
 
 class Unexpected(PaymentError):

@@ -47,6 +47,8 @@ def configure_logs(level: str, log_format: str, process: str | None = None) -> N
     root.setLevel(level.upper())
     for noisy in ("uvicorn", "uvicorn.error", "connexion", "alembic", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # a header that is none of HTTP's: the answer counts without it, and a traceback helps nobody
+    logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
 
 
 def _said_by(process: str) -> structlog.typing.Processor:

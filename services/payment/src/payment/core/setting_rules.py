@@ -4,7 +4,7 @@ Every function here raises marshmallow's ValidationError, whose words come after
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import time
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,6 +20,18 @@ from payment.core.certificates import holds_certificates
 DRIVERS = ("sqlite", "postgresql", "postgresql+psycopg")
 OTHER_NAMES = {"postgres": "postgresql"}
 """Schemes that mean the same: what most hosting services hand out."""
+
+NOT_ESCAPED = (
+    "holds an @ that stands in no user's name or password before the host; within them write %40 for @, "
+    "and %2F %3F %23 %3A for / ? # :"
+)
+"""None of the text is shown: a part of the password would be taken for the host, which errors name."""
+
+_USER_AND_PASSWORD = re.compile(r"[\w+]+://(?:[^:/]*(?::[^@]*)?@)?")
+"""How a database's URL begins, as SQLAlchemy reads it: a password ends at the first @."""
+
+SQLITE_PARAMETERS = ("uri", "mode", "cache", "immutable", "modeof", "nolock", "psow", "vfs")
+"""What SQLite reads in the name of a file, and what says that it is to."""
 
 ANY_HOST = "*"
 IPV6 = 6
@@ -40,8 +52,10 @@ def service_url(text: str) -> str:
     """Return a neighbour's URL, without a slash at its end."""
     if not _is_http_url(text) or re.search(r"[{}?#\s]", text):
         raise ValidationError("is not an http(s) URL")
-    if "@" in urlsplit(text).netloc:  # it would take the token's place, and stand in logs and tables
-        raise ValidationError("holds a user or a password; a token is given by itself")
+    if "@" in text:  # it would take the token's place, and stand in logs and tables
+        raise ValidationError(
+            "holds a user or a password; a token is given by itself. In a path write %40 for @"
+        )
     return text.rstrip("/")
 
 
@@ -49,6 +63,8 @@ def collector_url_if_any(text: str) -> str | None:
     """Return the URL of an OTLP collector; it may hold a user and a password."""
     if text and not _is_http_url(text):
         raise ValidationError("is not an http(s) URL")
+    if "@" in text.partition("@")[2] or ("@" in text and "@" not in urlsplit(text).netloc):
+        raise ValidationError(NOT_ESCAPED)
     return text or None
 
 
@@ -79,6 +95,9 @@ def secret_if_any(text: str) -> str | None:
 
 def database_url(text: str) -> URL:
     """Return the URL of a database that keeps payments."""
+    begin = _USER_AND_PASSWORD.match(text)
+    if begin and not text.startswith("sqlite") and "@" in text[begin.end() :]:
+        raise ValidationError(NOT_ESCAPED)
     try:
         parsed = make_url(text)
     except (ArgumentError, ValueError):
@@ -88,7 +107,21 @@ def database_url(text: str) -> URL:
         raise ValidationError(f"{parsed.drivername} is not supported; use sqlite or postgresql")
     if parsed.drivername == "sqlite":
         _check_sqlite(parsed, text)
+    else:
+        from psycopg import pq  # noqa: PLC0415  # SQLite needs none of it
+
+        known = {each.keyword.decode() for each in pq.Conninfo.get_defaults()}
+        _check_parameters(parsed, text, known, "which is no parameter of PostgreSQL's connections")
     return parsed
+
+
+def _check_parameters(url: URL, text: str, known: Collection[str], trouble: str) -> None:
+    """Refuse what stands after the question mark and would be dropped, or fail once we connect."""
+    _, _, query = text.rpartition("@")[2].partition("?")
+    bare = [each for each in query.split("&") if each and "=" not in each]
+    for name in (*bare, *sorted(url.query)):
+        if name in bare or name not in known:
+            raise ValidationError(f"has {name} after the question mark, {trouble}")
 
 
 def _check_sqlite(url: URL, text: str) -> None:
@@ -97,11 +130,14 @@ def _check_sqlite(url: URL, text: str) -> None:
     file = url.database or ":memory:"
     if ":memory:" in file or "mode=memory" in text:
         raise ValidationError("names no file: a payment must survive the process")
+    known = SQLITE_PARAMETERS if "uri" in url.query else ()
+    trouble = "which only file:…?uri=true takes; a mark in the file's name is %3F"
+    _check_parameters(url, text, known, trouble)
     if url.query.get("mode") == "ro" or "immutable" in url.query:
         raise ValidationError("names a file that may only be read: a payment must be written")
 
 
-def listen_url_if_any(text: str) -> URL | None:
+def direct_url_if_any(text: str) -> URL | None:
     """Return the URL at which PostgreSQL is without its pooler."""
     url = database_url(text) if text else None
     if url and url.get_backend_name() != "postgresql":

@@ -69,6 +69,7 @@ class Settings:
     console_session_s: float
     database_url: URL
     database_listen_url: URL | None
+    database_direct_url: URL | None
     neighbours: Mapping[str, NeighbourSettings]
     connect_timeout_s: float
     read_timeout_s: float
@@ -83,6 +84,7 @@ class Settings:
     batch_max: int
     book_unread: Literal["auto", "always", "never"]
     require_idempotency_key: KeysRequired
+    connections_max: int
     requests_max: int
     arriving_max: int
     streams_max: int
@@ -95,6 +97,7 @@ class Settings:
     idempotency_kept_h: int
     notifications_kept_d: int
     events_kept_d: int | None
+    payments_kept_d: int | None
     openapi_file: Path
     log_level: str
     log_format: str
@@ -145,6 +148,13 @@ def read_settings() -> Settings:
     if not problems and values["notifications_kept_d"] * DAY_S < values["retry"].give_up_after_s:
         # what told in a payment's place may wait that long, and is then what shows that it was told
         problems["NOTIFICATIONS_KEPT_D"] = ["must be at least as long as RETRY_FOR_S"]
+    payments_kept_d = values["payments_kept_d"]
+    if not problems and payments_kept_d is not None:
+        kept_d = max(values["notifications_kept_d"], values["idempotency_kept_h"] / 24)
+        if payments_kept_d < kept_d:  # what they refer to
+            problems["PAYMENTS_KEPT_D"] = [
+                "must be at least as long as IDEMPOTENCY_KEPT_H and NOTIFICATIONS_KEPT_D"
+            ]
     if problems:
         raise SettingsError(problems)
     return Settings(**values | {"auth": values["auth"] or "none"})
@@ -174,9 +184,12 @@ def _console(env: Environment) -> dict[str, Any]:
 
 def _database(env: Environment) -> dict[str, Any]:
     """Read where the payments are kept."""
+    listen_url = env.parsed("DATABASE_LISTEN_URL", "", rules.direct_url_if_any)
+    direct_url = env.parsed("DATABASE_DIRECT_URL", "", rules.direct_url_if_any)
     return {
         "database_url": env.parsed("DATABASE_URL", "sqlite:///payment.db", rules.database_url),
-        "database_listen_url": env.parsed("DATABASE_LISTEN_URL", "", rules.listen_url_if_any),
+        "database_listen_url": listen_url or direct_url,
+        "database_direct_url": direct_url,
     }
 
 
@@ -250,6 +263,7 @@ def _limits(env: Environment) -> dict[str, Any]:
             "none",
             validate=OneOf(get_args(KeysRequired), error="must be none, split or all"),
         ),
+        "connections_max": env.count("CONNECTIONS_MAX", 4096),
         "requests_max": env.count("REQUESTS_MAX", 256),
         "arriving_max": env.count("ARRIVING_MAX", 2048),
         "streams_max": env.count("STREAMS_MAX", 64),
@@ -265,10 +279,12 @@ def _kept(env: Environment) -> dict[str, Any]:
     """Read for how long what may be deleted is kept, and when a day of the reports begins."""
     hours = Range(24, 87_840, error="must be 24 hours to ten years")
     days = Range(1, 3_660, error="must be 1 day to ten years")
+    long = Range(30, 36_600, error="must be 30 days to a hundred years")
     return {
         "idempotency_kept_h": env.int("IDEMPOTENCY_KEPT_H", 30 * 24, validate=hours),
         "notifications_kept_d": env.int("NOTIFICATIONS_KEPT_D", 90, validate=days),
         "events_kept_d": env.int("EVENTS_KEPT_D", None, validate=days),  # None: for good
+        "payments_kept_d": env.int("PAYMENTS_KEPT_D", None, validate=long),  # the same
         "time_zone": env.parsed("TIMEZONE", "Asia/Jakarta", rules.time_zone),
         "business_day_starts": env.parsed("BUSINESS_DAY_STARTS", "00:00", rules.time_of_day),
     }

@@ -15,10 +15,18 @@ class Status(StrEnum):
 MOVES: dict[Status, tuple[Status, ...]] = {
     Status.PENDING: (Status.PAID, Status.FAILED),
     Status.PAID: (Status.REFUNDED,),
-    Status.FAILED: (),
+    Status.FAILED: (Status.PAID,),  # its money came after all, and its bill has room for it
     Status.REFUNDED: (),
 }
 """What may become of a payment in each state."""
+
+
+class Resolution(StrEnum):
+    """What became of money that came late."""
+
+    RETURNED = "returned"  # to the guest
+    BOOKED = "booked"  # as this payment after all, or as another
+    KEPT = "kept"  # by the house
 
 
 class Method(StrEnum):
@@ -48,6 +56,8 @@ class EventType(StrEnum):
     PAYMENT_FAILED = "payment.failed"
     PAYMENT_REFUNDED = "payment.refunded"
     PAYMENT_REFERENCED = "payment.referenced"
+    PAYMENT_LATE = "payment.late"
+    LATE_RESOLVED = "late.resolved"
     REFUND_CREATED = "refund.created"
     NOTIFICATION_DEAD = "notification.dead"
     NOTIFICATION_RETRIED = "notification.retried"

@@ -14,10 +14,10 @@ from payment.demo.agenda import Agenda
 from payment.demo.staff import CLIENTS, OWNER
 from payment.demo.visits import GivenBack, Settled, Share, Visit
 from payment.ledger.batch import book
-from payment.ledger.booking import BookingRequest, PaymentRequest, RefundRequest, Settling
 from payment.ledger.expiry import BATCH_MAX, find_expired
 from payment.ledger.idempotency import BookedAnswer
 from payment.ledger.keys import NewKey, create_key, note_last_use, revoke_key
+from payment.ledger.requests import BookingRequest, PaymentRequest, RefundRequest, Settling
 from payment.storage.batch import ThreadBatch
 
 MINUTE_US, DAY_US = 60 * SECOND_US, round(DAY_S * SECOND_US)

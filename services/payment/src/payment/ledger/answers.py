@@ -39,6 +39,7 @@ class PaymentAnswer(Answer):
     updated_at = Timestamp(attribute="updated_us")
     reference = fields.String(dump_default=None)  # events of before 0007 have neither
     expires_at = Timestamp(attribute="expires_us", dump_default=None)
+    late = fields.Boolean(dump_default=False)
 
 
 class RefundAnswer(Answer):
@@ -50,6 +51,17 @@ class RefundAnswer(Answer):
     reason = fields.String()
     created_at = Timestamp(attribute="created_us")
     reference = fields.String(dump_default=None)
+
+
+class LateMoneyAnswer(Answer):
+    """Money that came late, and what became of it."""
+
+    payment_id = fields.Integer()
+    amount = fields.Integer()
+    came_at = Timestamp(attribute="came_us")
+    resolution = fields.String()
+    reference = fields.String()
+    resolved_at = Timestamp(attribute="resolved_us")
 
 
 class BillAnswer(Answer):
@@ -131,6 +143,14 @@ class TakingsAnswer(Answer):
     net = fields.Integer()
 
 
+class LateSumsAnswer(Answer):
+    """What came late on a day."""
+
+    payments = fields.Integer()
+    amount = fields.Integer()
+    open = fields.Integer()
+
+
 class DailyReportAnswer(Answer):
     """The closing of a day."""
 
@@ -143,6 +163,7 @@ class DailyReportAnswer(Answer):
     gross = fields.Integer()
     refunds = fields.Integer()
     net = fields.Integer()
+    late = fields.Nested(LateSumsAnswer)
 
 
 class HourAnswer(Answer):

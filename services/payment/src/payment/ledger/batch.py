@@ -9,43 +9,38 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import Table, bindparam, exists, not_, select
+from sqlalchemy.exc import IntegrityError
 
 from payment.core.errors import PaymentError
 from payment.core.states import Method
 from payment.core.units import WHOLE_NUMBER_MAX
 from payment.ledger import outbox
-from payment.ledger.answers import PaymentAnswer, RefundAnswer
-from payment.ledger.booking import (
-    BookingRequest,
-    BookingResult,
-    PaymentRequest,
-    RefundRequest,
-    Settling,
-    decide,
-    number_of,
-    receipt,
-)
+from payment.ledger.answers import LateMoneyAnswer, PaymentAnswer, RefundAnswer
+from payment.ledger.booking import BookingResult, decide, number_of, receipt
 from payment.ledger.books import Books, Happening, Renderers, Writes
 from payment.ledger.events import Event, event_rows
-from payment.ledger.lookups import BILLS_OF_ORDERS, PAYMENTS_BY_ID
+from payment.ledger.lookups import BILLS_OF_ORDERS, LATE_MONEY_OF_PAYMENTS, PAYMENTS_BY_ID
 from payment.ledger.records import Payment
-from payment.ledger.rows import BILLS, PAYMENTS, REFUNDS, key_row, used_key
+from payment.ledger.requests import BookingRequest, PaymentRequest, RefundRequest, Settling
+from payment.ledger.rows import BILLS, LATE_MONEY, PAYMENTS, REFUNDS, key_row, used_key
 from payment.ledger.unread import Unread
 from payment.storage.batch import BatchTransaction, NotFirst
-from payment.storage.errors import ReadTooEarly
+from payment.storage.errors import ReadTooEarly, refuses_data
 from payment.storage.json_rows import NUMBER
+from payment.storage.literals import written
 from payment.storage.statements import Query, Row
 from payment.storage.tables import (
     HAS_REFERENCE,
     bills,
     events,
     idempotency_keys,
+    late_money,
     notifications,
     payments,
     refunds,
 )
 
-_RENDERERS = Renderers(payment=PaymentAnswer().text, refund=RefundAnswer().text)
+_RENDERERS = Renderers(payment=PaymentAnswer().text, refund=RefundAnswer().text, late=LateMoneyAnswer().text)
 
 _newer = payments.alias()
 _OF_PAYMENTS = select(payments.c.order_id, payments.c.reference).where(
@@ -66,13 +61,20 @@ _USED_KEYS = select(idempotency_keys).where(
 )
 # what holds a reference, in the words of the unique indexes
 _REFERENCES = select(payments.c.id, payments.c.method, payments.c.reference).where(
-    payments.c.reference.in_(bindparam("references", expanding=True)), HAS_REFERENCE
+    payments.c.reference.in_(bindparam("references", expanding=True)),
+    payments.c.method.in_(list(map(written, Method))),
+    HAS_REFERENCE,
 )
 _REFUND_REFERENCES = select(refunds).where(refunds.c.reference.in_(bindparam("references", expanding=True)))
 
 
 class Undecided(Exception):
     """A defect in the rules."""
+
+
+def fails_alone(error: BaseException) -> bool:
+    """Say whether a batch failed for one of its requests: the database refused a row, or the rules failed."""
+    return isinstance(error, Undecided | IntegrityError) or refuses_data(error)
 
 
 def book_either_way(
@@ -250,6 +252,7 @@ class BatchPlan:
             queries["used_keys"] = (_USED_KEYS, which)
         if self.payment_ids:
             queries["payments"] = (_NAMED_PAYMENTS, {"ids": self.payment_ids})
+            queries["late"] = (LATE_MONEY_OF_PAYMENTS, {"ids": self.payment_ids})
         if self.references:
             queries["references"] = (_REFERENCES, {"references": sorted(self.references)})
         if self.refund_references:
@@ -295,6 +298,7 @@ def _read(transaction: BatchTransaction, plan: BatchPlan) -> _Found:
             bills={row.order_id: BILLS.from_row(row) for row in rows["bills"]},
             payments={row.id: PAYMENTS.from_row(row) for row in named},
             newest={row.id for row in named if row.is_newest},
+            late={row.payment_id: LATE_MONEY.from_row(row) for row in rows.get("late", ())},
             references={(Method(row.method), row.reference): row.id for row in rows.get("references", ())},
             refund_references={
                 (Method(row.method), row.reference): REFUNDS.from_row(row)
@@ -313,6 +317,7 @@ def _write(transaction: BatchTransaction, writes: Writes, now_us: int) -> None:
         changed={
             bills: [BILLS.to_changed_row(bill) for bill in writes.changed_bills],
             payments: [PAYMENTS.to_changed_row(payment) for payment in writes.changed_payments],
+            late_money: [LATE_MONEY.to_changed_row(late) for late in writes.changed_late],
         },
     )
 
@@ -323,6 +328,7 @@ def _new_rows(writes: Writes, now_us: int) -> dict[Table, Sequence[Row]]:
         bills: [BILLS.to_row(bill) for bill in writes.bills],
         payments: [PAYMENTS.to_row(payment) for payment in writes.payments],
         refunds: [REFUNDS.to_row(refund) for refund in writes.refunds],
+        late_money: [LATE_MONEY.to_row(late) for late in writes.late],
         notifications: outbox.rows_of(writes.notifications, now_us),
         idempotency_keys: [key_row(key, answer, now_us) for key, answer in writes.keys],
         events: event_rows(map(_event_of, writes.happened), now_us),

@@ -3,16 +3,17 @@
 import time
 from collections.abc import Callable, Sequence
 
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from payment.core.errors import Unavailable, Unexpected
+from payment.core.errors import CannotBeStored, PaymentError, Unavailable, Unexpected
 from payment.core.logs import facts_of, get_logger
 from payment.core.metrics import note_batch
-from payment.ledger.batch import Undecided, book_either_way
-from payment.ledger.booking import BookingRequest, BookingResult, PaymentRequest
+from payment.ledger.batch import book_either_way, fails_alone
+from payment.ledger.booking import BookingResult
+from payment.ledger.requests import BookingRequest, PaymentRequest
 from payment.ledger.unread import Mode, Unread
 from payment.storage.base import Database
-from payment.storage.errors import can_be_repeated
+from payment.storage.errors import can_be_repeated, refuses_data
 
 TRIES_MAX = 3
 """How often a batch is tried while `can_be_repeated` says that nothing of it was written."""
@@ -39,18 +40,18 @@ class BatchWriter:
 
         Returns:
             A result for each request, in their order. If the batch fails for one request, that one gets
-            `Unexpected`; if the database does not answer, each gets `Unavailable`.
+            `CannotBeStored` or `Unexpected`; if the database does not answer, each gets `Unavailable`.
         """
         began_s = time.perf_counter()
         try:
             results = await self._book(batch)
-        except (IntegrityError, Undecided) as error:
-            # The database refused a row that the rules let through, or the rules failed.
-            if len(batch) > 1:  # the other requests must not fail with that one
-                return [result for request in batch for result in await self.write([request])]
-            _log.error("a request failed", **_subject_of(batch[0]), **facts_of(error), exc_info=error)
-            return [Unexpected()]
-        except SQLAlchemyError as error:
+        except Exception as error:
+            if fails_alone(error):
+                if len(batch) > 1:  # the other requests must not fail with that one
+                    return [result for request in batch for result in await self.write([request])]
+                return [_failure_of(batch[0], error)]
+            if not isinstance(error, SQLAlchemyError):
+                raise
             # Nobody knows whether it was committed, so no caller is told 201 and nothing is tried again
             # here: that would answer 409 to one's own payment. The caller's key makes its retry safe.
             _log.error("batch failed", size=len(batch), **facts_of(error))
@@ -74,6 +75,16 @@ class BatchWriter:
             except SQLAlchemyError as error:
                 if tries == TRIES_MAX or not can_be_repeated(error):
                     raise
+
+
+def _failure_of(request: BookingRequest, error: Exception) -> PaymentError:
+    """Return what the caller of the one request is told that failed; the log has the rest."""
+    facts = {**_subject_of(request), **facts_of(error)}
+    if refuses_data(error):
+        _log.warning("the database cannot store a request", **facts)
+        return CannotBeStored()
+    _log.error("a request failed", **facts, exc_info=error)
+    return Unexpected()
 
 
 def _subject_of(request: BookingRequest) -> dict[str, int]:

@@ -5,7 +5,7 @@ before it changed. Nothing here touches a database: `batch` reads and writes, Hy
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import orjson
 
@@ -15,96 +15,30 @@ from payment.core.errors import (
     BillSettled,
     BillTotalDiffers,
     ExpiryInvalid,
+    LateMoneyNotFound,
+    LateMoneyResolved,
+    LatePayment,
     MoveNotAllowed,
     OrderTotalTooSmall,
     PaymentError,
     PaymentNotFound,
-    ReferenceDiffers,
-    ReferenceTaken,
     RefundedDiffers,
-    RefundReferenceTaken,
     RefundTooLarge,
 )
-from payment.core.states import MOVES, PAID_AT_ONCE, EventType, Method, Status
-from payment.core.units import DAY_US
+from payment.core.states import MOVES, PAID_AT_ONCE, EventType, Resolution, Status
 from payment.ledger.audience import Change, news_of
 from payment.ledger.books import Books, Happening, Renderers, Writes
-from payment.ledger.idempotency import BookedAnswer, Key, UsedKey, replay
-from payment.ledger.records import Bill, Payment, Refund
-
-NOBODY = Cause()
-
-WAITS_MAX_DAYS = 30
-"""How far ahead a payment may be to expire."""
-
-
-@dataclass(frozen=True, slots=True)
-class PaymentRequest:
-    """A validated POST /payments. Amounts are whole rupiah.
-
-    Attributes:
-        status: `paid`, or `pending` for one that is settled later.
-        order_total: what the order costs; None if this payment is all of it.
-        reference: what its provider calls it; None if it does not say.
-        expires_us: when it fails if nobody has settled it; None if it does not say.
-        waits_us: for how long it waits if it does not say.
-    """
-
-    order_id: int
-    user_id: int
-    amount: int
-    method: Method
-    status: Status = Status.PAID
-    order_total: int | None = None
-    reference: str | None = None
-    expires_us: int | None = None
-    waits_us: int | None = None
-    key: Key | None = None
-    cause: Cause = NOBODY
-
-    def may_expire(self, now_us: int) -> bool:
-        """Say whether what it says of its expiry can be, if it says anything."""
-        if self.expires_us is None:
-            return True
-        return self.status is Status.PENDING and now_us < self.expires_us <= now_us + WAITS_MAX_DAYS * DAY_US
-
-
-@dataclass(frozen=True, slots=True)
-class Settling:
-    """A validated PATCH /payments/{payment_id}: it was paid, or it failed.
-
-    Attributes:
-        reference: what its provider calls it; None if it does not say.
-    """
-
-    payment_id: int
-    status: Status
-    reference: str | None = None
-    key: Key | None = None
-    cause: Cause = NOBODY
-
-
-@dataclass(frozen=True, slots=True)
-class RefundRequest:
-    """A validated POST /payments/{payment_id}/refunds.
-
-    Attributes:
-        amount: whole rupiah; None for all that is left.
-        expected_refunded: what the caller believes was given back so far; None if it does not say.
-        reference: what the provider calls it that gives it back; None if it does not say.
-    """
-
-    payment_id: int
-    amount: int | None = None
-    reason: str | None = None
-    expected_refunded: int | None = None
-    reference: str | None = None
-    key: Key | None = None
-    cause: Cause = NOBODY
-
-
-BookingRequest = PaymentRequest | Settling | RefundRequest
-
+from payment.ledger.idempotency import BookedAnswer, UsedKey, replay
+from payment.ledger.records import Bill, LateMoney, Payment, Refund
+from payment.ledger.references import References, reference_of
+from payment.ledger.requests import (
+    WAITS_MAX_DAYS,
+    BookingRequest,
+    LateResolution,
+    PaymentRequest,
+    RefundRequest,
+    Settling,
+)
 
 CHANGES = {
     Status.PAID: EventType.PAYMENT_PAID,
@@ -169,8 +103,8 @@ class _Batch:
         self._used_keys = dict(books.used_keys)
         self._bills = dict(books.bills)
         self._payments = dict(books.payments)
-        self._references = dict(books.references)
-        self._refund_references = dict(books.refund_references)
+        self._references = References(books)
+        self._late = dict(books.late)
         self._renderers = renderers
         self._payment_ids = payment_ids
         self._refund_ids = refund_ids
@@ -187,8 +121,10 @@ class _Batch:
                 answer = self._pay(request)
             elif isinstance(request, Settling):
                 answer = self._settle(request)
-            else:
+            elif isinstance(request, RefundRequest):
                 answer = self._refund(request)
+            else:
+                answer = self._resolve(request)
         except PaymentError as refusal:
             return refusal
         if key:
@@ -207,6 +143,10 @@ class _Batch:
         written.changed_payments += [
             payment for payment in self._payments.values() if payment != before.payments[payment.id]
         ]
+        written.late += [late for late in self._late.values() if late.payment_id not in before.late]
+        written.changed_late += [
+            late for late in self._late.values() if late != before.late.get(late.payment_id, late)
+        ]
         return written
 
     def _pay(self, request: PaymentRequest) -> BookedAnswer:
@@ -215,7 +155,7 @@ class _Batch:
             raise OrderTotalTooSmall(field="order_total", amount=request.amount)
         if not request.may_expire(self._now_us):
             raise ExpiryInvalid(field="expires_at", days=WAITS_MAX_DAYS)
-        self._check_reference(request.method, request.reference)
+        self._references.check(request.method, request.reference)
         bill = self._bills.get(request.order_id)
         if bill is None or not bill.stands:
             bill = Bill(request.order_id, total=total, paid=0, pending=0)
@@ -240,7 +180,7 @@ class _Batch:
         )
         self._bills[bill.order_id] = bill
         self._written.payments.append(payment)
-        self._note_reference(payment)
+        self._references.note(payment)
         what = PAID_AT_ONCE if payment.status is Status.PAID else (EventType.PAYMENT_CREATED,)
         self._written.happened.append(Happening(what, payment, request.cause))
         self._tell(payment, request.cause, is_newest=True)
@@ -253,27 +193,76 @@ class _Batch:
 
     def _settle(self, request: Settling) -> BookedAnswer:
         before = self._find(request.payment_id)
-        payment = replace(before, status=request.status, reference=_reference_of(before, request.reference))
+        payment = replace(before, status=request.status, reference=reference_of(before, request.reference))
         if payment != before:
             if payment.status is not before.status:
                 self._check_move(before, payment.status)
             if payment.status is not Status.FAILED:
-                self._check_reference(payment.method, payment.reference, of=payment)
+                self._references.check(payment.method, payment.reference, of=payment)
             payment = replace(payment, updated_us=self._now_us)
             if payment.status is before.status:
                 self._keep(payment)
                 self._note(EventType.PAYMENT_REFERENCED, payment, request.cause)
             else:
-                bill = self._bills[payment.order_id]
-                paid = bill.paid + (payment.amount if payment.status is Status.PAID else 0)
-                self._bills[bill.order_id] = replace(bill, paid=paid, pending=bill.pending - payment.amount)
-                payment = replace(payment, settled_us=self._now_us)
+                if before.status is Status.FAILED:
+                    self._check_room(before, payment, request.cause)
+                self._move_share(before, payment.status)
+                payment = replace(payment, settled_us=self._now_us, late=False)
                 self._change(payment, request.cause)
         return BookedAnswer(status=200, location="", body=self._renderers.payment(payment))
 
+    def _move_share(self, payment: Payment, status: Status) -> None:
+        """Let a payment count towards its bill as one that is paid, or failed."""
+        bill = self._bills[payment.order_id]
+        pending = payment.amount if payment.status is Status.PENDING else 0
+        paid = payment.amount if status is Status.PAID else 0
+        self._bills[bill.order_id] = replace(bill, paid=bill.paid + paid, pending=bill.pending - pending)
+
+    def _check_room(self, failed: Payment, paid: Payment, cause: Cause) -> None:
+        """Let the money of a payment that failed pass if its bill has room for it; else keep it as late.
+
+        What somebody has said of late money stays: it is not there any more.
+
+        Raises:
+            LatePayment: it has no room, or had none and somebody has said what became of the money.
+        """
+        late = self._late.get(failed.id)
+        is_resolved = late is not None and late.resolution is not None
+        if not is_resolved and paid.amount <= self._bills[paid.order_id].remaining:
+            if late is not None:
+                self._say(replace(late, resolution=Resolution.BOOKED), cause)
+            return
+        kept = replace(failed, reference=paid.reference, late=not is_resolved)
+        if kept != failed:
+            kept = replace(kept, updated_us=self._now_us)
+            self._keep(kept)
+            self._note(EventType.PAYMENT_REFERENCED if late else EventType.PAYMENT_LATE, kept, cause)
+        if late is None:
+            self._late[failed.id] = LateMoney(failed.id, failed.amount, came_us=self._now_us)
+        raise LatePayment(payment_id=failed.id, order_id=failed.order_id)
+
+    def _resolve(self, request: LateResolution) -> BookedAnswer:
+        payment = self._find(request.payment_id)
+        late = self._late.get(payment.id)
+        if late is None:
+            raise LateMoneyNotFound(payment_id=payment.id)
+        said = replace(late, resolution=request.resolution, reference=request.reference)
+        if late.resolution is None:
+            self._keep(replace(payment, late=False, updated_us=self._now_us))
+            late = self._say(said, request.cause)
+        elif late != said:
+            raise LateMoneyResolved(payment_id=payment.id, resolution=late.resolution.value)
+        return BookedAnswer(status=200, location="", body=self._renderers.late(late))
+
+    def _say(self, late: LateMoney, cause: Cause) -> LateMoney:
+        """Note what became of late money."""
+        late = self._late[late.payment_id] = replace(late, resolved_us=self._now_us)
+        self._note(EventType.LATE_RESOLVED, late, cause)
+        return late
+
     def _refund(self, request: RefundRequest) -> BookedAnswer:
         payment = self._find(request.payment_id)
-        self._check_refund_reference(payment.method, request.reference)
+        self._references.check_refund(payment.method, request.reference)
         before, expected = payment.amount_refunded, request.expected_refunded
         if expected is not None and expected != before:
             raise RefundedDiffers(payment_id=payment.id, refunded=before, expected=expected)
@@ -293,8 +282,7 @@ class _Batch:
             reference=request.reference,
         )
         self._written.refunds.append(refund)
-        if refund.reference is not None:
-            self._refund_references[refund.method, refund.reference] = refund
+        self._references.note_refund(refund)
         self._note(EventType.REFUND_CREATED, refund, request.cause)
         bill = self._bills[payment.order_id]
         payment = replace(payment, amount_refunded=before + amount, updated_us=self._now_us)
@@ -318,49 +306,18 @@ class _Batch:
         if wanted not in MOVES[payment.status]:
             raise MoveNotAllowed(status=payment.status.value, wanted=wanted.value)
 
-    def _check_reference(self, method: Method, reference: str | None, of: Payment | None = None) -> None:
-        """Let a reference pass that no payment has but this one; of those that failed it says nothing."""
-        holder = None if reference is None else self._references.get((method, reference))
-        if holder is not None and (of is None or holder != of.id):
-            raise ReferenceTaken(reference=reference, payment_id=holder)
-
-    def _check_refund_reference(self, method: Method, reference: str | None) -> None:
-        holder = None if reference is None else self._refund_references.get((method, reference))
-        if holder is not None:
-            raise RefundReferenceTaken(reference=reference, payment_id=holder.payment_id, refund_id=holder.id)
-
-    def _note_reference(self, payment: Payment) -> None:
-        if payment.reference is None:
-            return
-        reference = payment.method, payment.reference
-        if payment.status is not Status.FAILED:
-            self._references[reference] = payment.id
-        elif self._references.get(reference) == payment.id:
-            del self._references[reference]
-
     def _keep(self, payment: Payment) -> None:
         self._payments[payment.id] = payment
-        self._note_reference(payment)
+        self._references.note(payment)
 
     def _change(self, payment: Payment, cause: Cause) -> None:
         self._keep(payment)
         self._note(CHANGES[payment.status], payment, cause)
         self._tell(payment, cause, is_newest=payment.id in self._before.newest)
 
-    def _note(self, what: EventType, resource: Payment | Refund, cause: Cause) -> None:
+    def _note(self, what: EventType, resource: Payment | Refund | LateMoney, cause: Cause) -> None:
         self._written.happened.append(Happening((what,), resource, cause))
 
     def _tell(self, payment: Payment, cause: Cause, *, is_newest: bool) -> None:
         change = Change(payment.id, payment.order_id, payment.user_id, payment.status, is_newest)
         self._written.notifications.extend(news_of(change, cause))
-
-
-def _reference_of(payment: Payment, given: str | None) -> str | None:
-    """Return the reference that a payment has once it is settled with this one.
-
-    Raises:
-        ReferenceDiffers: it has another.
-    """
-    if given is not None and payment.reference not in (None, given):
-        raise ReferenceDiffers(payment_id=payment.id, reference=payment.reference, given=given)
-    return payment.reference if given is None else given

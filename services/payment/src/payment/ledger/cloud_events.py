@@ -4,7 +4,14 @@ import json
 from typing import Any
 
 from payment.core.units import rfc_3339
-from payment.ledger.answers import Answer, KeyAnswer, NotificationAnswer, PaymentAnswer, RefundAnswer
+from payment.ledger.answers import (
+    Answer,
+    KeyAnswer,
+    LateMoneyAnswer,
+    NotificationAnswer,
+    PaymentAnswer,
+    RefundAnswer,
+)
 from payment.ledger.event_log import LoggedEvent
 
 SOURCE = "urn:payment:service"
@@ -12,6 +19,7 @@ SOURCE = "urn:payment:service"
 _SHOWN: dict[str, tuple[str, Answer]] = {
     "payment": ("payments/{id}", PaymentAnswer()),
     "refund": ("payments/{payment_id}/refunds/{id}", RefundAnswer()),
+    "late": ("payments/{payment_id}/late", LateMoneyAnswer()),
     "notification": ("notifications/{id}", NotificationAnswer()),
     "key": ("keys/{id}", KeyAnswer()),
 }

@@ -10,7 +10,7 @@ from payment.core.units import WHOLE_NUMBER_MAX
 from payment.ledger.listing import Position, Selection
 
 _VERSION = "1"
-_ADDED = ("amount", "reference")
+_ADDED = ("amount", "reference", "late")
 """Filters that came later: a cursor that was given before stays good where they are not asked for."""
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from payment.core.cause import Cause
 from payment.core.states import EventType
-from payment.ledger.records import Payment, Refund
+from payment.ledger.records import LateMoney, Payment, Refund
 from payment.storage.event_order import begin_events
 from payment.storage.statements import Row, insert_rows
 from payment.storage.tables import events
@@ -21,12 +21,12 @@ class Event:
     Attributes:
         types: what; two only for a payment that is paid when it is made (`HAPPEN_TOGETHER`).
         payment_id: the payment whose story it belongs to, None if it is no payment's.
-        data: the resource after the change: a payment, a refund, the row of a notification or of a key.
+        data: the resource after the change: a payment, a refund, late money, a notification's or a key's row.
     """
 
     types: tuple[EventType, ...]
     payment_id: int | None
-    data: Row | Payment | Refund
+    data: Row | Payment | Refund | LateMoney
     cause: Cause
 
 

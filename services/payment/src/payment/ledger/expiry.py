@@ -5,16 +5,16 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from sqlalchemy import Connection, select, union_all
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from payment.core.cause import EXPIRY, Cause
 from payment.core.logs import facts_of, get_logger
 from payment.core.settings import Settings
 from payment.core.states import Status
 from payment.core.units import SECOND_US
-from payment.ledger.batch import Undecided, book
-from payment.ledger.booking import Settling
+from payment.ledger.batch import book, fails_alone
 from payment.ledger.idempotency import BookedAnswer
+from payment.ledger.requests import Settling
 from payment.storage.base import Database
 from payment.storage.literals import written
 from payment.storage.tables import payments
@@ -90,8 +90,10 @@ class Expirer:
         if too_old:
             try:
                 self._fail(too_old, now_us)
-            except (IntegrityError, Undecided):  # one that cannot be changed must not stop the others
-                for payment_id in too_old:
+            except Exception as error:
+                if not fails_alone(error):
+                    raise
+                for payment_id in too_old:  # one that cannot be changed must not stop the others
                     self._fail_alone(payment_id, now_us)
             self._expired()
         return len(too_old) == BATCH_MAX
@@ -108,7 +110,9 @@ class Expirer:
     def _fail_alone(self, payment_id: int, now_us: int) -> None:
         try:
             self._fail([payment_id], now_us)
-        except (IntegrityError, Undecided) as error:
+        except Exception as error:
+            if not fails_alone(error):
+                raise
             self._refused.add(payment_id)
             self._log.error("a payment cannot expire", payment=payment_id, **facts_of(error))
 

@@ -7,8 +7,9 @@ transaction, so a key is there exactly if its payment is. A refusal is not kept 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from payment.core.errors import KeyInvalid, KeyReused
@@ -36,12 +37,19 @@ class BookedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Whose key it is, for which operation, and for which request body."""
+    """Whose key it is, for which operation, and for which request body.
+
+    Attributes:
+        in_other_words: gives the bodies that say the same; asked for only if the key was used before.
+    """
 
     caller: str
     operation: str
     key: str
     fingerprint: str
+    in_other_words: Callable[[], Iterable[Mapping[str, Any]]] = field(
+        default=tuple, repr=False, compare=False
+    )
 
     @property
     def identity(self) -> tuple[str, str, str]:
@@ -75,6 +83,19 @@ def fingerprint(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(_canonical(body).encode()).hexdigest()
 
 
+def wordings(body: Mapping[str, Any], unsaid: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Return all bodies that say the same: a field that says what is so without it may be there or not.
+
+    Args:
+        body: one of them, validated.
+        unsaid: optional fields, each with what its absence means.
+    """
+    free = [name for name, meaning in unsaid.items() if body.get(name, meaning) == meaning]
+    bound = {name: value for name, value in body.items() if name not in free}
+    for are_said in product((False, True), repeat=len(free)):
+        yield bound | {name: unsaid[name] for name, is_said in zip(free, are_said, strict=True) if is_said}
+
+
 def replay(used: UsedKey, key: Key) -> BookedAnswer:
     """Return the first answer again.
 
@@ -87,10 +108,12 @@ def replay(used: UsedKey, key: Key) -> BookedAnswer:
 
 
 def refuse_another(used: UsedKey, key: Key) -> None:
-    """Let the same request pass.
+    """Let the same request pass, in whichever words: an earlier version kept those of the caller too.
 
     Raises:
         KeyReused: the key was used for another body.
     """
-    if used.fingerprint != key.fingerprint:
+    if used.fingerprint == key.fingerprint:
+        return
+    if used.fingerprint not in map(fingerprint, key.in_other_words()):
         raise KeyReused(field="Idempotency-Key")

@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import date
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection, RowMapping
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,21 +24,24 @@ from payment.core.metrics import watch_queue
 from payment.core.tracing import Tracer
 from payment.ledger import outbox
 from payment.ledger.batch_writer import BatchWriter
-from payment.ledger.booking import BookingRequest, BookingResult
 from payment.ledger.delivery_waiter import DeliveryWaiter
 from payment.ledger.feed import Feed
 from payment.ledger.group_commit import GroupCommit
 from payment.ledger.idempotency import BookedAnswer, Key
 from payment.ledger.keys import MadeKey, NewKey, Rotation, find_key, find_keys, make_key, revoke_key
 from payment.ledger.listing import Page, Position, Selection, find_page
-from payment.ledger.lookups import find_bill, find_payments, find_refunds
+from payment.ledger.lookups import find_bill, find_late_money, find_payments, find_refunds
 from payment.ledger.notifications import Notifications
 from payment.ledger.records import Bill
+from payment.ledger.requests import BookingRequest
 from payment.ledger.traced_bookings import TracedBookings
 from payment.ledger.unread import Mode
 from payment.storage.base import Database
 from payment.storage.migrate import schema_revision
 from payment.storage.statements import Row
+
+if TYPE_CHECKING:
+    from payment.ledger.booking import BookingResult
 
 Result = TypeVar("Result")
 
@@ -109,7 +112,7 @@ class Ledger:
         self.notifications = Notifications(self._read, self._write, sent_again=self._tell_workers)
 
     async def book(self, request: BookingRequest) -> BookedAnswer:
-        """Book a payment, settle one, or give money back; when this returns, it is durable.
+        """Book a payment, settle one, give money back, or note what became of late money; then it is durable.
 
         Raises:
             PaymentError: it is refused; see `booking`.
@@ -163,6 +166,16 @@ class Ledger:
         if not rows:
             raise RefundNotFound
         return rows[0]
+
+    async def late_money(self, payment_id: int) -> RowMapping:
+        """Return the late money of a payment.
+
+        Raises:
+            PaymentNotFound: there is no such payment.
+            LateMoneyNotFound: none of it came late.
+            Unavailable: the database does not answer.
+        """
+        return await self._read(lambda connection: find_late_money(connection, payment_id))
 
     async def page(self, selection: Selection, after: Position | None, limit: int) -> Page:
         """Return a page of payments; see `listing.find_page`.

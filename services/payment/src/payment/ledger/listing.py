@@ -19,8 +19,10 @@ from sqlalchemy import (
     Connection,
     RowMapping,
     Select,
+    literal,
     literal_column,
     select,
+    true,
     tuple_,
     union_all,
 )
@@ -46,6 +48,7 @@ class Selection:
     Attributes:
         created_from_us: made then or later.
         created_to_us: made before that.
+        late: whether late money of it waits for somebody to say what became of it.
     """
 
     order_id: int | None = None
@@ -56,6 +59,7 @@ class Selection:
     created_from_us: int | None = None
     created_to_us: int | None = None
     reference: str | None = None
+    late: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,20 +120,27 @@ def _along_an_index(selection: Selection, after: Position | None) -> Select[Any]
     elif selection.created_to_us is not None:
         query = query.where(tuple_(*columns[:-1]) < (*values, selection.created_to_us))
     elif leading:
-        query = query.where(*(each <= value for each, value in leading.items()))
+        query = query.where(*(each <= literal(value, each.type) for each, value in leading.items()))
     if selection.created_from_us is not None:
         query = query.where(tuple_(*columns[:-1]) >= (*values, selection.created_from_us))
     elif leading:
-        query = query.where(*(each >= value for each, value in leading.items()))
+        query = query.where(*(each >= literal(value, each.type) for each, value in leading.items()))
     if _row.status in leading:
         query = query.where(_row.status != written(Status.PAID))  # the condition of the index
+    if _row.late in leading:
+        query = query.where(_row.late == true())  # likewise
     if _row.reference in leading:
         query = query.where(_row.reference.is_not(None))  # likewise
     return query
 
 
 def _is_bounded(selection: Selection) -> bool:
-    """Say whether a page must end somewhere though it is not full; an order has only a few payments."""
+    """Say whether a page must end somewhere though it is not full; an order has only a few payments.
+
+    So has a reference, but SQLite would rather look for a method by its index.
+    """
+    if selection.reference is not None:
+        return True
     return selection.amount is not None and selection.order_id is None
 
 
@@ -153,7 +164,7 @@ def _looked_at(along: Select[Any], selection: Selection, limit: int) -> Compound
     return union_all(select(found), last).limit(limit)
 
 
-def _leading(selection: Selection) -> dict[Column[Any], int | str]:
+def _leading(selection: Selection) -> dict[Column[Any], int | str | bool]:
     """Return the first column of the index to use, with its value; nothing for the index by time alone.
 
     The query orders by this column first, and gives it a lower and an upper bound instead of one value: only
@@ -162,6 +173,8 @@ def _leading(selection: Selection) -> dict[Column[Any], int | str]:
     """
     if selection.reference is not None:
         return {_row.reference: selection.reference}
+    if selection.late:
+        return {_row.late: True}
     if selection.user_id is not None:
         return {_row.user_id: selection.user_id}
     if selection.status not in (None, Status.PAID):
@@ -182,6 +195,7 @@ def _conditions(
         (_row.status, selection.status),
         (_row.method, selection.method),
         (_row.amount, selection.amount),
+        (_row.late, selection.late),
     ):
         if value is not None and column not in leading:
             yield row[column.name] == value

@@ -1,17 +1,20 @@
-"""One payment, one bill, the refunds of a payment: reads by id."""
+"""One payment, one bill, the refunds and the late money of a payment: reads by id."""
 
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, RowMapping, bindparam, select
 
-from payment.core.errors import BillNotFound, PaymentNotFound
+from payment.core.errors import BillNotFound, LateMoneyNotFound, PaymentNotFound
 from payment.ledger.records import Bill
 from payment.ledger.rows import BILLS
-from payment.storage.tables import bills, payments, refunds
+from payment.storage.tables import bills, late_money, payments, refunds
 
 # built once, as the hot paths run them
 BILLS_OF_ORDERS = select(bills).where(bills.c.order_id.in_(bindparam("order_ids", expanding=True)))
 PAYMENTS_BY_ID = select(payments).where(payments.c.id.in_(bindparam("ids", expanding=True)))
+LATE_MONEY_OF_PAYMENTS = select(late_money).where(
+    late_money.c.payment_id.in_(bindparam("ids", expanding=True))
+)
 
 
 def find_payments(connection: Connection, payment_ids: Sequence[int]) -> list[RowMapping | None]:
@@ -58,3 +61,17 @@ def find_refunds(
     if not rows:
         check_payment(connection, payment_id)
     return rows
+
+
+def find_late_money(connection: Connection, payment_id: int) -> RowMapping:
+    """Return the row of a payment's late money.
+
+    Raises:
+        PaymentNotFound: there is no such payment.
+        LateMoneyNotFound: none of it came late.
+    """
+    row = connection.execute(LATE_MONEY_OF_PAYMENTS, {"ids": [payment_id]}).mappings().first()
+    if row is None:
+        check_payment(connection, payment_id)
+        raise LateMoneyNotFound(payment_id=payment_id)
+    return row

@@ -1,4 +1,4 @@
-"""What is deleted once it is old: keys, settled notifications, forgotten leases, events. Nothing else is.
+"""What is deleted once it is old: keys, settled notifications, forgotten leases, payments, events.
 
 Each batch is a short transaction of its own, with as long a pause after it, so a payment waits for one batch
 at most. If a prune is stopped in the middle, what it has deleted stays deleted.
@@ -23,11 +23,15 @@ from sqlalchemy import (
 )
 
 from payment.core.states import State
+from payment.ledger.payment_pruning import PaymentPruning
 from payment.storage.base import Database
 from payment.storage.literals import written
-from payment.storage.tables import event_log, events, idempotency_keys, leases, notifications
+from payment.storage.tables import event_log, events, idempotency_keys, leases, notifications, payments
 
 BATCH = 1000
+PAYMENTS_AT_ONCE = 200
+"""Fewer: PostgreSQL holds a lock for each order, and all of them wait for the disk of the archive."""
+
 HOUR_US = 3_600_000_000
 LEASES_KEPT_US = 24 * HOUR_US
 """A lease that ran out says that its worker may have died during a PUT. After a day no such PUT arrives."""
@@ -53,6 +57,7 @@ def prune(
     keys_before_us: int,
     notifications_before_us: int,
     events_before_us: int | None,
+    old_payments: PaymentPruning | None,
     now_us: int,
     dry_run: bool,
 ) -> Iterator[Pruned]:
@@ -65,6 +70,7 @@ def prune(
         notifications_before_us: those that were delivered or superseded before this; a waiting or a dead one
             never.
         events_before_us: what happened before this; None to keep all.
+        old_payments: which payments, and where they are kept; None to delete none.
         now_us: the time.
         dry_run: only count.
     """
@@ -73,6 +79,7 @@ def prune(
         _keys(transaction, act, keys_before_us),
         _notifications(transaction, act, notifications_before_us),
         _leases(transaction, act, now_us - LEASES_KEPT_US),
+        () if old_payments is None else _payments(transaction, old_payments, dry_run=dry_run),
         () if events_before_us is None else _events(transaction, act, events_before_us, dry_run=dry_run),
     )
     began_s = time.monotonic()
@@ -133,6 +140,19 @@ def _leases(transaction: Transaction, act: Act, before_us: int) -> Iterator[Prun
     yield Pruned("leases", rows, 1.0)
 
 
+def _payments(transaction: Transaction, old: PaymentPruning, *, dry_run: bool) -> Iterator[Pruned]:
+    given_back = 0
+
+    def prune(connection: Connection, *within: ColumnElement[bool]) -> int:
+        nonlocal given_back
+        rows, given_back = (old.count if dry_run else old.run)(connection, *within)
+        return rows
+
+    for batch in _by_id(transaction, payments, old.before_us, prune, PAYMENTS_AT_ONCE):
+        yield batch
+        yield Pruned("refunds", given_back, batch.done)
+
+
 def _events(transaction: Transaction, act: Act, before_us: int, *, dry_run: bool) -> Iterator[Pruned]:
     """Delete events that are old, but never the newest: it is where a reader may have got to."""
     row, begins_us = events.c, event_log.c.begins_us
@@ -148,7 +168,11 @@ def _events(transaction: Transaction, act: Act, before_us: int, *, dry_run: bool
 
 
 def _by_id(
-    transaction: Transaction, table: Table, before_us: int, prune: Callable[..., int]
+    transaction: Transaction,
+    table: Table,
+    before_us: int,
+    prune: Callable[..., int],
+    at_once: int = BATCH,
 ) -> Iterator[Pruned]:
     """Prune a table from its oldest id on, a batch in each transaction, up to what was made at this time.
 
@@ -157,6 +181,7 @@ def _by_id(
         table: which; it has `id` and `created_us`.
         before_us: that time, microseconds since the epoch.
         prune: does it, in a transaction, where the conditions given hold; returns how many rows.
+        at_once: how many ids it looks at.
     """
     row = table.c
     with transaction() as connection:
@@ -166,7 +191,7 @@ def _by_id(
     while first_id is not None:
         with transaction() as connection:
             batch = select(row.id, row.created_us).where(row.id > after_id, row.id <= last_id)
-            of = batch.order_by(row.id).limit(BATCH).subquery().c
+            of = batch.order_by(row.id).limit(at_once).subquery().c
             upto_id, oldest_us = connection.execute(select(func.max(of.id), func.min(of.created_us))).one()
             if upto_id is None or oldest_us >= before_us:
                 return

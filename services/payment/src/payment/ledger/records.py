@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from payment.core.states import Method, Status
+from payment.core.states import Method, Resolution, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ class Payment:
         settled_us: when one that waited was settled.
         expires_us: until when one that waits may be settled; None in one that did not wait.
         reference: what its provider calls it. Once it has one, that never changes.
+        late: True while late money of it waits for somebody to say what became of it (`LateMoney`).
     """
 
     id: int
@@ -70,6 +71,7 @@ class Payment:
     settled_us: int | None = None
     reference: str | None = None
     expires_us: int | None = None
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +91,21 @@ class Refund:
     refunded_before: int
     method: Method
     reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LateMoney:
+    """Money of a payment that came after it had failed, when its bill had no room for it any more.
+
+    Attributes:
+        amount: the payment's.
+        resolution: what became of it; None while nobody has said so.
+        reference: what the provider calls it that gave it back, or what else tells where it is.
+    """
+
+    payment_id: int
+    amount: int
+    came_us: int
+    resolution: Resolution | None = None
+    reference: str | None = None
+    resolved_us: int | None = None

@@ -28,9 +28,11 @@ from sqlalchemy import (
 )
 
 from payment.core.business_day import BusinessDays
+from payment.core.errors import DayPruned
 from payment.core.states import Method, Status
-from payment.core.units import written_us
-from payment.storage.tables import payments, refunds
+from payment.core.units import rfc_3339, written_us
+from payment.ledger.payment_pruning import payments_begin_us
+from payment.storage.tables import late_money, payments, refunds
 
 _HOUR_US = 3_600_000_000
 _PART = 1_000_000_000
@@ -87,6 +89,21 @@ class Sums:
 
 
 @dataclass(frozen=True, slots=True)
+class LateSums:
+    """What came on a day for payments that had failed, when their bills had no room for it: no takings.
+
+    Attributes:
+        payments: how many.
+        amount: what they came to, whole rupiah.
+        open: of how many nobody has said what became of the money. This alone may change later.
+    """
+
+    payments: int
+    amount: int
+    open: int
+
+
+@dataclass(frozen=True, slots=True)
 class Day:
     """A day that is reported on.
 
@@ -105,10 +122,11 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class DailyReport(Sums):
-    """A day's takings: every method in a fixed order, and their sums."""
+    """A day's takings: every method in a fixed order, and their sums; and what came late."""
 
     day: Day
     methods: tuple[Takings, ...]
+    late: LateSums
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +158,23 @@ def _day(day: date, days: BusinessDays) -> Day:
 
 
 def daily_report(connection: Connection, which: date, days: BusinessDays) -> DailyReport:
-    """Return the closing of a day, all of it from one state of the database."""
+    """Return the closing of a day, all of it from one state of the database.
+
+    Raises:
+        DayPruned: payments of that day may have been deleted as old.
+    """
     day = _day(which, days)
     rows = connection.execute(SUMS, bounds(day.begins_us, day.ends_us, day.ends_us - day.begins_us)).all()
-    return DailyReport(day, _takings(rows))
+    _refuse_pruned(connection, day)
+    return DailyReport(day, _takings(rows), _late(rows))
 
 
 def hourly_report(connection: Connection, which: date, days: BusinessDays) -> HourlyReport:
-    """Return the takings of a day hour by hour, all of it from one state of the database."""
+    """Return the takings of a day hour by hour, all of it from one state of the database.
+
+    Raises:
+        DayPruned: payments of that day may have been deleted as old.
+    """
     day, hours = _day(which, days), days.hours_of(which)
     if not hours:  # a day that was left out of the calendar
         return HourlyReport(day, ())
@@ -155,6 +182,7 @@ def hourly_report(connection: Connection, which: date, days: BusinessDays) -> Ho
     of_hour: list[list[Any]] = [[] for _ in hours]
     for row in connection.execute(SUMS, bounds(day.begins_us, day.ends_us, slot_us)):
         of_hour[bisect_right(hours, day.begins_us + row.slot * slot_us) - 1].append(row)
+    _refuse_pruned(connection, day)
     return HourlyReport(
         day,
         tuple(
@@ -162,6 +190,13 @@ def hourly_report(connection: Connection, which: date, days: BusinessDays) -> Ho
             for starts_us, rows in zip(hours, of_hour, strict=True)
         ),
     )
+
+
+def _refuse_pruned(connection: Connection, day: Day) -> None:
+    """Let a day pass of which no payment was deleted, as far as the statement before this one could see."""
+    since_us = payments_begin_us(connection)
+    if since_us is not None and day.begins_us < since_us:
+        raise DayPruned(field="date", date=day.date, since=rfc_3339(since_us))
 
 
 def _takings(rows: Sequence[Any]) -> tuple[Takings, ...]:
@@ -179,6 +214,16 @@ def _takings(rows: Sequence[Any]) -> tuple[Takings, ...]:
             refunds=amounts["refunded", method],
         )
         for method in Method
+    )
+
+
+def _late(rows: Sequence[Any]) -> LateSums:
+    """Return what rows of `SUMS` say of late money."""
+    late = [row for row in rows if row.kind == "late"]
+    return LateSums(
+        payments=sum(row.number for row in late),
+        amount=sum(int(row.billions) * _PART + int(row.rest) for row in late),
+        open=sum(row.number for row in rows if row.kind == "late, open"),
     )
 
 
@@ -211,15 +256,23 @@ def _sums(kind: str, amount: ColumnElement[int], time_us: ColumnElement[Any]) ->
 def _all_sums() -> CompoundSelect[Any]:
     was_paid = payments.c.status.in_([Status.PAID, Status.REFUNDED])
     at_once = payments.c.settled_us.is_(None)
+    came_late = _sums("late", late_money.c.amount, late_money.c.came_us).join_from(
+        late_money, payments, late_money.c.payment_id == payments.c.id
+    )
+    still_open = _sums("late, open", late_money.c.amount, late_money.c.came_us).join_from(
+        late_money, payments, late_money.c.payment_id == payments.c.id
+    )
     return union_all(
         _sums("paid", payments.c.amount, payments.c.created_us).where(at_once, was_paid),
         _sums("paid", payments.c.amount, payments.c.settled_us).where(was_paid),
         _sums("refunded", refunds.c.amount, refunds.c.created_us).join_from(
             refunds, payments, refunds.c.payment_id == payments.c.id
         ),
+        came_late,
+        still_open.where(late_money.c.resolution.is_(None)),
     )
 
 
 SUMS = _all_sums()
-"""What was paid and given back in a time, by slots of equal length: see `bounds`. Each part is a range of an
-index."""
+"""What was paid, given back, and came late in a time, by slots of equal length: see `bounds`. Each part is a
+range of an index."""

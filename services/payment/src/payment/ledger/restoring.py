@@ -79,7 +79,7 @@ def bound(last: int, elapsed_us: int) -> int:
         elapsed_us: how long ago that was; less than nothing if a clock was wrong.
     """
     given_max = (max(0, elapsed_us) // SECOND_US + SPARE_S) * IDS_PER_S
-    unit = 10 ** (len(str(given_max)) - 1)
+    unit = int(f"1{'0' * (len(str(given_max)) - 1)}")
     return -(-(last + given_max) // unit) * unit
 
 
@@ -100,12 +100,12 @@ def _go_on(connection: Connection, now_us: int, payments_above: int | None) -> I
 def _newest_us(connection: Connection) -> int:
     """Return when the newest change that the copy knows of was made."""
     newest = select(events.c.created_us).order_by(events.c.id.desc()).limit(1)
-    times = (
+    times: list[int | None] = [
         connection.execute(query).scalar()
         for query in (
             newest,
             select(func.max(payments.c.created_us)),
             select(func.max(event_log.c.begins_us)),
         )
-    )
+    ]
     return max(time_us for time_us in times if time_us is not None)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_type_hints
 
 from payment.ledger.idempotency import BookedAnswer, Key, UsedKey
-from payment.ledger.records import Bill, Payment, Refund
+from payment.ledger.records import Bill, LateMoney, Payment, Refund
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -31,6 +31,7 @@ class RowMapper(Generic[Record]):
         self._changing = tuple(name for name in self._names if name not in fixed)
         hints = get_type_hints(record)
         self._enums = [(name, enum) for name in self._names if (enum := _enum_of(hints[name]))]
+        self._flags = [name for name in self._names if hints[name] is bool]  # SQLite has numbers
 
     def from_row(self, row: Any) -> Record:
         """Return the record that a row of a query stands for."""
@@ -38,6 +39,8 @@ class RowMapper(Generic[Record]):
         for name, enum in self._enums:
             if values[name] is not None:
                 values[name] = enum(values[name])
+        for name in self._flags:
+            values[name] = bool(values[name])
         return self._record(**values)
 
     def to_row(self, record: Record) -> dict[str, Any]:
@@ -60,7 +63,7 @@ def _enum_of(hint: Any) -> type[StrEnum] | None:
 BILLS = RowMapper(Bill)
 PAYMENTS = RowMapper(Payment, fixed=("order_id", "user_id", "amount", "method", "created_us", "expires_us"))
 REFUNDS = RowMapper(Refund)
-_KEYS = RowMapper(Key)
+LATE_MONEY = RowMapper(LateMoney, fixed=("amount", "came_us"))
 
 
 def used_key(row: Any) -> UsedKey:
@@ -71,7 +74,10 @@ def used_key(row: Any) -> UsedKey:
 def key_row(key: Key, answer: BookedAnswer, now_us: int) -> dict[str, Any]:
     """Return the row to insert for a key and its answer."""
     return {
-        **_KEYS.to_row(key),
+        "caller": key.caller,
+        "operation": key.operation,
+        "key": key.key,
+        "fingerprint": key.fingerprint,
         "status": answer.status,
         "location": answer.location,
         "body": answer.body,

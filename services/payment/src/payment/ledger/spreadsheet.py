@@ -20,4 +20,6 @@ def as_csv(rows: Iterable[Iterable[Any]]) -> str:
 
 
 def _harmless(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from payment.core.errors import PaymentError
 from payment.core.tracing import Kind, Span, Tracer
-from payment.ledger.booking import BookingRequest, BookingResult
+from payment.ledger.booking import BookingResult
 from payment.ledger.group_commit import GroupCommit
+from payment.ledger.requests import BookingRequest
 
 ITS_FAULT = 500
 """From this status on an answer says that we failed, not that the caller was refused."""

@@ -14,7 +14,9 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import URL
 
 from payment.storage.batch import BatchTransaction, ThreadBatch
+from payment.storage.copy_side import Side
 from payment.storage.migrate import is_current, schema_revision, upgrade
+from payment.storage.moves import refuse_moved
 
 Result = TypeVar("Result")
 
@@ -51,6 +53,14 @@ class Database(ABC):
         """Give the connection on which the schema may be changed; one at a time, the others wait."""
 
     @abstractmethod
+    def copying(self) -> AbstractContextManager[Side]:
+        """Give this database as one side of a copy; one at a time, the others wait.
+
+        Raises:
+            Migrating: another process migrates or copies, and takes long.
+        """
+
+    @abstractmethod
     async def run_write(self, work: Callable[[Connection], Result]) -> Result:
         """Run `work` in a transaction that may write, off the event loop."""
 
@@ -79,10 +89,11 @@ class Database(ABC):
 
     @abstractmethod
     def refuse_foreign(self) -> None:
-        """Refuse a database that belongs to another program.
+        """Refuse a database that belongs to another program, or that cannot keep what we would write.
 
         Raises:
             ForeignDatabase: it does.
+            UnfitDatabase: it cannot.
         """
 
     @abstractmethod
@@ -92,6 +103,15 @@ class Database(ABC):
     @abstractmethod
     async def aclose(self) -> None:
         """Close every connection, those of the event loop too."""
+
+    def refuse_moved(self) -> None:
+        """Refuse a database whose payments are in another one, or are not all there yet.
+
+        Raises:
+            NotServed: it is one.
+        """
+        with self.read() as connection:
+            refuse_moved(connection)
 
     def schema_revision(self) -> str | None:
         """Return the migration that the database is at, None if it is empty."""
@@ -107,8 +127,10 @@ class Database(ABC):
         Raises:
             ForeignDatabase: it belongs to another program.
             Migrating: another process migrates, and takes long.
+            NotServed: its payments are in another one, or not all there.
         """
         self.refuse_foreign()
+        self.refuse_moved()
         if is_current(self.schema_revision()):
             return False
         with self.migrating() as connection:

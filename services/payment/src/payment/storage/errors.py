@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 
 from payment.storage.postgres_session import NoAnswer
 
@@ -15,6 +15,14 @@ class StandbyAway(SQLAlchemyError):
 
 class Migrating(SQLAlchemyError):
     """Another process migrates, and takes long."""
+
+
+class NotServed(SQLAlchemyError):
+    """The payments are in another database, or are still being copied into this one; its text says which."""
+
+
+class UnfitDatabase(SQLAlchemyError):
+    """It cannot keep what we would write."""
 
 
 class NotBegun(SQLAlchemyError):
@@ -29,6 +37,17 @@ def can_be_repeated(error: BaseException) -> bool:
     """Say whether nothing was written, for a reason that is gone when it is tried again."""
     conflicts = psycopg.errors.SerializationFailure | psycopg.errors.DeadlockDetected
     return isinstance(error, NotBegun | ReadTooEarly) or isinstance(getattr(error, "orig", None), conflicts)
+
+
+def refuses_data(error: BaseException) -> bool:
+    """Say whether the database or its driver refuses what a row holds: nothing was written.
+
+    An error of a constraint is none of these (IntegrityError).
+    """
+    of_postgres = psycopg.errors.ProgramLimitExceeded | psycopg.errors.RaiseException  # an index; a trigger
+    return isinstance(error, DataError | UnicodeError | OverflowError) or isinstance(
+        getattr(error, "orig", None), of_postgres
+    )
 
 
 def was_gone(error: DBAPIError) -> bool:

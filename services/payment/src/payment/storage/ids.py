@@ -17,7 +17,8 @@ _NEXT_OF_SEQUENCE = """
 _LAST_OF_SEQUENCE = """
     SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM {table}_{column}_seq"""
 _SET_SEQUENCE = """
-    SELECT setval('{table}_{column}_seq', :above) FROM {table}_{column}_seq WHERE last_value < :above"""
+    SELECT setval('{table}_{column}_seq', :above) FROM {table}_{column}_seq
+    WHERE last_value < :above OR (last_value = :above AND NOT is_called)"""
 
 _LAST_IN_SQLITE = """
     SELECT max(

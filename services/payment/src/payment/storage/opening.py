@@ -26,6 +26,7 @@ def open_current(url: URL, listen_url: URL | None = None) -> Database:
     Raises:
         OldSchemaError: it is older, and this database does not migrate itself.
         ForeignDatabase: it belongs to another program.
+        NotServed: its payments are in another one, or not all there.
     """
     database = open_database(url, listen_url)
     with ExitStack() as failed:
@@ -33,6 +34,7 @@ def open_current(url: URL, listen_url: URL | None = None) -> Database:
         if database.migrates_itself:
             database.migrate()
         database.refuse_foreign()
+        database.refuse_moved()
         if not is_current(revision := database.schema_revision()):
             raise OldSchemaError(revision)
         failed.pop_all()

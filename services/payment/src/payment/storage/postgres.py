@@ -14,10 +14,13 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from payment.core.metrics import note_database_wait, watch_connections
 from payment.storage.base import Database
 from payment.storage.batch import BatchTransaction
-from payment.storage.errors import NotBegun, before_the_first_write, was_gone
+from payment.storage.copy_side import Side
+from payment.storage.errors import NotBegun, UnfitDatabase, before_the_first_write, was_gone
 from payment.storage.hung_commits import HungCommits
+from payment.storage.moves import find_move
 from payment.storage.ownership import OUR_TABLES, ForeignDatabase, refuse_foreign
 from payment.storage.postgres_batch import PostgresBatch
+from payment.storage.postgres_copy import PostgresSide
 from payment.storage.postgres_engines import (
     BOOKING_POOL_SIZE,
     LONG_POOL_SIZE,
@@ -33,6 +36,7 @@ Result = TypeVar("Result")
 READ_ONLY = text("""
     SELECT pg_is_in_recovery() AS is_standby, current_setting('transaction_read_only') = 'on' AS is_read_only
 """)
+ENCODING = text("SHOW server_encoding")
 THERE = text("SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regclass(name) IS NOT NULL")
 
 
@@ -80,6 +84,12 @@ class Postgres(Database):
             Migrating: another process migrates, and takes long.
         """
         return migrating(self._engine)
+
+    @contextmanager
+    def copying(self) -> Iterator[Side]:
+        """See `Database.copying`: it has the lock of migrations."""
+        with migrating(self._engine) as connection:
+            yield PostgresSide(connection)
 
     async def run_write(self, work: Callable[[Connection], Result]) -> Result:
         """See `Database.run_write`.
@@ -151,10 +161,23 @@ class Postgres(Database):
         row = connection.execute(READ_ONLY).one()
         if row.is_standby:
             return "it is a standby"
+        if move := find_move(connection):
+            return str(move)
         return "default_transaction_read_only is on" if row.is_read_only else None
 
     def refuse_foreign(self) -> None:
-        """See `Database.refuse_foreign`; others' tables may stand beside ours, but not have our names."""
+        """See `Database.refuse_foreign`; others' tables may stand beside ours, but not have our names.
+
+        Raises:
+            UnfitDatabase: it keeps only some of all characters.
+        """
+        with self.read() as connection:
+            encoding = connection.execute(ENCODING).scalar_one()
+        if encoding != "UTF8":
+            raise UnfitDatabase(
+                f"the encoding of {self.url.database} is {encoding}, not UTF8, so it cannot hold every text; "
+                "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0 makes one that can"
+            )
         try:
             self._refuse_foreign()
         except ForeignDatabase:

@@ -93,7 +93,7 @@ class Listener:
                 with self._engine.connect() as connection:
                     session = session_of(connection)
                     if session.is_pooled and not self._is_past_pooler:
-                        _log.info("not listening through a pooler, see DATABASE_LISTEN_URL")
+                        _log.info("not listening through a pooler, see DATABASE_DIRECT_URL")
                         return
                     connection.detach()  # it waits for ever, so it is none of the pool's
                     try:

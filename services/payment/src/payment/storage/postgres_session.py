@@ -27,6 +27,7 @@ COMMIT that waits for the synchronous standby."""
 CONNECT_ARGUMENTS: dict[str, Any] = {
     "connect_timeout": CONNECT_TIMEOUT_S,
     "application_name": "payment",
+    "client_encoding": "utf8",  # whatever PGCLIENTENCODING says
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 2,

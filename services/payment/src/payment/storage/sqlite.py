@@ -16,7 +16,10 @@ from sqlalchemy.exc import OperationalError
 from payment.core.metrics import note_database_wait, watch_connections
 from payment.storage.base import Database
 from payment.storage.batch import BatchTransaction
+from payment.storage.copy_side import Side
+from payment.storage.moves import find_move
 from payment.storage.sqlite_batch import SqliteBatch
+from payment.storage.sqlite_copy import SqliteSide
 from payment.storage.sqlite_engine import sqlite_engine
 from payment.storage.sqlite_file import file_of, why_read_only
 
@@ -66,6 +69,12 @@ class Sqlite(Database):
         """See `Database.migrating`: all of it is one transaction."""
         return self.write()
 
+    @contextmanager
+    def copying(self) -> Iterator[Side]:
+        """See `Database.copying`: a transaction has the file's lock."""
+        with self._engine.connect() as connection:
+            yield SqliteSide(connection)
+
     async def run_write(self, work: Callable[[Connection], Result]) -> Result:
         """See `Database.run_write`."""
         return await self._run("booking", self._writer, self.write, work)
@@ -104,8 +113,8 @@ class Sqlite(Database):
 
     def why_read_only(self, connection: Connection) -> str | None:
         """See `Database.why_read_only`."""
-        del connection
-        return why_read_only(self._file)
+        move = find_move(connection)
+        return str(move) if move else why_read_only(self._file)
 
     def refuse_foreign(self) -> None:
         """Do nothing: the first connection has looked, before it wrote anything."""

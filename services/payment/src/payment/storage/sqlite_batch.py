@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from payment.storage.batch import BatchTransaction, Rows
 from payment.storage.json_rows import json_of
 from payment.storage.spelling import spelled
+from payment.storage.sqlite_engine import refuse_if_moved
 from payment.storage.statements import Query, Row
 
 _INSERT = "INSERT INTO {table} ({names}) VALUES ({values})"
@@ -99,4 +100,5 @@ def _as_sqlalchemy_raises(text: str, values: Mapping[str, Any] | Sequence[Row]) 
     try:
         yield
     except sqlite3.Error as error:
+        refuse_if_moved(error)
         raise DBAPIError.instance(text, values, error, sqlite3.Error, dialect=_DIALECT) from error

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, ExceptionContext
 
+from payment.storage.errors import NotServed
 from payment.storage.json_rows import json_of
 from payment.storage.sqlite_file import make_private, refuse_foreign_file
 
@@ -63,7 +64,21 @@ def sqlite_engine(url: URL, file: Path) -> Engine:
         how = connection.get_execution_options().get("sqlite_begin", "IMMEDIATE")
         connection.exec_driver_sql(f"BEGIN {how}")
 
+    @event.listens_for(engine, "handle_error")
+    def tell_moved(context: ExceptionContext) -> None:
+        refuse_if_moved(context.original_exception)
+
     return engine
+
+
+def refuse_if_moved(error: BaseException) -> None:
+    """Say of an error that it was a guard of `moves`, if it was: no other trigger is ours.
+
+    Raises:
+        NotServed: it was.
+    """
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
+        raise NotServed(str(error)) from error
 
 
 def _use_wal(cursor: Any) -> None:

@@ -4,6 +4,7 @@ Times are whole microseconds since the epoch (UTC), amounts whole rupiah.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -22,7 +23,7 @@ from sqlalchemy import (
 )
 
 from payment.core.neighbours import NEIGHBOURS
-from payment.core.states import HAPPEN_TOGETHER, Method, State, Status
+from payment.core.states import HAPPEN_TOGETHER, Method, Resolution, State, Status
 
 metadata = MetaData(
     naming_convention={
@@ -39,6 +40,11 @@ _id = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER counts up by 
 def _one_of(column: str, values: Iterable[str]) -> CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def _only(condition: str) -> dict[str, Any]:
+    """Return what makes an index one of these rows only."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
 # One bill per order: the primary key says so. The check `not_overpaid` is what "charged once" rests on:
@@ -58,8 +64,9 @@ bills = Table(
     CheckConstraint("refunded >= 0 AND refunded <= paid", name="not_overrefunded"),
 )
 
-# A payment is never deleted and its amount never changes. What its provider calls it is that of one payment
-# of its method: two that are paid, pending or given back cannot share it (docs/decisions/0021).
+# A payment's amount never changes. What its provider calls it is that of one payment of its method: two that
+# are paid, pending or given back cannot share it (docs/decisions/0021). Only `prune` deletes, its bill never
+# (docs/decisions/0023).
 HAS_REFERENCE = text("reference IS NOT NULL AND status <> 'failed'")
 
 payments = Table(
@@ -77,12 +84,15 @@ payments = Table(
     Column("settled_us", BigInteger),  # when one that waited was settled; null for one paid at once
     Column("reference", Text),  # what its provider calls it
     Column("expires_us", BigInteger),  # null if it did not wait, or was made before 0007
+    # its money came late, and nobody has said what became of it: `late_money` has a row that is open
+    Column("late", Boolean(create_constraint=False), nullable=False, server_default=text("false")),
     CheckConstraint("amount >= 1", name="amount"),
     CheckConstraint("amount_refunded >= 0 AND amount_refunded <= amount", name="not_overrefunded"),
     CheckConstraint("(status = 'refunded') = (amount_refunded = amount)", name="refunded"),
     CheckConstraint("amount_refunded = 0 OR status IN ('paid', 'refunded')", name="only_paid_is_refunded"),
     CheckConstraint("length(reference) BETWEEN 1 AND 64", name="reference"),
     CheckConstraint("expires_us >= created_us", name="expires"),
+    CheckConstraint("status = 'failed' OR NOT late", name="late"),
     _one_of("status", Status),
     _one_of("method", Method),
     Index("order", "order_id"),
@@ -91,20 +101,8 @@ payments = Table(
     Index("user", "user_id", "created_us", "id"),
     Index("method", "method", "created_us", "id"),
     # most payments are paid at once: what follows costs them nothing
-    Index(
-        "not_paid",
-        "status",
-        "created_us",
-        "id",
-        sqlite_where=text("status <> 'paid'"),
-        postgresql_where=text("status <> 'paid'"),
-    ),
-    Index(
-        "settled",
-        "settled_us",
-        sqlite_where=text("settled_us IS NOT NULL"),
-        postgresql_where=text("settled_us IS NOT NULL"),
-    ),
+    Index("not_paid", "status", "created_us", "id", **_only("status <> 'paid'")),
+    Index("settled", "settled_us", **_only("settled_us IS NOT NULL")),
     Index(
         "one_reference",
         "reference",
@@ -114,25 +112,16 @@ payments = Table(
         postgresql_where=HAS_REFERENCE,
     ),
     Index(  # lists: also those that failed
-        "reference",
-        "reference",
-        "created_us",
-        "id",
-        sqlite_where=text("reference IS NOT NULL"),
-        postgresql_where=text("reference IS NOT NULL"),
+        "reference", "reference", "created_us", "id", **_only("reference IS NOT NULL")
     ),
-    Index(
-        "expires",
-        "expires_us",
-        "created_us",
-        sqlite_where=text("status = 'pending'"),
-        postgresql_where=text("status = 'pending'"),
-    ),
+    Index("expires", "expires_us", "created_us", **_only("status = 'pending'")),
+    Index("late", "late", "created_us", "id", sqlite_where=text("late = 1"), postgresql_where=text("late")),
 )
 
 ONE_REFERENCE = "ix_payments_one_reference"
 
-# Money given back. A refund is never changed nor deleted; what a payment's refunds add up to is kept on it.
+# Money given back. A refund is never changed, and deleted only with its payment, which has what its refunds
+# add up to.
 # Each says how much was given back before it, and a unique index allows each such amount once for a payment:
 # of two refunds that knew nothing of each other, only one can be written. What the provider calls a refund is
 # that of one refund of its method.
@@ -153,14 +142,27 @@ refunds = Table(
     CheckConstraint("reference IS NULL OR method IS NOT NULL", name="reference_of_method"),
     Index("one_after_another", "payment_id", "refunded_before", unique=True),
     Index("created", "created_us"),  # a day's refunds are in that day's report
-    Index(
-        "one_reference",
-        "reference",
-        "method",
-        unique=True,
-        sqlite_where=text("reference IS NOT NULL"),
-        postgresql_where=text("reference IS NOT NULL"),
-    ),
+    Index("one_reference", "reference", "method", unique=True, **_only("reference IS NOT NULL")),
+)
+
+# Money of a payment that came after it had failed, when its bill had no room for it. It counts nowhere; it is
+# kept until somebody says what became of it, and for good after that (docs/decisions/0021).
+late_money = Table(
+    "late_money",
+    metadata,
+    Column("payment_id", _id, ForeignKey("payments.id"), primary_key=True, autoincrement=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("came_us", BigInteger, nullable=False),
+    Column("resolution", Text),
+    Column("reference", Text),
+    Column("resolved_us", BigInteger),
+    CheckConstraint("amount >= 1", name="amount"),
+    CheckConstraint("length(reference) BETWEEN 1 AND 64", name="reference"),
+    CheckConstraint("(resolution IS NULL) = (resolved_us IS NULL)", name="resolved"),
+    CheckConstraint("resolution IS NOT NULL OR reference IS NULL", name="reference_of_resolution"),
+    _one_of("resolution", Resolution),
+    Index("came", "came_us"),  # what came late on a day is in that day's report
+    Index("open", "came_us", **_only("resolution IS NULL")),
 )
 
 # A key is there exactly if its payment is: both are written in one transaction. That of a request that made
@@ -214,39 +216,14 @@ notifications = Table(
     _one_of("service", NEIGHBOURS),
     _one_of("state", State),
     CheckConstraint("(state = 'waiting') = (settled_us IS NULL)", name="settled"),
-    Index(
-        "due",
-        "service",
-        "next_attempt_us",
-        "id",
-        sqlite_where=text("state = 'waiting'"),
-        postgresql_where=text("state = 'waiting'"),
-    ),
-    Index(
-        "waiting",
-        "service",
-        "target_id",
-        "id",
-        sqlite_where=text("state = 'waiting'"),
-        postgresql_where=text("state = 'waiting'"),
-    ),
+    Index("due", "service", "next_attempt_us", "id", **_only("state = 'waiting'")),
+    Index("waiting", "service", "target_id", "id", **_only("state = 'waiting'")),
     Index("payment", "payment_id"),
     Index(  # lists of what is not delivered
-        "not_delivered",
-        "state",
-        "service",
-        "id",
-        sqlite_where=text("state <> 'delivered'"),
-        postgresql_where=text("state <> 'delivered'"),
+        "not_delivered", "state", "service", "id", **_only("state <> 'delivered'")
     ),
     Index(  # lists and counts of what failed, and why; one that is delivered at once is never in it
-        "failed",
-        "last_outcome",
-        "service",
-        "state",
-        "id",
-        sqlite_where=text("last_outcome <> 'delivered'"),
-        postgresql_where=text("last_outcome <> 'delivered'"),
+        "failed", "last_outcome", "service", "state", "id", **_only("last_outcome <> 'delivered'")
     ),
     sqlite_autoincrement=True,
 )
@@ -294,10 +271,7 @@ api_keys = Table(
     CheckConstraint("length(scopes) >= 1", name="scopes"),
     CheckConstraint("length(secret_sha256) = 64", name="secret_sha256"),
     Index(  # read every second
-        "active",
-        "expires_us",
-        sqlite_where=text("revoked_us IS NULL"),
-        postgresql_where=text("revoked_us IS NULL"),
+        "active", "expires_us", **_only("revoked_us IS NULL")
     ),
 )
 
@@ -320,21 +294,26 @@ events = Table(
     Column("data", JSON(none_as_null=True), nullable=False),  # the resource's row after the change
     _one_of("types", map(" ".join, HAPPEN_TOGETHER)),
     CheckConstraint("length(actor) >= 1", name="actor"),
-    Index(
-        "payment",
-        "payment_id",
-        "id",
-        sqlite_where=text("payment_id IS NOT NULL"),
-        postgresql_where=text("payment_id IS NOT NULL"),
-    ),
+    Index("payment", "payment_id", "id", **_only("payment_id IS NOT NULL")),
     # of what every payment has, the next one is never far
     Index("rare", "types", "id", sqlite_where=RARE_EVENTS, postgresql_where=RARE_EVENTS),
     sqlite_autoincrement=True,
 )
 
+BEGINS_WITH_ROWS = "begins with rows"
+"""In a table's `info`: a migration writes its first rows, so that it has some before there are payments."""
+
 # Since when events are kept: there is one row.
 event_log = Table(
     "event_log",
+    metadata,
+    Column("begins_us", BigInteger, primary_key=True, autoincrement=False),
+    info={BEGINS_WITH_ROWS: True},
+)
+
+# Since when payments are kept: there is a row once some were deleted.
+payment_log = Table(
+    "payment_log",
     metadata,
     Column("begins_us", BigInteger, primary_key=True, autoincrement=False),
 )

@@ -1,8 +1,10 @@
 """One connection to a neighbour, kept alive: whom it trusts, what it shows, and where its socket is."""
 
+import io
 import socket
 import ssl
 import threading
+from http.client import HTTPResponse, RemoteDisconnected
 from typing import Any
 
 from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
@@ -14,6 +16,11 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from payment.core.settings import NeighbourSettings
 
+INTERIM_MAX = 100
+"""The most interim answers before the final one."""
+
+_INTERIM = range(102, 200)  # http.client reads past 100 itself; after 101 comes no HTTP
+_END_OF_HEADER = (b"\r\n", b"\n")
 _UNKNOWN_CA = {18, 19, 20, 21}  # OpenSSL's X509_V_ERR_…: signed by nobody that we trust
 
 
@@ -25,6 +32,40 @@ def tls_context(neighbour: NeighbourSettings) -> ssl.SSLContext:
     if neighbour.client_cert_file:
         context.load_cert_chain(neighbour.client_cert_file, neighbour.client_key_file)
     return context
+
+
+class _Lines(io.BufferedReader):
+    """A reader that remembers its last line."""
+
+    last_line = b""
+
+    def readline(self, size: int | None = -1) -> bytes:
+        self.last_line = super().readline(size)
+        return self.last_line
+
+
+class FinalAnswer(HTTPResponse):
+    """The answer after all interim ones (RFC 9110, 15.2), if its header is whole."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self._lines = _Lines(self.fp.detach())
+        self.fp = self._lines
+
+    def begin(self) -> None:
+        """Read until the header's end.
+
+        Raises:
+            RemoteDisconnected: there is none, or only interim answers come.
+        """
+        for _ in range(INTERIM_MAX + 1):
+            super().begin()
+            if self._lines.last_line not in _END_OF_HEADER:
+                raise RemoteDisconnected("Remote end closed connection in the middle of its header")
+            if self.status not in _INTERIM:
+                return
+            self.headers = self.msg = None  # type: ignore[assignment]  # as before the first `begin`
+        raise RemoteDisconnected(f"Remote end gave more than {INTERIM_MAX} interim answers")
 
 
 class OneConnection(HTTPAdapter):
@@ -54,6 +95,8 @@ class OneConnection(HTTPAdapter):
 
         class Http(HTTPConnectionPool):
             class Connection(HTTPConnection):
+                response_class = FinalAnswer
+
                 def connect(self) -> None:
                     super().connect()
                     sockets[threading.get_ident()] = self.sock
@@ -62,6 +105,8 @@ class OneConnection(HTTPAdapter):
 
         class Https(HTTPSConnectionPool):
             class Connection(HTTPSConnection):
+                response_class = FinalAnswer
+
                 def connect(self) -> None:
                     try:
                         super().connect()

@@ -24,7 +24,8 @@ from payment.core.neighbours import Neighbour
 from payment.core.settings import NeighbourSettings, Settings
 from payment.core.states import Outcome, Status
 from payment.telling.connection import OneConnection, tls_context, was_never_sent
-from payment.telling.neighbour_answers import object_in, outcome_of, sentence_of, shows_route
+from payment.telling.neighbour_answers import is_of_gateway, object_in, outcome_of, sentence_of, shows_route
+from payment.telling.route_words import means_no_route
 
 ANSWER_MAX_BYTES = 64 * 1024
 ERROR_MAX_CHARS = 200
@@ -198,21 +199,24 @@ class NeighbourClient:
 
     def _understand(self, method: str, response: requests.Response, body: bytes) -> DeliveryResult:
         status = response.status_code
-        if status < HTTPStatus.OK:
-            # interim (102, 103): the real answer would be read as the next call's, so the connection goes
+        if status < HTTPStatus.OK:  # 101: what comes next is no HTTP, so the connection goes
             self._of_thread.connection = None
-            return DeliveryResult(Outcome.OUTAGE, f"HTTP {status}, interim", may_come_late=True)
+            return DeliveryResult(Outcome.OUTAGE, f"HTTP {status}, not asked for", may_come_late=True)
         route = self._route(method)
         if shows_route(status):
             self.known_routes.add(route)
         said = None if response.ok else _object(response, body)
-        is_own_word = said is not None and status == HTTPStatus.NOT_FOUND
-        outcome = outcome_of(status, is_own_word=said is not None, is_route_known=route in self.known_routes)
+        is_own_word = said is not None and not means_no_route(said)
+        outcome = outcome_of(status, is_own_word=is_own_word, is_route_known=route in self.known_routes)
         if outcome is Outcome.DELIVERED:
             return DeliveryResult(outcome)
         error = self._explain(outcome, method, f"HTTP {status} {_in_one_line(response, said)}".strip())
+        if is_of_gateway(status):
+            error += f"; see {self.neighbour.prefix}_SERVICE_URL"
         if outcome is not Outcome.OUTAGE:
-            may_be_unknown = outcome is Outcome.NO_ROUTE and is_own_word
+            may_be_unknown = (
+                outcome is Outcome.NO_ROUTE and status == HTTPStatus.NOT_FOUND and said is not None
+            )
             return DeliveryResult(outcome, error, may_be_unknown=may_be_unknown)
         retry_after_s = _retry_after_s(response.headers.get("Retry-After"))
         return DeliveryResult(outcome, error, may_come_late=status in _GATEWAY, retry_after_s=retry_after_s)

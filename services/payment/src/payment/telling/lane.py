@@ -35,8 +35,8 @@ from payment.telling.in_hand import Ended, InHand
 from payment.telling.senders import Senders
 
 LINGER_S = 0.05
-"""News and ended deliveries wait for more until this long after the last ones: a turn costs as much as
-several PUTs. Nothing waits while the lane is behind and its senders run out of work."""
+"""News and ended deliveries wait for more until this long after the last ones: a turn costs as much as a few
+PUTs. Nothing waits while the lane is behind and its senders run out of work."""
 
 DATABASE_PAUSE_S = 1.0
 """How long a lane pauses after an error."""
@@ -146,7 +146,7 @@ class Lane:
         self._senders.end()
 
     def _gather(self, wait_s: float) -> None:
-        """Wait for something in the inbox, take all that is there; linger if nobody lacks work."""
+        """Wait for something in the inbox, take all that is there; linger unless the senders run dry."""
         try:
             item = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
             is_urgent = False

@@ -7,7 +7,12 @@ from typing import Any, Never
 
 from payment.core.states import Outcome
 
-BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
+BUSY = (
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.LOCKED,
+    HTTPStatus.TOO_EARLY,
+    HTTPStatus.TOO_MANY_REQUESTS,
+)
 DENIED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 OF_GATEWAYS = (
     HTTPStatus.PROXY_AUTHENTICATION_REQUIRED,
@@ -23,12 +28,12 @@ def outcome_of(status: int, *, is_own_word: bool, is_route_known: bool) -> Outco
 
     Args:
         status: the status code, of a final answer.
-        is_own_word: the body is a JSON object, as the neighbour itself writes it.
+        is_own_word: the body is a JSON object, as the neighbour itself writes it, and not its framework.
         is_route_known: the route has been seen to exist, see `shows_route`.
     """
     if 200 <= status < 300:  # noqa: PLR2004  # RFC 9110, 15.3: successful
         return Outcome.DELIVERED
-    if status in BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status in BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR or is_of_gateway(status):
         return Outcome.OUTAGE
     if status in DENIED:
         return Outcome.DENIED
@@ -39,15 +44,18 @@ def outcome_of(status: int, *, is_own_word: bool, is_route_known: bool) -> Outco
     return Outcome.REJECTED
 
 
+def is_of_gateway(status: int) -> bool:
+    """Say whether it is a redirect, or what else only a gateway says: its URL leads to somebody else."""
+    return 300 <= status < 400 or status in OF_GATEWAYS  # noqa: PLR2004  # RFC 9110, 15.4
+
+
 def shows_route(status: int) -> bool:
     """Say whether only a route that exists gives this answer: it did, or refused, what was asked.
 
     A gateway's outage, redirect or demand for a token says nothing of what is behind it.
     """
     outcome = outcome_of(status, is_own_word=False, is_route_known=False)
-    is_redirect = 300 <= status < 400  # noqa: PLR2004  # RFC 9110, 15.4
-    is_of_gateway = is_redirect or status in OF_GATEWAYS
-    return outcome in (Outcome.DELIVERED, Outcome.REJECTED) and not is_of_gateway
+    return outcome in (Outcome.DELIVERED, Outcome.REJECTED)
 
 
 def object_in(content_type: str, body: bytes) -> dict[str, Any] | None:

@@ -2,14 +2,19 @@
 
 import threading
 import time
+from urllib.parse import urlsplit
 
+from payment.core.logs import get_logger
 from payment.core.neighbours import NEIGHBOURS
+from payment.core.setting_rules import is_loopback
 from payment.core.settings import Settings
 from payment.core.tracing import Tracer
 from payment.ledger.expiry import Expirer
 from payment.storage.base import Database
 from payment.telling.downstream import client_of
 from payment.telling.lane import STOP_WITHIN_S, Lane
+
+_log = get_logger()
 
 
 class Worker:
@@ -23,10 +28,12 @@ class Worker:
             Lane(neighbour, client_of(neighbour, settings), database, settings, tracer)
             for neighbour in NEIGHBOURS.values()
         ]
+        self._settings = settings
         self._expirer = Expirer(database, settings, self._stopping, expired=self.wake)
 
     def start(self) -> None:
         """Start telling."""
+        self._warn_of_tokens_in_the_open()
         for lane in self._lanes:
             lane.start()
         self._expirer.start()
@@ -36,6 +43,17 @@ class Worker:
         """Something was booked: look for news now."""
         for lane in self._lanes:
             lane.wake()
+
+    def _warn_of_tokens_in_the_open(self) -> None:
+        """Say which token whoever is on the network can read."""
+        for neighbour in NEIGHBOURS.values():
+            told = self._settings.neighbours[neighbour.name]
+            url = urlsplit(told.url)
+            if told.token and url.scheme == "http" and not is_loopback(url.hostname or ""):
+                see = f"{neighbour.prefix}_SERVICE_URL"
+                _log.warning(
+                    "a token goes over plain http to another machine", service=neighbour.name, see=see
+                )
 
     def begin_stop(self) -> None:
         """Take nothing new."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
-from sqlalchemy import Connection, func, literal, select
+from sqlalchemy import ColumnElement, Subquery, Table, func, literal, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from payment.core.logs import facts_of, get_logger
@@ -19,7 +19,7 @@ from payment.storage.base import Database
 from payment.storage.event_order import events_behind
 from payment.storage.literals import written
 from payment.storage.migrate import is_current, schema_revision
-from payment.storage.tables import payments
+from payment.storage.tables import late_money, payments
 
 LOOKS_APART_S = 2.0
 LOOK_MAX_S = 2.0
@@ -42,6 +42,8 @@ class Census:
         pending: how many payments wait to be settled.
         oldest_pending_us: when the oldest of them was made.
         first_expires_us: when the first of them is to fail, or should have; None if none says.
+        late: how many payments have late money that nobody has said of what became of it.
+        oldest_late_us: when the first of it came.
         events_behind: how many events are written and not shown by the feed yet.
     """
 
@@ -51,6 +53,8 @@ class Census:
     pending: int = 0
     oldest_pending_us: int | None = None
     first_expires_us: int | None = None
+    late: int = 0
+    oldest_late_us: int | None = None
     events_behind: int = 0
 
 
@@ -77,12 +81,20 @@ def take_census(database: Database) -> Census:
             oldest_undelivered_us={
                 service: backlog.oldest_waiting_us(connection, service) for service in NEIGHBOURS
             },
-            pending=_count_pending(connection),
+            pending=connection.execute(
+                select(func.count()).select_from(_some(payments, *_IS_PENDING))
+            ).scalar_one(),
             oldest_pending_us=connection.execute(
                 select(func.min(payments.c.created_us)).where(*_IS_PENDING)
             ).scalar_one(),
             first_expires_us=connection.execute(
                 select(func.min(payments.c.expires_us)).where(payments.c.status == written(Status.PENDING))
+            ).scalar_one(),
+            late=connection.execute(
+                select(func.count()).select_from(_some(late_money, _IS_OPEN))
+            ).scalar_one(),
+            oldest_late_us=connection.execute(
+                select(func.min(late_money.c.came_us)).where(_IS_OPEN)
             ).scalar_one(),
             events_behind=events_behind(connection),
         )
@@ -91,11 +103,12 @@ def take_census(database: Database) -> Census:
 # as the partial index of `payments` says it
 _IS_PENDING = (payments.c.status != written(Status.PAID), payments.c.status == written(Status.PENDING))
 
+_IS_OPEN = late_money.c.resolution.is_(None)
 
-def _count_pending(connection: Connection) -> int:
-    some = select(literal(1)).select_from(payments).where(*_IS_PENDING).limit(backlog.COUNTED_MAX).subquery()
-    number: int = connection.execute(select(func.count()).select_from(some)).scalar_one()
-    return number
+
+def _some(table: Table, *conditions: ColumnElement[bool]) -> Subquery:
+    """Return rows of a table, no more than are counted."""
+    return select(literal(1)).select_from(table).where(*conditions).limit(backlog.COUNTED_MAX).subquery()
 
 
 class CensusTaker:
@@ -185,6 +198,17 @@ def _families_of(census: Census, now_us: int) -> Iterator[Metric]:
         "payment_overdue_seconds",
         "For how long a payment waits that should have expired; 0 if none does.",
         value=_age_s(census.first_expires_us, now_us),
+    )
+    yield GaugeMetricFamily(
+        "payment_late",
+        "Payments whose money came late, of which nobody has said what became of it; "
+        f"at most {backlog.COUNTED_MAX} are counted.",
+        value=census.late,
+    )
+    yield GaugeMetricFamily(
+        "payment_oldest_late_seconds",
+        "How long ago the first of that money came; 0 if there is none.",
+        value=_age_s(census.oldest_late_us, now_us),
     )
     yield GaugeMetricFamily(
         "payment_events_behind",

@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from payment.web.bodies import BodyReader
-from payment.web.browsers import READS, NoForeignPages
+from payment.web.browsers import READS
 from payment.web.in_scope import OPERATION, ROUTE
 from payment.web.pages import CONSOLE, Pages, is_page
 from payment.web.replies import FOR_BROWSERS
@@ -18,15 +18,11 @@ class Annex:
         app: the API.
         console: the console; None if there is none.
         body_reader: reads bodies.
-        bound_to: the name or address that the API listens on.
     """
 
-    def __init__(
-        self, app: ASGIApp, *, console: Pages | None, body_reader: BodyReader, bound_to: str
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, console: Pages | None, body_reader: BodyReader) -> None:
         self._app = app
-        # whatever a page may do at the API: a form of another site's page may not be sent here
-        self._console = console and NoForeignPages(console, bound_to=bound_to, allowed_hosts=("*",))
+        self._console = console
         self._body_reader = body_reader
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

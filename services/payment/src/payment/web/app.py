@@ -7,10 +7,10 @@ from typing import Any
 
 from connexion.middleware.lifespan import LifespanMiddleware
 from connexion.middleware.main import ConnexionMiddleware
-from connexion.options import SwaggerUIOptions
 from connexion.resolver import Resolver
 from starlette.types import ASGIApp
 
+from payment.core.setting_rules import ANY_HOST
 from payment.core.settings import Settings
 from payment.core.tracing import Tracer
 from payment.ledger.key_ring import KeyRing
@@ -19,13 +19,14 @@ from payment.watching.exposition import Exposition
 from payment.web.annex import Annex
 from payment.web.bodies import BodyReader, JsonBody
 from payment.web.browsers import NoForeignPages
-from payment.web.docs_page import DocsPage
+from payment.web.docs_page import OPTIONS, DocsPage
 from payment.web.endpoints import Endpoints, Handler
 from payment.web.operations import (
     bills,
     events,
     health,
     keys,
+    late,
     metrics,
     notifications,
     payments,
@@ -44,7 +45,7 @@ from payment.web.traces import Traces
 from payment.web.validation import Validation
 
 OPERATIONS = {
-    "payment.api": (payments, refunds, bills, reports, notifications, events, keys, metrics),
+    "payment.api": (payments, late, refunds, bills, reports, notifications, events, keys, metrics),
     "payment.health": (health,),
 }
 """What stands before the last dot of an operationId, and the modules with the functions that it names."""
@@ -90,12 +91,10 @@ def create_app(
     console = beside and beside.console
     problems = partial(Problems, places=places, request_log=request_log, console=console)
     middlewares: list[Any] = [*([partial(Traces, tracer=tracer)] if tracer else []), problems]
-    if key_ring is None:  # then only names and origins tell callers apart
-        allowed = settings.allowed_hosts
-        middlewares.append(partial(NoForeignPages, bound_to=settings.host, allowed_hosts=allowed))
-    annex = partial(Annex, console=console, body_reader=BodyReader(**limits), bound_to=settings.host)
+    allowed = (ANY_HOST,) if key_ring else settings.allowed_hosts  # a key tells callers apart by any name
     middlewares += [
-        annex,
+        partial(NoForeignPages, bound_to=settings.host, allowed_hosts=allowed),
+        partial(Annex, console=console, body_reader=BodyReader(**limits)),
         DocsPage,
         Routing,
         *([Security] if key_ring else []),
@@ -108,7 +107,7 @@ def create_app(
         lifespan=lifespan,
         security_map={"bearer": partial(KeyHandler, key_ring)} if key_ring else None,
         validator_map={"body": {JSON: partial(JsonBody, **limits)}},
-        swagger_ui_options=SwaggerUIOptions(swagger_ui_path="/docs"),
+        swagger_ui_options=OPTIONS,
     )
     app.add_api(read_specification(settings.openapi_file), resolver=Resolver(find_operation))
     for api in app.apis:

@@ -1,8 +1,8 @@
 """What a page of another site must not reach through its reader's browser.
 
-A page may send requests to any address, also to one on its reader's own machine or network. Where no key is
-asked for (AUTH=none), being reachable is being allowed, so two things tell our own callers from such a page:
-the name by which we are called, and the origin that a browser names with each change.
+A page may send requests to any address, also to one on its reader's own machine or network. Two things tell
+our own callers from such a page: the origin that a browser names with each change, and, where no key is asked
+for (AUTH=none) and being reachable is being allowed, the name by which we are called.
 """
 
 import re
@@ -12,10 +12,13 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from payment.core.setting_rules import ANY_HOST
-from payment.web.http_errors import HostUnknown, HttpInvalid, OriginForeign
+from payment.web.http_errors import HostUnknown, OriginForeign
 from payment.web.problems import ALWAYS_ANSWERED
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
+ELSEWHERE = frozenset({b"cross-site", b"same-site"})
+"""What `Sec-Fetch-Site` says of a page of another origin: of another port, too, or subdomain."""
+
 HOST_MAX_CHARS = 200
 _PORTS = {"http": 80, "https": 443}
 _ADDRESSES_KEPT = 256
@@ -46,31 +49,27 @@ class NoForeignPages:
         Raises:
             HostUnknown: we are called by a name that is not ours: its owner may have it lead to us.
             OriginForeign: a browser says that a page of another origin changes something here.
-            HttpInvalid: the Host is missing, or there are several.
         """
         if scope["type"] == "http" and scope["path"] not in ALWAYS_ANSWERED:
             self._check(scope)
         await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
-        hosts: list[bytes] = []
+        host: bytes | None = None  # the only one; HTTP/1.0 may have none (web/protocol.py)
         origins: list[bytes] = []
-        is_cross_site = False
+        is_elsewhere = False
         for name, value in scope["headers"]:
             if name == b"host":
-                hosts.append(value)
+                host = value
             elif name == b"origin":
                 origins.append(value)
-            elif name == b"sec-fetch-site" and value == b"cross-site":
-                is_cross_site = True
-        # RFC 9112, 3.2: just one; but what still speaks 1.0 is no browser, and may know of none
-        if len(hosts) != 1 and (hosts or scope["http_version"] != "1.0"):
-            raise HttpInvalid
-        if hosts and not self._is_ours(hosts[0]):
-            raise HostUnknown(host=hosts[0].decode("latin-1")[:HOST_MAX_CHARS])
-        if (origins or is_cross_site) and scope["method"] not in READS:
-            is_own = hosts and all(self._is_same(origin, hosts[0]) for origin in origins)
-            if is_cross_site or not is_own:
+            elif name == b"sec-fetch-site" and value in ELSEWHERE:
+                is_elsewhere = True
+        if host is not None and not self._is_ours(host):
+            raise HostUnknown(host=host.decode("latin-1")[:HOST_MAX_CHARS])
+        if scope["method"] not in READS:
+            is_own = all(host is not None and self._is_same(origin, host) for origin in origins)
+            if is_elsewhere or not is_own:
                 raise OriginForeign
 
     def _find(self, host: bytes) -> bool:

@@ -1,13 +1,12 @@
 """Swagger UI at /docs, and the description at /openapi.json: what they tell a browser that shows them."""
 
-import re
-from base64 import b64encode
 from collections.abc import Mapping
 from functools import cached_property
-from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from connexion.middleware.swagger_ui import SwaggerUIAPI, SwaggerUIMiddleware
+from connexion.options import SwaggerUIOptions
 from connexion.spec import Specification
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
@@ -15,6 +14,16 @@ from starlette.types import Message, Receive, Scope, Send
 from payment.web.replies import FOR_BROWSERS
 
 PAGES = frozenset({"/docs/", "/docs/index.html"})
+POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""The Content-Security-Policy that lets Swagger UI do what it does, and reach no other host."""
+
+OPTIONS = SwaggerUIOptions(
+    swagger_ui_path="/docs", swagger_ui_template_dir=str(Path(__file__).parent / "swagger_ui")
+)
+"""Our page and the files of Swagger UI that it loads (docs/decisions/0027)."""
 
 
 class Described(SwaggerUIAPI):
@@ -85,33 +94,12 @@ def send_for_browsers(send: Send, path: str) -> Send:
     headers = dict(FOR_BROWSERS)
     if path.startswith("/docs"):
         headers[b"cache-control"] = b"no-cache"  # asked for again, but sent only if it has changed
-    start: Message | None = None
+        if path in PAGES:
+            headers[b"content-security-policy"] = POLICY
 
     async def send_(message: Message) -> None:
-        nonlocal start
         if message["type"] == "http.response.start":
-            start = message  # held back, as a page's policy depends on the page
-            return
-        if start is not None:
-            if path in PAGES:
-                headers[b"content-security-policy"] = policy_of(message["body"].decode())
-            await send({**start, "headers": [*start["headers"], *headers.items()]})
-            start = None
+            message = {**message, "headers": [*message["headers"], *headers.items()]}
         await send(message)
 
     return send_
-
-
-def policy_of(page: str) -> bytes:
-    """Return the Content-Security-Policy that lets a page do what it does, and reach no other host.
-
-    Its inline script and style are allowed by their hashes; nothing of a caller's may stand in such a page.
-    """
-    allowed = {"script": "'self'", "style": "'self'"}
-    for kind, text in re.findall(r"<(script|style)>(.*?)</\1>", page, re.DOTALL):
-        allowed[kind] += f" 'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
-    return (
-        f"default-src 'none'; script-src {allowed['script']}; style-src {allowed['style']}; "
-        "connect-src 'self'; img-src 'self' data:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ).encode()

@@ -1,6 +1,6 @@
 """The `Idempotency-Key` of a request, and the answer that may be a replay."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from payment.core.errors import KeyMissing
@@ -10,8 +10,19 @@ from payment.web.endpoints import Request
 from payment.web.replies import Reply
 
 
-def key_of(request: Request, operation: str, body: Mapping[str, Any]) -> Key | None:
+def key_of(
+    request: Request,
+    operation: str,
+    body: Mapping[str, Any],
+    in_other_words: Callable[[], Iterable[Mapping[str, Any]]] = tuple,
+) -> Key | None:
     """Return the request's key, with a fingerprint of what it asks for; None if it has none.
+
+    Args:
+        request: the request.
+        operation: what the key is for.
+        body: validated.
+        in_other_words: gives the other bodies that ask for the same.
 
     Raises:
         KeyInvalid: it is not one, or there are several.
@@ -19,7 +30,7 @@ def key_of(request: Request, operation: str, body: Mapping[str, Any]) -> Key | N
     """
     key = read_key(request.header_values(b"idempotency-key"))
     if key:
-        return Key(request.caller.client, operation, key, fingerprint(body))
+        return Key(request.caller.client, operation, key, fingerprint(body), in_other_words)
     if request.keys_required != "none" and _must_have_one(request, body):
         raise KeyMissing(field="Idempotency-Key")
     return None
@@ -32,7 +43,7 @@ def _must_have_one(request: Request, body: Mapping[str, Any]) -> bool:
     """
     if request.scope["method"] != "POST":
         return False
-    return request.keys_required == "all" or body.get("order_total") is not None
+    return request.keys_required == "all" or "order_total" in body
 
 
 def reply_of(answer: Answer) -> Reply:

@@ -35,6 +35,9 @@ class Parameter:
             self._parse = read_whole_number
             limits = {"minimum": schema["minimum"], "maximum": schema["maximum"]}
             self._refusal = {"rule": schemas.MUST_BE_WHOLE, **limits}
+        elif schema.get("type") == "boolean":
+            self._parse = lambda text: {"true": True, "false": False}.get(text, text)
+            self._refusal = {"rule": schemas.MUST_BE_ONE_OF, "choices": "true, false"}
         elif "enum" in schema:
             self._refusal = {"rule": schemas.MUST_BE_ONE_OF, "choices": ", ".join(schema["enum"])}
         elif schema.get("format") == "date-time":
@@ -48,7 +51,7 @@ class Parameter:
             self._refusal = {"rule": schemas.MUST_BE_TIME_OR_DATE}
 
     def read(self, text: str) -> Any:
-        """Return the parameter's value: a number, a word, a date, or a time in microseconds.
+        """Return the parameter's value: a number, a word, yes or no, a date, or a time in microseconds.
 
         Raises:
             FieldInvalid: it is not what the specification says.

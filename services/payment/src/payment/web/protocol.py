@@ -1,13 +1,16 @@
 """HTTP/1 by uvicorn, with our limits on a request's head, and refusals in our shape."""
 
+import re
 from asyncio import TimerHandle, Transport
 from typing import Any
+from urllib.parse import unquote
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from payment.core.errors import PaymentError
+from payment.web.connections import Connections
 from payment.web.corked_transport import CorkedTransport
 from payment.web.held_back import HeldBack
 from payment.web.http_errors import BodyTooSlow, HeadersTooLarge, HeadersTooMany, HttpInvalid
@@ -33,6 +36,9 @@ class Closed(list[tuple[bytes, bytes]]):
     def append(self, field: tuple[bytes, bytes]) -> None:
         """Drop it."""
 
+
+VERSIONS = ("1.0", "1.1")
+"""What we speak. A request line without a version is 0.9's; 2.0 begins in another way."""
 
 HOP_BY_HOP = (b"connection", b"upgrade", b"http2-settings")
 
@@ -60,6 +66,7 @@ class Protocol(HttpToolsProtocol):
         timeout_s: the longest time that they may take to arrive.
         write_timeout_s: the longest time that nothing of an answer may be taken.
         request_log: where refusals are noted.
+        open_connections: all of this process.
     """
 
     def __init__(
@@ -69,11 +76,13 @@ class Protocol(HttpToolsProtocol):
         timeout_s: float,
         write_timeout_s: float,
         request_log: RequestLog,
+        open_connections: Connections,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._write_timeout_s = write_timeout_s
         self._request_log = request_log
+        self._open_connections = open_connections
         self._headers_max_bytes = headers_max_bytes
         self._timeout_s = timeout_s
         self._head_bytes = 0
@@ -85,6 +94,7 @@ class Protocol(HttpToolsProtocol):
         """Expect a request."""
         corked: Any = CorkedTransport(transport, self.loop, write_timeout_s=self._write_timeout_s)
         super().connection_made(corked)
+        self._open_connections.opened(self.transport)
         self._expect_head()
         if isinstance(self.server_state, EndingState) and self.server_state.is_ending:
             self.shutdown()  # it was in the queue
@@ -95,6 +105,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
         corked: Any = self.transport
         corked.lost()
+        self._open_connections.closed(self.transport)
 
     def data_received(self, data: bytes) -> None:
         """Parse; refuse a head that grows too large or, by the timer, takes too long."""
@@ -147,16 +158,16 @@ class Protocol(HttpToolsProtocol):
         self._is_in_head = False
         if self._head_timer is not None:
             self._head_arrived()
-        if sum(len(name) + len(value) for name, value in self.headers) > self._headers_max_bytes:
-            self._refuse(HeadersTooLarge(limit=self._headers_max_bytes))
+        if refusal := self._refusal_of_head():
+            self._refuse(refusal)
             return
-        if len(self.headers) > HEADERS_MAX:
-            self._refuse(HeadersTooMany(limit=HEADERS_MAX))
-            return
+        self._open_connections.asked(self.transport)
         if not self.url.startswith(b"/"):
             self._take_host_of_target()
         self._unset_keepalive_if_required()  # the answer before it may have come in the middle of this head
         super().on_headers_complete()
+        if b"%" in self.scope["raw_path"]:
+            self.scope["path"] = path_of(self.scope["raw_path"])
         self.scope[ARRIVAL] = self.cycle  # type: ignore[literal-required]  # ours, beside ASGI's
         self.headers = Closed(self.headers)
         if len(self.pipeline) > PIPELINED_MAX:
@@ -166,6 +177,17 @@ class Protocol(HttpToolsProtocol):
             answer_without_chunks(self.cycle)
         if self._is_ending:
             self.cycle.keep_alive = False
+
+    def _refusal_of_head(self) -> PaymentError | None:
+        if sum(len(name) + len(value) for name, value in self.headers) > self._headers_max_bytes:
+            return HeadersTooLarge(limit=self._headers_max_bytes)
+        if len(self.headers) > HEADERS_MAX:
+            return HeadersTooMany(limit=HEADERS_MAX)
+        version = self.parser.get_http_version()
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        # RFC 9112, 3.2: just one; but what still speaks 1.0 may know of none
+        is_wrong = version not in VERSIONS or hosts > 1 or (not hosts and version == "1.1")
+        return HttpInvalid() if is_wrong else None
 
     def _take_host_of_target(self) -> None:
         """Let the host of `GET http://host/path` go before the header's (RFC 9112, 3.2.2)."""
@@ -193,6 +215,7 @@ class Protocol(HttpToolsProtocol):
         super().on_response_complete()
         if not was_last or self.transport.is_closing():
             return
+        self._open_connections.answered(self.transport)
         place: Any = self.cycle.scope[PLACE]  # type: ignore[literal-required]  # ours, beside ASGI's
         if place.was_refused:
             assert isinstance(self.server_state, EndingState)
@@ -247,6 +270,11 @@ class Protocol(HttpToolsProtocol):
         lines = [b"%s: %s\r\n" % header for header in headers]
         self.transport.write(b"".join([STATUS_LINE[reply.status], *lines, b"\r\n", reply.body]))
         self.transport.close()
+
+
+def path_of(raw_path: bytes) -> str:
+    """Return a path decoded, but for %2F: a slash that is none of its separators (RFC 3986, 2.2)."""
+    return unquote(re.sub("%2f", "%252F", raw_path.decode("ascii"), flags=re.IGNORECASE))
 
 
 def answer_without_chunks(cycle: RequestResponseCycle) -> None:

@@ -2,19 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from starlette.types import Receive, Send
-from werkzeug.datastructures import MIMEAccept
-from werkzeug.http import parse_accept_header
+from werkzeug.http import parse_accept_header, parse_options_header
 
 from payment.core.logs import get_logger
 
 JSON = "application/json"
 CSV = "text/csv"
 CSV_UTF_8 = b"text/csv; charset=utf-8"
+OUR_PARAMETERS = {"charset": "utf-8"}
+"""What is true of each answer, whether its Content-Type says so or not."""
+
 ACCEPT_MAX_CHARS = 1024
 WATCH_EVERY_S = 1.0
 """How often whoever is answered for long is looked at: may he still have this?"""
@@ -130,8 +132,32 @@ async def _end_unless(is_allowed: Callable[[], bool], allowed: asyncio.Timeout) 
 
 
 def best_type(accept: str | None, *offered: str) -> str:
-    """Return the media type that an `Accept` header prefers; the first for whoever takes any, or none."""
-    if accept and len(accept) > ACCEPT_MAX_CHARS:
-        accept = None  # parsing takes time that grows with the square of its length
-    wanted = parse_accept_header(accept, MIMEAccept)
-    return str(wanted.best_match(offered, default=offered[0]))
+    """Return the media type that an `Accept` header prefers; the first for whoever takes any, or none.
+
+    The most specific range that a type is in says how welcome it is (RFC 9110, 12.5.1); of types that are as
+    welcome, the one that was asked for more specifically.
+    """
+    if not accept or len(accept) > ACCEPT_MAX_CHARS:  # to parse takes time as the square of its length
+        return offered[0]
+    ranges = [(*parse_options_header(said.lower()), quality) for said, quality in parse_accept_header(accept)]
+
+    def welcome(media_type: str) -> tuple[float, int]:
+        """Return how welcome it is, and how specific the range is that says so."""
+        found = [
+            (specific, quality)
+            for wanted, parameters, quality in ranges
+            if (specific := _specificity(media_type, wanted, parameters)) is not None
+        ]
+        specific, quality = max(found, default=(0, 0.0))
+        return quality, specific if quality else 0
+
+    return max(offered, key=welcome)
+
+
+def _specificity(media_type: str, wanted: str, parameters: Mapping[str, str]) -> int | None:
+    """Return how specific a media range is that our answer of this type is in, None if it is not in it."""
+    kind = media_type.partition("/")[0]
+    if any(OUR_PARAMETERS.get(name) != value for name, value in parameters.items()):
+        return None
+    ranges = ("*/*", f"{kind}/*", media_type)
+    return ranges.index(wanted) * 2 + bool(parameters) if wanted in ranges else None

@@ -14,7 +14,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields
 from payment.core import api_key
 from payment.core.errors import PaymentError
 from payment.core.neighbours import NEIGHBOURS
-from payment.core.states import FAILED, Method, State, Status
+from payment.core.states import FAILED, Method, Resolution, State, Status
 from payment.core.units import WHOLE_NUMBER_MAX, read_time, rfc_3339
 from payment.web.http_errors import BodyNotObject, FieldInvalid, FieldRequired, FieldsRequired
 
@@ -267,6 +267,13 @@ class NewRefund(BodySchema):
     amount = WholeNumber()
     reason = Text()
     expected_refunded = WholeNumber(minimum=0)
+    reference = ProviderReference()
+
+
+class LateResolution(BodySchema):
+    """The body of POST /payments/{payment_id}/late."""
+
+    resolution = Choice(Resolution, required=True, error_messages=_MISSING)
     reference = ProviderReference()
 
 

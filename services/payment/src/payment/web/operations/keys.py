@@ -32,9 +32,10 @@ async def create_key(request: Request) -> Reply:
     expires_us = body.get("expires_at")
     if expires_us is not None and expires_us <= time.time_ns() // 1000:
         raise FieldInvalid(field="expires_at", rule=MUST_BE_TO_COME)
+    in_order = {**body, "scopes": sorted(body["scopes"])}
     made = await request.ledger.make_key(
         NewKey(body["client"], body["scopes"], expires_us),
-        key_of(request, "create_key", body),
+        key_of(request, "create_key", in_order, lambda: [body]),
         request.cause(),
     )
     return _reply_of(made)

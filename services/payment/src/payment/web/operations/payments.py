@@ -5,13 +5,15 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import date
+from functools import partial
 
 from payment.core.states import Method, Status
 from payment.ledger.answers import PaymentAnswer
-from payment.ledger.booking import PaymentRequest, Settling
 from payment.ledger.cursors import cursor_of, read_cursor
+from payment.ledger.idempotency import wordings
 from payment.ledger.ledger import Ledger
 from payment.ledger.listing import Position, Selection
+from payment.ledger.requests import PaymentRequest, Settling
 from payment.ledger.spreadsheet import as_csv
 from payment.web.endpoints import Request
 from payment.web.headers import wait_of
@@ -34,6 +36,7 @@ _files: set[AsyncGenerator[str]] = set()  # each adds itself when it begins, and
 async def create_payment(request: Request) -> Reply:
     """POST /payments: book a payment, once."""
     body = request.body
+    unsaid = {"status": Status.PAID, "order_total": body["amount"]}
     booked = await request.ledger.book(
         PaymentRequest(
             order_id=body["order_id"],
@@ -45,7 +48,7 @@ async def create_payment(request: Request) -> Reply:
             reference=body.get("reference"),
             expires_us=body.get("expires_at"),
             waits_us=request.ledger.waits_us,
-            key=key_of(request, "create_payment", body),
+            key=key_of(request, "create_payment", body, partial(wordings, body, unsaid)),
             cause=request.cause(),
         )
     )
@@ -69,6 +72,7 @@ async def list_payments(request: Request) -> Reply | Stream:
         created_from_us=_us(asked["created_from"], request.ledger.days.begins_us),
         created_to_us=_us(asked["created_to"], request.ledger.days.ends_us),
         reference=asked["reference"],
+        late=asked["late"],
     )
     after = read_cursor(asked["cursor"], selection) if asked["cursor"] else None
     vary = (b"vary", b"Accept")
@@ -127,7 +131,7 @@ async def get_payment(request: Request) -> Reply:
 
 
 async def settle_payment(request: Request) -> Reply:
-    """PATCH /payments/{payment_id}: a payment that waited was paid, or failed."""
+    """PATCH /payments/{payment_id}: a payment that waited was paid, or failed; or was paid after all."""
     payment_id = request.parameters["payment_id"]
     settled = await request.ledger.book(
         Settling(

@@ -1,7 +1,7 @@
 """/payments/{payment_id}/refunds: give money back, and look up what was given back."""
 
 from payment.ledger.answers import RefundAnswer
-from payment.ledger.booking import RefundRequest
+from payment.ledger.requests import RefundRequest
 from payment.web.endpoints import Request
 from payment.web.idempotent import key_of, reply_of
 from payment.web.replies import Reply

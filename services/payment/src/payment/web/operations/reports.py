@@ -35,3 +35,5 @@ def _rows_of(report: DailyReport) -> Iterator[tuple[Any, ...]]:
     lines: list[tuple[str, Takings | Sums]] = [(takings.method, takings) for takings in report.methods]
     for name, each in [*lines, ("total", report)]:
         yield report.day.date, name, each.payments, each.gross, each.refunds, each.net
+    # no takings: see the API
+    yield report.day.date, "late", report.late.payments, report.late.amount, "", ""

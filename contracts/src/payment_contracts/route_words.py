@@ -1,0 +1,1 @@
+../../../services/payment/src/payment/telling/route_words.py
