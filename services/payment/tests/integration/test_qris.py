@@ -147,12 +147,41 @@ def test_a_callback_that_comes_twice_at_once_books_once(
     assert street.payment(payment_id)["status"] == "refunded"
 
 
-def test_what_nobody_pays_expires(street: Street, order_id: int) -> None:
-    payment_id = street.book(order_id, expires_at=soon(1))
-    assert street.scan(street.code(payment_id, gateway="xendit"), never=True) == []
-    wait_for(lambda: street.payment(payment_id)["status"] == "failed")
-    wait_until_told(street.order, order_id, "failed")
-    assert street.story(payment_id) == ["payment.created", "payment.failed"]
+def test_what_nobody_pays_expires_and_money_that_comes_after_that_is_booked(street: Street) -> None:
+    never, late = new_order_id(), new_order_id()
+    unpaid, paid_late = (street.book(order_id, expires_at=soon(1)) for order_id in (never, late))
+    codes = [street.code(payment_id, gateway="xendit") for payment_id in (unpaid, paid_late)]
+    assert street.scan(codes[0], never=True) == []
+    assert street.scan(codes[1], late_s=600) == []
+    for payment_id in (unpaid, paid_late):
+        wait_for(lambda: street.payment(payment_id)["status"] == "failed")  # noqa: B023  # it ends before the next
+    wait_until_told(street.order, never, "failed")
+    assert street.resend(codes[1]) == (200, "paid")
+    assert street.story(paid_late) == ["payment.created", "payment.failed", "payment.paid"]
+    assert street.story(unpaid) == ["payment.created", "payment.failed"]
+    wait_until_told(street.order, late, "paid")
+
+
+@GATEWAYS
+def test_money_that_comes_after_another_has_paid_is_noted(
+    street: Street, order_id: int, gateway: str
+) -> None:
+    """The gateway has nothing to repeat: Payment keeps it until somebody says what became of it."""
+    payment_id = street.book(order_id)
+    code = street.code(payment_id, gateway=gateway)
+    street.scan(code, never=True)
+    street.service.settle(payment_id, "failed").raise_for_status()
+    booked(street.service.pay(order_id))  # the guest pays in cash
+    assert street.resend(code) == (200, "late-payment")
+    assert street.resend(code) == (200, "late-payment"), "and again"
+    assert bill_of(street.service, order_id) == (20_000, 20_000, 0, 0, True)
+    listed = street.service.http.get("/payments", params={"late": "true", "order_id": order_id}).json()
+    assert [payment["id"] for payment in listed["payments"]] == [payment_id]
+    street.service.http.post(
+        f"/payments/{payment_id}/late", json={"resolution": "returned"}
+    ).raise_for_status()
+    assert street.resend(code) == (200, "late-payment"), "it is not there any more"
+    assert street.payment(payment_id)["status"] == "failed"
 
 
 @pytest.mark.parametrize(("gateway", "amount"), [("midtrans", 19_999), ("xendit", 200_000)])
