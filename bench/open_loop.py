@@ -2,8 +2,8 @@
 
 A closed loop sends less while a server is slow, so it hides how long those would have waited who came just
 then ("coordinated omission"). Here each request has a time at which it is due, and its latency counts from
-that time, even if no connection was free to send it. The gaps between them are those of guests who know nothing
-of each other.
+that time, even if no connection was free to send it. The gaps between them are those of guests who know
+nothing of each other.
 """
 
 import asyncio
