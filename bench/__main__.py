@@ -69,7 +69,7 @@ def main() -> int:
             f"{plan.connections} connections, {plan.rounds} rounds of {plan.seconds:g} s, "
             f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL {version(postgres)} "
             f"(synchronous_commit and fsync on), SQLite with WAL and synchronous=FULL, "
-            f"an fsync takes {fsync_ms(directory):.2f} ms."
+            f"an fsync takes {fsync_ms(directory):.2f} ms"
         )
         for measurement in chosen.only or MEASUREMENTS:
             try:
@@ -79,6 +79,7 @@ def main() -> int:
                 continue
             everything.add(measured.rows)
             everything.problems.extend(f"{measurement}: {said}" for said in measured.problems)
+    conditions += f", the load driver took at most {everything.driver:.2f} of a core."
     if chosen.json:
         print(json.dumps([asdict(row) for row in everything.rows], indent=2))
     else:
