@@ -49,6 +49,7 @@ def test_a_day_with_nothing_shows_every_method(start: Start) -> None:
             "date": "2026-01-31",
             "time_zone": "Asia/Jakarta",
             "methods": [{"method": method} | NOTHING for method in METHODS],
+            "late": {"payments": 0, "amount": 0, "open": 0},
         }
         | NOTHING
     )
