@@ -17,7 +17,7 @@ from bench import alone, delivery, footprint, hanging, report, steady, throughpu
 from bench.compare import Plan
 from bench.databases import fsync_ms, postgres_server, version
 from bench.report import Measured
-from bench.servers import ROOT
+from bench.servers import ROOT, end_all_on_sigterm
 
 MEASUREMENTS = {
     "post-postgres": throughput.post_postgres,
@@ -52,6 +52,7 @@ def main() -> int:
     parser.add_argument("--dir", type=Path, help="where SQLite's files go (the disk that is measured)")
     parser.add_argument("--json", action="store_true", help="the rows as JSON in place of the table")
     chosen = parser.parse_args()
+    end_all_on_sigterm()
 
     everything = Measured([], [])
     with tempfile.TemporaryDirectory(prefix="bench-", dir=chosen.dir) as name, postgres_server() as postgres:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench.databases import migrated, postgres_database, postgres_server, sqlite_database, text_of
 from bench.instructions import CountError, Taken, check_tools, of_calibration, of_payments
-from bench.servers import ServerError, payment
+from bench.servers import ServerError, end_all_on_sigterm, payment
 from bench.statement_log import StatementLog
 
 TOLERANCES = {"sqlite": 0.02, "postgresql": 0.05, "statements": 0.0}
@@ -74,6 +74,7 @@ def main() -> int:
     parser.add_argument("--only", choices=DATABASES)
     parser.add_argument("--json", action="store_true", help="what is seen as JSON, judged by nobody")
     chosen = parser.parse_args()
+    end_all_on_sigterm()
     try:
         check_tools()
         seen = measure([chosen.only] if chosen.only else DATABASES)

@@ -24,10 +24,10 @@ from bench.load import PostPayments
 from bench.servers import HOST, Running, Server, running
 from bench.statement_log import StatementLog
 
-WARM_UP = 48
+WARM_UP = 32
 """Payments before any is counted: the interpreter adapts its bytecode, every cache is filled."""
 
-PIECE, PIECES = 32, 5
+PIECE, PIECES = 32, 3
 """Payments of a piece, and pieces: what happens now and then (a checkpoint) falls into one of them."""
 
 PAYMENT_OF = PostPayments(0, users=1000)
