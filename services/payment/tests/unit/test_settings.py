@@ -13,7 +13,6 @@ from sqlalchemy.engine import make_url
 from payment.core import settings as module
 from payment.core.retry_policy import RetryPolicy
 from payment.core.settings import NeighbourSettings, Settings, read_settings
-from payment.storage.opening import open_database
 from setting_files import ca_file, client_pair, empty_environment, problems
 
 Values = list[Any]  # texts, or texts with a name (pytest.param)
@@ -43,6 +42,7 @@ def test_without_any_setting_the_service_is_this() -> None:
         metrics_port=None,
         auth="none",
         allowed_hosts=(),
+        root_path="",
         console=True,
         console_secret=None,
         console_session_s=43_200.0,
@@ -109,6 +109,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         "PROCESSES": "8",
         "AUTH": "keys",
         "ALLOWED_HOSTS": "kasir.example, [::2],",
+        "ROOT_PATH": "/kasir/pay/",
         "DATABASE_URL": "sqlite:////data/other.db",
         "DATABASE_LISTEN_URL": "postgresql://payment:geheim@db/payment",
         "DATABASE_DIRECT_URL": "postgresql://owner:geheim@db/payment",
@@ -172,6 +173,7 @@ def test_every_setting_that_is_given_is_taken(monkeypatch: pytest.MonkeyPatch, t
         metrics_port=21,
         auth="keys",
         allowed_hosts=("kasir.example", "[::2]"),
+        root_path="/kasir/pay",
         console=False,
         console_secret="s" * 32,
         console_session_s=24,
@@ -266,6 +268,7 @@ BAD: dict[str, Values] = {
         "[::1]:5004",
         "[kasir.example]",
     ],
+    "ROOT_PATH": ["pay", "/pay//x", "/pay?x", "/p y", '/"', "http://kasir.example/pay", "/%70ay"],
     "DATABASE_URL": [
         "",
         "payment.db",
@@ -378,34 +381,6 @@ def test_a_bad_value_is_refused_with_the_name_of_its_setting_and_no_other(
     assert said[name][0]
 
 
-@pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_LISTEN_URL"])
-def test_the_address_that_hosting_services_hand_out_is_postgresql(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.setenv(name, "postgres://u:geheim@db:5433/p?sslmode=require")
-    settings = read_settings()
-    url = settings.database_url if name == "DATABASE_URL" else settings.database_listen_url
-    assert url == make_url("postgresql://u:geheim@db:5433/p?sslmode=require")
-
-
-def test_a_parameter_that_nobody_reads_is_named_and_its_value_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    url = "postgresql://u:geheim@db/p?host=a&host=b&sslmode=require&prepare_threshold=geheim"
-    said = problems(monkeypatch, DATABASE_URL=url)["DATABASE_URL"][0]
-    assert said == (
-        "has prepare_threshold after the question mark, which is no parameter of PostgreSQL's connections"
-    )
-    monkeypatch.setenv("DATABASE_URL", url.partition("&prepare")[0])
-    assert read_settings().database_url.query["host"] == ("a", "b")
-
-
-def test_a_question_mark_in_a_files_name_is_escaped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/q%3F.db")
-    database = open_database(read_settings().database_url)
-    assert database.migrate() is True
-    database.close()
-    assert [each.name for each in tmp_path.iterdir()] == ["q?.db"]
-
-
 @pytest.mark.parametrize("value", ["postgresql+x://u:geheim@db:port/p", "mysql://u:geheim@db/p", "geheim"])
 def test_what_is_said_of_a_bad_database_url_does_not_show_its_password(
     monkeypatch: pytest.MonkeyPatch, value: str
@@ -479,17 +454,6 @@ def test_no_token_and_no_password_stands_in_the_printed_settings(monkeypatch: py
     secret_url = make_url("postgresql://payment:geheim3@db/payment")
     for printed in (repr, str, "{}".format, "%s".__mod__):
         assert "geheim" not in printed(replace(settings, database_url=secret_url))
-
-
-def test_an_empty_address_to_listen_at_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_LISTEN_URL", "")
-    assert read_settings().database_listen_url is None
-
-
-def test_the_direct_address_is_listened_at_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_DIRECT_URL", "postgres://u@db/p")
-    settings = read_settings()
-    assert settings.database_direct_url == settings.database_listen_url == make_url("postgresql://u@db/p")
 
 
 @pytest.mark.parametrize("name", ["ORDER_SERVICE_TOKEN", "USER_SERVICE_TOKEN"])
