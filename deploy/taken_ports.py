@@ -1,6 +1,7 @@
 """`make up` asks this before it builds anything: can the stack have its ports?
 
-It says a line for each that it cannot. It needs no more than a Python. The arguments are put before Compose's commands (`--profile observe`).
+It says a line for each that it cannot. It needs no more than a Python. The arguments are put before Compose's
+commands (`--profile observe`).
 """
 
 from __future__ import annotations
