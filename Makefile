@@ -12,6 +12,13 @@ IS_ANOTHER := $(and $(wildcard $(BIN)/python),$(filter-out $(call EXACT,$(BIN)/p
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps
 # uv is several times as quick, but does not know an index that only pip was told of.
 QUICK_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --system-certs --no-deps $(1) || $(PIP_INSTALL) $(1)
+# What pip and uv say is shown if they fail, but for this.
+UNREACHABLE := [Cc]onnection|[Cc]onnect error|name resolution|resolve|error sending request|timed out|unreachable|ProxyError
+INSTALLED = { $(1); } 2> $(VENV)/install.log || { \
+	if grep -qE '$(UNREACHABLE)' $(VENV)/install.log; then \
+	echo "Paket tidak dapat diunduh: periksa jaringan, lalu ulangi. / Packages cannot be downloaded: look at the network," \
+	"then try again. They come from PyPI, or from where PIP_INDEX_URL or pip.conf say. ($(VENV)/install.log)"; \
+	else cat $(VENV)/install.log; fi >&2; exit 1; }
 # one lock for all PYTHONS
 LOCK := $(BIN)/uv pip compile --quiet --system-certs --generate-hashes --no-header \
 	--universal --python-version $(firstword $(PYTHONS)) --fork-strategy fewest
@@ -59,23 +66,24 @@ $(VENV)/.installed: requirements/dev.txt services/payment/pyproject.toml contrac
 		"$(PYTHONS). make PYTHON=/path/to/python$(lastword $(PYTHONS))" >&2; exit 1; }
 	$(if $(IS_ANOTHER),,test -x $(BIN)/python ||) $(PYTHON) -m venv --clear $(VENV)
 	sed -n '/^uv==/,/# via/p' requirements/dev.txt > $(VENV)/uv.txt
-	$(PIP_INSTALL) --require-hashes -r $(VENV)/uv.txt
-	$(call QUICK_INSTALL,--require-hashes -r requirements/dev.txt)
-	$(call QUICK_INSTALL,--no-build-isolation -e services/payment -e contracts)
+	@$(call INSTALLED,$(PIP_INSTALL) --require-hashes -r $(VENV)/uv.txt)
+	@$(call INSTALLED,$(call QUICK_INSTALL,--require-hashes -r requirements/dev.txt))
+	@$(call INSTALLED,$(call QUICK_INSTALL,--no-build-isolation -e services/payment -e contracts))
 	$(BIN)/uv pip check --quiet --python $(BIN)/python
 	@touch $@
 
 $(VENV)/.deploy: requirements/deploy.txt $(VENV)/.installed
-	$(call QUICK_INSTALL,--require-hashes -r requirements/deploy.txt)
+	@$(call INSTALLED,$(call QUICK_INSTALL,--require-hashes -r requirements/deploy.txt))
 	@touch $@
 
-run: install ## [KEYS=1: with API keys; QRIS=1: docs/qris.md] Payment on 5004 (SQLite), Order on 5003, User on 5001 (stubs); Ctrl-C ends all
+run: install ## [KEYS=1: with API keys; QRIS=1: docs/qris.md; PORT=… ORDER_PORT=… USER_PORT=…] Payment on 5004 (SQLite), Order on 5003, User on 5001 (stubs); Ctrl-C ends all
 	@$(BIN)/python services/run.py
 
 demo: install ## [KEYS=1] make run with a database of its own, made anew: two sample weeks of a restaurant to look at
 	@$(BIN)/python services/run.py demo
 
-up: ## [AUTH=keys OBSERVE=1] the whole stack in Docker, with OBSERVE=1 Prometheus and Grafana too; returns when all is healthy
+up: ## [AUTH=keys OBSERVE=1 PAYMENT_PORT=… ORDER_PORT=… USER_PORT=…] the whole stack in Docker, with OBSERVE=1 Prometheus and Grafana too; returns when all is healthy
+	@$(PYTHON) deploy/taken_ports.py $(if $(OBSERVE),--profile observe)
 	docker compose build
 	docker compose $(if $(OBSERVE),--profile observe) up --detach --wait --wait-timeout 120
 	@docker compose ps --format 'table {{.Service}}\t{{.Status}}\t{{.Ports}}'
@@ -154,7 +162,7 @@ lint: install
 	$(BIN)/lint-imports --no-logo
 
 types: install
-	$(BIN)/mypy services/payment/src services/payment/tests services/run.py requirements/audit.py contracts/src examples
+	$(BIN)/mypy services/payment/src services/payment/tests services/run.py deploy/taken_ports.py requirements/audit.py contracts/src examples
 	$(BIN)/mypy tests
 	$(BIN)/mypy $(STUBS)/order $(STUBS)/stub
 	$(BIN)/mypy $(STUBS)/user

@@ -6,27 +6,34 @@ closing its terminal; if one service ends, all end. `make demo` calls it with `d
 of its own then, made anew and filled by `payment demo`.
 """
 
+import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
+from http import HTTPStatus
+from itertools import chain, count
 from pathlib import Path
-from typing import IO, NamedTuple, NoReturn
+from typing import IO, Any, NamedTuple, NoReturn
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import ProxyHandler, Request, build_opener
 
 from payment.core.environment import Environment
 from payment.core.neighbours import NEIGHBOURS
-from payment.core.setting_rules import token_if_any
+from payment.core.setting_rules import database_url, token_if_any
 
 HERE = Path(__file__).resolve().parent
 EXIT_BAD_SETTING = 2
 READY_WITHIN_S = 30.0
 END_WITHIN_S = 10.0
+DIRECT = build_opener(ProxyHandler({}))
+"""What is on this machine is asked past the environment's proxy."""
 
 TRY_IT = """
   Payment  http://localhost:{payment}   API: http://localhost:{payment}/docs
@@ -36,8 +43,8 @@ Coba / try:
 
   curl -i http://localhost:{payment}/payments \\
     -H 'Content-Type: application/json' \\
-{key}    -d '{{"order_id": 1, "user_id": 1, "amount": 20000}}'
-  curl http://localhost:{order}/orders/1
+{key}    -d '{{"order_id": {order_id}, "user_id": 1, "amount": 20000}}'
+  curl http://localhost:{order}/orders/{order_id}
   curl http://localhost:{user}/users/1
 
 Ctrl-C menghentikan semuanya / ends everything.
@@ -52,10 +59,11 @@ DEMO_IDS = "1000000"
 
 
 class Service(NamedTuple):
-    """A program of the stack."""
+    """A program of the stack; `port_setting` names the setting of its port."""
 
     name: str
     port: int
+    port_setting: str
     command: list[str]
     health: str
     environment: dict[str, str]
@@ -77,17 +85,20 @@ def stack(*, is_demo: bool) -> list[Service]:
         for name, neighbour in NEIGHBOURS.items()
     }
     tokens = tokens_of_neighbours()
+    memories = {} if is_demo else memories_of_stubs()
     python = sys.executable
     return [
         *(
             Service(
                 name,
                 at,
+                f"{NEIGHBOURS[name].prefix}_PORT",
                 [python, str(HERE / f"stubs/{name}/app.py")],
                 "/health",
                 {
                     "PORT": str(at),
                     "TOKEN": tokens[name],
+                    "STATES_FILE": str(memories.get(name, "")),
                     **({f"{name.upper()}_COUNT": DEMO_IDS} if is_demo else {}),
                 },
             )
@@ -97,6 +108,7 @@ def stack(*, is_demo: bool) -> list[Service]:
         Service(
             "payment",
             port,
+            "PORT",
             [python, "-m", "payment", "serve"],
             "/readyz",
             {
@@ -119,6 +131,7 @@ def way_of_qris(payment_port: int) -> list[Service]:
         Service(
             "bridge",
             bridge,
+            "BRIDGE_PORT",
             [python, str(HERE.parent / "examples/qris_bridge.py")],
             "/health",
             {"PORT": str(bridge), "PAYMENT_URL": f"http://localhost:{payment_port}", **shared},
@@ -126,11 +139,54 @@ def way_of_qris(payment_port: int) -> list[Service]:
         Service(
             "qris",
             gateway,
+            "QRIS_PORT",
             [python, str(HERE / "stubs/qris/app.py")],
             "/health",
             {"PORT": str(gateway), "BRIDGE_URL": f"http://localhost:{bridge}", **shared},
         ),
     ]
+
+
+def memories_of_stubs() -> dict[str, Path]:
+    """Return where each stub keeps what it was told: beside Payment's file, so that all remember the same.
+
+    A stub forgets when it ends if there is no such file.
+    """
+    read = Environment()
+    url = read.parsed("DATABASE_URL", "sqlite:///payment.db", database_url)
+    if read.problems() or url.drivername != "sqlite" or not url.database:
+        return {}  # if it is wrong, Payment says so
+    file = Path(url.database)
+    memories = {name: file.with_name(f"{file.name}-{name}") for name in NEIGHBOURS}
+    if not file.exists():  # begun anew
+        for memory in memories.values():
+            memory.unlink(missing_ok=True)
+    return memories
+
+
+def order_to_try(services: list[Service], key: str | None) -> int:
+    """Return an order for which nothing was booked, so that what is printed books; 1 in a new database."""
+    payment, order = services[-1], services[0]
+    orders = int(order.environment.get("ORDER_COUNT") or os.environ.get("ORDER_COUNT") or 20)  # noqa: TID251  # a stub's
+    newest: list[dict[str, int]] = get(payment, "/payments?limit=1", key)["payments"]
+    likely = [1, *(each["order_id"] + 1 for each in newest if each["order_id"] < orders)]
+    for order_id in chain(likely, range(2, orders + 1), count(orders + 1)):
+        try:
+            get(payment, f"/bills/{order_id}", key)
+        except HTTPError as error:
+            if error.code != HTTPStatus.NOT_FOUND:
+                raise
+            return order_id
+    raise AssertionError  # the orders have no end
+
+
+def get(payment: Service, path: str, key: str | None) -> dict[str, Any]:
+    """Ask Payment; HTTPError if it refuses."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    asked = Request(f"http://127.0.0.1:{payment.port}{path}", headers=headers)  # loopback
+    with DIRECT.open(asked, timeout=10) as answer:
+        said: dict[str, Any] = json.load(answer)
+    return said
 
 
 def try_it(services: list[Service], key: str | None, *, is_demo: bool) -> str:
@@ -143,7 +199,8 @@ def try_it(services: list[Service], key: str | None, *, is_demo: bool) -> str:
         )
     with_key = f"    -H 'Authorization: Bearer {key}' \\\n" if key else ""
     text = TRY_IT + (DEMO if is_demo else "")
-    return text.format(**ports, stubs="\n".join(stubs), key=with_key)
+    order_id = order_to_try(services, key)
+    return text.format(**ports, stubs="\n".join(stubs), key=with_key, order_id=order_id)
 
 
 def prepare(services: list[Service], *, is_demo: bool) -> str | None:
@@ -228,14 +285,7 @@ def main() -> int:
     """Run until Ctrl-C, SIGTERM, the terminal's or a service's end; return the exit code."""
     is_demo = sys.argv[1:] == ["demo"]
     services = stack(is_demo=is_demo)
-    taken = [service for service in services if is_taken(service.port)]
-    for service in taken:
-        print(
-            f"Port {service.port} ({service.name}) sudah dipakai / is in use. "
-            f"Hentikan yang memakainya / stop what uses it: ss -ltnp 'sport = :{service.port}'",
-            file=sys.stderr,
-        )
-    if taken:
+    if refuse_taken_ports(services):
         return 1
     key = prepare(services, is_demo=is_demo)
     signals: list[int] = []  # no threading.Event: who waits for one may hold the lock that setting it takes
@@ -256,6 +306,27 @@ def main() -> int:
         return 0
     finally:
         end([process for _, process in running])
+
+
+def refuse_taken_ports(services: list[Service]) -> bool:
+    """Say which ports are taken, and what to do about each; return whether any is."""
+    taken = [service for service in services if is_taken(service.port)]
+    others = (port for port in range(5005, 2**16) if port not in {each.port for each in services})
+    for service in taken:
+        another = next((port for port in others if not is_taken(port)), 0)
+        by = f" ({who_has(service.port)})" if shutil.which("ss") or shutil.which("lsof") else ""
+        print(
+            f"Port {service.port} ({service.name}) sudah dipakai / is in use. Hentikan yang memakainya / "
+            f"stop what uses it{by}, atau pakai yang lain / or take another: "
+            f"{service.port_setting}={another}",
+            file=sys.stderr,
+        )
+    return bool(taken)
+
+
+def who_has(port: int) -> str:
+    """Return the command that says what uses a port, by what this machine has."""
+    return f"ss -ltnp 'sport = :{port}'" if shutil.which("ss") else f"lsof -nP -iTCP:{port} -sTCP:LISTEN"
 
 
 def is_taken(port: int) -> bool:
@@ -296,7 +367,7 @@ def is_ready(service: Service, process: subprocess.Popen[str], signals: list[int
     url = f"http://127.0.0.1:{service.port}{service.health}"
     while time.monotonic() < deadline_s and process.poll() is None and not signals:
         try:
-            with urllib.request.urlopen(url, timeout=1):  # loopback
+            with DIRECT.open(url, timeout=1):
                 return True
         except OSError:
             time.sleep(0.05)

@@ -218,7 +218,7 @@ def test_the_probes_ask_what_is_there() -> None:
     api, worker = rendered["api"], rendered["worker"]
     assert api["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
     assert api["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
-    assert worker["livenessProbe"]["tcpSocket"] == {"port": "metrics"}
+    assert worker["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
     assert worker["readinessProbe"]["httpGet"] == {"path": "/metrics", "port": "metrics"}
 
 

@@ -11,9 +11,10 @@ from flask import Flask, Response
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where `stub` is, which both stubs share
 
+from stub.memory import Memory
 from stub.server import serve
 from stub.service import Stub
-from stub.settings import int_setting, token_setting
+from stub.settings import int_setting, states_file_setting, token_setting
 
 MENU: tuple[dict[str, object], ...] = (
     {"menu_id": 1, "name": "Nasi goreng", "price": 20000.0, "quantity": 1},
@@ -38,9 +39,9 @@ def order(order_id: int, status: str) -> dict[str, object]:
     }
 
 
-def create_app(count: int, token: str = "") -> Flask:
+def create_app(count: int, token: str, memory: Memory) -> Flask:
     """The stub with the orders 1 to `count`; `token` is demanded of every caller, "" for none."""
-    stub = Stub(count, "Pesanan tidak ditemukan", order, token)
+    stub = Stub(count, "Pesanan tidak ditemukan", order, token, memory)
     app = Flask(__name__, static_folder=None)
     stub.add_routes(app)
 
@@ -57,4 +58,4 @@ def create_app(count: int, token: str = "") -> Flask:
 
 if __name__ == "__main__":
     count = int_setting("ORDER_COUNT", 20, low=0, high=10**9)
-    serve(create_app(count, token_setting()), "order", 5003)
+    serve(create_app(count, token_setting(), Memory(states_file_setting())), "order", 5003)

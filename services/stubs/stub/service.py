@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 from flask import Flask, Response, request
 
 from stub.answers import DroppedConnection, fault_answer, json_response, no_entry
+from stub.memory import Memory
 from stub.server import BODY_LIMIT_BYTES
 from stub.switches import Faults, refusal
 
@@ -32,11 +33,16 @@ class Stub:
 
     `count`: ids 1 to count exist. `unknown`: the error of a 404. `show`: makes the resource out of
     an id and its payment status. `token`: what get and put demand as a bearer token, "" for nothing.
-    Nothing is stored for an id before its first PUT.
+    `memory`: where the states are. Nothing is stored for an id before its first PUT.
     """
 
     def __init__(
-        self, count: int, unknown: str, show: Callable[[int, str], dict[str, object]], token: str
+        self,
+        count: int,
+        unknown: str,
+        show: Callable[[int, str], dict[str, object]],
+        token: str,
+        memory: Memory,
     ) -> None:
         self._count = count
         self._unknown = unknown
@@ -44,7 +50,7 @@ class Stub:
         self._token = token
         self._faults = Faults()
         self._lock = Lock()
-        self._states: dict[int, str] = {}
+        self._memory = memory
         self._received: list[Received] = []
         self._forgotten = 0
 
@@ -54,7 +60,7 @@ class Stub:
             return no_entry()
         if not 1 <= target_id <= self._count:
             return json_response(unknown or {"error": self._unknown}, 404)
-        return json_response(self._show(target_id, self._states.get(target_id, "pending")))
+        return json_response(self._show(target_id, self._memory.status(target_id)))
 
     def put(self, target_id: int, field: str) -> Response:
         """Record the request, ask for the token, meet the switches in force, apply what `field` holds."""
@@ -109,7 +115,7 @@ class Stub:
         if not 1 <= target_id <= self._count:
             return json_response({"error": self._unknown}, 404)
         with self._lock:
-            self._states[target_id] = status
+            self._memory.tell(target_id, status)
             entry["applied"] = True
         return json_response(self._show(target_id, status))
 
@@ -152,7 +158,7 @@ class Stub:
     def get_states(self) -> Response:
         """The status of every id that was ever told one."""
         with self._lock:
-            states = self._states.copy()
+            states = self._memory.all()
         return json_response({"states": states})
 
     def get_faults(self) -> Response:

@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 
@@ -31,3 +32,9 @@ def int_setting(name: str, default: int, *, low: int, high: int) -> int:
     if not text.isdecimal() or not low <= int(text) <= high:
         refuse_to_start(f"{name} must be a whole number from {low} to {high}, not {text!r}")
     return int(text)
+
+
+def states_file_setting() -> Path | None:
+    """STATES_FILE, where the states are kept; None if they end with the process."""
+    text = setting("STATES_FILE", "").strip()
+    return Path(text) if text else None

@@ -10,9 +10,10 @@ from flask import Flask, Response
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where `stub` is, which both stubs share
 
+from stub.memory import Memory
 from stub.server import serve
 from stub.service import Stub
-from stub.settings import int_setting, refuse_to_start, setting, token_setting
+from stub.settings import int_setting, refuse_to_start, setting, states_file_setting, token_setting
 
 NAMES = ("Ayu Lestari", "Budi Santoso", "Citra Dewi", "Dimas Pratama", "Eka Putri")
 PAYMENT_PATH = "/users/<int:id>/payment-service"
@@ -28,12 +29,12 @@ def user(user_id: int, status: str) -> dict[str, object]:
     }
 
 
-def create_app(count: int, payment_path: str = PAYMENT_PATH, token: str = "") -> Flask:
+def create_app(count: int, payment_path: str, token: str, memory: Memory) -> Flask:
     """The stub with the users 1 to `count`.
 
     `payment_path` is a Flask rule with <int:id> in it; `token` is demanded of every caller, "" for none.
     """
-    stub = Stub(count, "Pengguna tidak ditemukan", user, token)
+    stub = Stub(count, "Pengguna tidak ditemukan", user, token, memory)
     app = Flask(__name__, static_folder=None)
     stub.add_routes(app)
 
@@ -60,4 +61,5 @@ def payment_path_setting() -> str:
 
 if __name__ == "__main__":
     count = int_setting("USER_COUNT", 20, low=0, high=10**9)
-    serve(create_app(count, payment_path_setting(), token_setting()), "user", 5001)
+    memory = Memory(states_file_setting())
+    serve(create_app(count, payment_path_setting(), token_setting(), memory), "user", 5001)

@@ -1,5 +1,6 @@
 """`make run`: the whole journey on one machine, begun and ended as people do it."""
 
+import json
 import os
 import pty
 import re
@@ -33,7 +34,11 @@ def test_make_runs_program_brings_up_the_whole_journey(tmp_path: Path) -> None:
     second = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)
     assert second.wait(10) == 1
     second.kill()
-    assert "sudah dipakai" in "".join(second.lines)
+    for name, port in ports.items():
+        (line,) = [line for line in second.lines if f"Port {port} (" in line]
+        assert "sudah dipakai / is in use" in line
+        (another,) = re.findall(rf"or take another: {name}=(\d+)$", line)
+        assert another not in ports.values()
 
     process.send_signal(signal.SIGINT)
     assert process.wait(15) == 0
@@ -41,6 +46,20 @@ def test_make_runs_program_brings_up_the_whole_journey(tmp_path: Path) -> None:
     for url in (payment, order, user):
         with pytest.raises(httpx.ConnectError):
             httpx.get(url, verify=False)
+
+    again = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)
+    again.line_with("Ctrl-C")
+    assert httpx.get(f"{order}/orders/1", verify=False).json()["status"] == "paid", "it remembers, too"
+    assert httpx.get(f"{user}/users/1", verify=False).json()["payment_status"] == "paid"
+    (printed,) = re.findall(r"-d '(\{.*\})'", "".join(again.lines))
+    assert httpx.post(f"{payment}/payments", json=json.loads(printed), verify=False).status_code == 201
+    assert again.stop() == 0
+    (tmp_path / "payment.db").unlink()
+    anew = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)
+    anew.line_with("Ctrl-C")
+    assert httpx.get(f"{order}/orders/1", verify=False).json()["status"] == "pending", "all begin anew"
+    assert '"order_id": 1,' in "".join(anew.lines)
+    assert anew.stop() == 0
 
 
 def test_make_runs_stubs_demand_the_tokens_that_payment_sends(tmp_path: Path) -> None:

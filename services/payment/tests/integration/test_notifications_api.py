@@ -67,7 +67,8 @@ def test_what_is_not_there_is_404(shared: Service) -> None:
         ("cause=weather", "cause harus salah satu dari: outage, no-route, denied, unknown, rejected"),
         ("cause=delivered", "cause harus salah satu dari: outage, no-route, denied, unknown, rejected"),
         ("limit=0", "limit harus bilangan bulat dari 1 sampai 200"),
-        ("cursor=x", "cursor harus bilangan bulat dari 1 sampai 9007199254740991"),
+        ("cursor=x", "cursor bukan yang diberikan oleh daftar ini"),
+        ("cursor=51", "cursor bukan yang diberikan oleh daftar ini"),
     ],
 )
 def test_a_wrong_parameter_is_400_and_named(shared: Service, asked: str, said: str) -> None:
@@ -89,6 +90,8 @@ def test_pages_hold_every_notification_once_newest_first(start_alone: Service) -
                 break
             assert f"cursor={page['next_cursor']}" in answer.links["next"]["url"]
             parameters["cursor"] = page["next_cursor"]
+            other = {"cursor": page["next_cursor"], "cause": "outage"}
+            assert start_alone.http.get("/notifications", params=other).status_code == 400, "of its list only"
         assert ids == sorted(set(ids), reverse=True)
         assert len(ids) == count
     for state in ("delivered", "superseded", "dead"):

@@ -1,5 +1,9 @@
 """POST /notifications/retry: all dead ones, or a kind of them, each sent again once, however many call."""
 
+import os
+import pty
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -191,6 +195,24 @@ def test_it_asks_for_its_scope(start_keyed: Start) -> None:
     assert event["actor"] == f"konsol/{writer.id}"
 
 
+def at_a_terminal(service: Service, answer: str, *options: str) -> str:
+    """Send all that are dead again as a person does, who gives this answer; return what was said."""
+    ours, theirs = pty.openpty()
+    os.write(ours, f"{answer}\n".encode())
+    ran = subprocess.run(
+        [sys.executable, "-m", "payment", "notifications", "retry", "--all-dead", *options],
+        stdin=theirs,
+        env={"PATH": os.environ["PATH"], **service.environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    os.close(ours)
+    os.close(theirs)
+    return ran.stdout + ran.stderr
+
+
 def test_the_command_sends_a_kind_again(start_alone: Service) -> None:
     start_alone.book(range(1, 4))
     let_die(start_alone, [1, 2])
@@ -198,7 +220,22 @@ def test_the_command_sends_a_kind_again(start_alone: Service) -> None:
     arguments = ("notifications", "retry", "--all-dead", "--service", "order", "--cause", "rejected")
     assert start_alone.cli(*arguments).stdout.strip() == "Dikirim lagi / to be sent again: 2"
     assert dead_of(start_alone) == {("order", "outage"): 1, ("user", "outage"): 1, ("user", "rejected"): 2}
-    assert start_alone.cli("notifications", "retry", "--all-dead").stdout.strip().endswith(": 4")
-    for wrong in (("1", "--service", "order"), ("--cause", "rejected"), ("--all-dead", "--cause", "x")):
+    dry = start_alone.cli("notifications", "retry", "--all-dead", "--dry-run", "--service", "user")
+    assert dry.stdout.strip() == "Akan dikirim lagi / would be sent again: 3"
+    assert sum(dead_of(start_alone).values()) == 4, "nothing was sent"
+    asked = at_a_terminal(start_alone, "n")
+    assert "send 4 notifications again? [y/N]" in asked
+    assert "to be sent again" not in asked
+    assert sum(dead_of(start_alone).values()) == 4
+    assert "to be sent again: 4" in at_a_terminal(start_alone, "y")
+    assert not dead_of(start_alone)
+    assert "again?" not in at_a_terminal(start_alone, "", "--yes")
+    assert start_alone.cli("notifications", "retry", "--all-dead").stdout.strip().endswith(": 0")
+    for wrong in (
+        ("1", "--service", "order"),
+        ("1", "--dry-run"),
+        ("--cause", "rejected"),
+        ("--all-dead", "--cause", "x"),
+    ):
         refused = start_alone.cli("notifications", "retry", *wrong)
         assert (refused.returncode, "Traceback" in refused.stderr) == (2, False)

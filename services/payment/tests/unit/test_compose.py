@@ -34,3 +34,9 @@ def test_only_what_books_and_tells_reaches_the_database() -> None:
     beside = {name for name, service in SERVICES.items() if "database" in service.get("networks", [])}
     assert beside == {"postgres", "migrate", "port", "worker"}
     assert SERVICES["api"]["network_mode"] == "service:port"
+
+
+def test_the_workers_health_is_that_its_lanes_turn() -> None:
+    worker = SERVICES["worker"]
+    assert worker["environment"]["METRICS_PORT"] in str(worker["healthcheck"]["test"])
+    assert "/healthz" in str(worker["healthcheck"]["test"])

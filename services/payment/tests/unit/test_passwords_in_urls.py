@@ -30,7 +30,7 @@ def refusal_of(rule: Callable[[str], object], value: str) -> str:
 @pytest.mark.parametrize("password", CUT)
 def test_a_databases_password_with_an_at_sign_is_refused_and_not_shown(password: str) -> None:
     """It would end there: the rest is the host, which each error of a connection prints."""
-    for rule in (rules.database_url, rules.listen_url_if_any):
+    for rule in (rules.database_url, rules.direct_url_if_any):
         assert ESCAPE_IT in refusal_of(rule, f"postgresql://payment:{password}@db/payment")
 
 

@@ -69,12 +69,17 @@ def wrong(file: Path) -> Path:
     return program(file, "exit 127")
 
 
-def install(repository: Path, *arguments: str) -> tuple[int, str]:
+def install(repository: Path, *arguments: str, **environment: str) -> tuple[int, str]:
     """Say what `make install` would do, and the code that it ends with; it is not to do it."""
     path = f"{repository / 'bin'}{os.pathsep}{os.environ['PATH']}"
     command = ["make", "--no-print-directory", *arguments, "install"]
     ran = subprocess.run(
-        command, cwd=repository, env={"PATH": path}, capture_output=True, text=True, check=False
+        command,
+        cwd=repository,
+        env={"PATH": path, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return ran.returncode, ran.stdout + ran.stderr
 
@@ -118,3 +123,27 @@ def test_another_python_makes_the_venv_anew_and_the_same_does_not(repository: Pa
     code, said = install(repository, "--dry-run", f"PYTHON={other}")
     assert code == 0
     assert f"{other} -m venv --clear .venv" in said
+
+
+def test_an_installation_without_a_network_says_so(repository: Path) -> None:
+    """Not that no distribution matches, which is what pip makes of it."""
+    right(repository / ".venv" / "bin" / "python")
+    (repository / "requirements" / "dev.txt").write_text(
+        f"uv==0.0.1 \\\n    --hash=sha256:{'0' * 64}\n    # via -r dev.in\n"
+    )
+    nowhere = {
+        "PIP_INDEX_URL": "http://127.0.0.1:1/simple",
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_RETRIES": "1",
+        "HOME": str(repository),
+    }
+    code, said = install(repository, **nowhere)
+    assert code == 2
+    assert "cannot be downloaded: look at the network" in said
+    assert "No matching distribution" not in said
+    assert "No matching distribution" in (repository / ".venv" / "install.log").read_text()
+
+    code, said = install(repository, **nowhere | {"PIP_RETRIES": "many"})
+    assert code == 2
+    assert "many" in said, "what else is wrong is shown"
+    assert "network" not in said

@@ -15,7 +15,8 @@ from payment.core.states import FAILED, Outcome, State
 from payment.core.units import WHOLE_NUMBER_MAX
 from payment.ledger import outbox
 from payment.ledger.answers import NotificationAnswer
-from payment.ledger.resending import Resending, send_all_again
+from payment.ledger.resending import Resending, count_dead, send_all_again
+from payment.storage.base import Database
 
 COLUMNS = ("id", "service", "target_id", "payment_id", "state", "told", "attempts", "last_error")
 CAUSES = click.Choice([outcome.value for outcome in FAILED])
@@ -65,6 +66,8 @@ def list_notifications(
 @click.option("--all-dead", is_flag=True, help="Semua yang mati / all that are dead.")
 @click.option("--service", type=click.Choice(list(NEIGHBOURS)), help="… hanya ini / of these, only this.")
 @click.option("--cause", "failed_by", type=CAUSES, help="… yang gagal karena ini / that failed by this.")
+@click.option("--dry-run", is_flag=True, help="… hitung saja / only count them.")
+@click.option("--yes", is_flag=True, help="… jangan bertanya / do not ask.")
 @click.pass_obj
 def retry_notifications(
     settings: Settings,
@@ -73,18 +76,24 @@ def retry_notifications(
     all_dead: bool,
     service: str | None,
     failed_by: str | None,
+    dry_run: bool,
+    yes: bool,
 ) -> None:
-    """Kirim lagi / send again: one NOTIFICATION_ID, or --all-dead."""
+    """Kirim lagi / send again: one NOTIFICATION_ID, or --all-dead; on a terminal it asks before."""
     if (notification_id is None) != all_dead:
         raise click.UsageError("Beri NOTIFICATION_ID atau --all-dead / give one of the two.")
-    if notification_id is not None and (service or failed_by):
-        raise click.UsageError("--service, --cause: hanya dengan / only with --all-dead.")
+    if notification_id is not None and (service or failed_by or dry_run or yes):
+        raise click.UsageError("--service, --cause, --dry-run, --yes: hanya dengan / only with --all-dead.")
     if notification_id is not None:
         with opened(settings).write() as connection:
             sent = len(outbox.send_again(connection, now_us(), cause(), [notification_id]))
     else:
-        which = Resending(cause(), service=service, failed_by=Outcome(failed_by) if failed_by else None)
-        sent = sum(send_all_again(opened(settings), which))
+        sent = _retry_dead(
+            opened(settings), service, Outcome(failed_by) if failed_by else None, dry_run=dry_run, yes=yes
+        )
+        if dry_run:
+            click.echo(f"Akan dikirim lagi / would be sent again: {sent}")
+            return
     if not sent and not all_dead:
         click.echo(
             f"Notifikasi {notification_id} tidak ada atau sudah selesai / "
@@ -93,6 +102,20 @@ def retry_notifications(
         )
         sys.exit(1)
     click.echo(f"Dikirim lagi / to be sent again: {sent}")
+
+
+def _retry_dead(
+    database: Database, service: str | None, failed_by: Outcome | None, *, dry_run: bool, yes: bool
+) -> int:
+    """Send again what is dead, once whoever sits at a terminal agrees; return how many were, or would be."""
+    asks = sys.stdin.isatty() and not yes
+    if dry_run or asks:
+        with database.read() as connection:
+            dead = count_dead(connection, service=service, failed_by=failed_by)
+        if dry_run or not dead:
+            return dead
+        click.confirm(f"Kirim lagi {dead} notifikasi / send {dead} notifications again?", abort=True)
+    return sum(send_all_again(database, Resending(cause(), service=service, failed_by=failed_by)))
 
 
 def _table_of(rows: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -28,7 +29,7 @@ def worker(settings: Settings) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # in all threads to come too, so one waits below
     tracer = open_tracer(settings)
     telling = Worker(database, settings, tracer)
-    metrics = _serve_metrics(settings, database)
+    metrics = _serve_metrics(settings, database, telling.stuck)
     portmates = Portmates(settings.port) if leash and settings.metrics_port is None else None
     if portmates:  # what is scraped at the API shows this process too
         say_build(database)
@@ -46,14 +47,16 @@ def worker(settings: Settings) -> None:
     get_logger().info("stopped")
 
 
-def _serve_metrics(settings: Settings, database: Database) -> dict[str, str]:
-    """Show the metrics where METRICS_PORT says, if it is set; return what the log says of it."""
+def _serve_metrics(
+    settings: Settings, database: Database, stuck: Callable[[], Sequence[str]]
+) -> dict[str, str]:
+    """Show metrics and health where METRICS_PORT says, if it is set; return what the log says of it."""
     if settings.metrics_port is None:
         return {}
     exposition = Exposition(database)
     say_build(database)
     try:
-        return {"metrics": serve_metrics(settings.host, settings.metrics_port, exposition)}
+        return {"metrics": serve_metrics(settings.host, settings.metrics_port, exposition, stuck)}
     except OSError as error:
         where = f"METRICS_PORT={settings.metrics_port}: {error.strerror}"
         click.echo(f"Alamat tidak dapat dipakai / cannot listen: {where}", err=True)

@@ -3,7 +3,9 @@
 import base64
 import binascii
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from payment.core.errors import CursorInvalid
 from payment.core.units import WHOLE_NUMBER_MAX
@@ -14,10 +16,13 @@ _ADDED = ("amount", "reference", "late")
 """Filters that came later: a cursor that was given before stays good where they are not asked for."""
 
 
+Filters = Mapping[str, Any]
+"""What a list was asked for, by name; a value says itself in `repr`."""
+
+
 def cursor_of(position: Position, selection: Selection) -> str:
     """Return an opaque cursor; `read_cursor` takes it with the same selection only."""
-    where = f"{_VERSION}.{position.created_us}.{position.id}"
-    return base64.urlsafe_b64encode(f"{where}.{_seal(where, selection)}".encode()).decode().rstrip("=")
+    return _cursor((position.created_us, position.id), _filters(selection))
 
 
 def read_cursor(cursor: str, selection: Selection) -> Position:
@@ -26,24 +31,53 @@ def read_cursor(cursor: str, selection: Selection) -> Position:
     Raises:
         CursorInvalid: it is not one of ours, or it belongs to another selection.
     """
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        where, _, seal = base64.b64decode(padded, altchars=b"-_", validate=True).decode().rpartition(".")
-        _, created_us, payment_id = where.split(".")
-        position = Position(int(created_us), int(payment_id))
-    except (binascii.Error, ValueError):
-        raise CursorInvalid(field="cursor") from None
-    if max(abs(position.created_us), abs(position.id)) > WHOLE_NUMBER_MAX:  # no payment is there
-        raise CursorInvalid(field="cursor")
-    if seal != _seal(where, selection) or cursor != cursor_of(position, selection):
-        raise CursorInvalid(field="cursor")
-    return position
+    created_us, payment_id = _numbers(cursor, _filters(selection), 2)
+    return Position(created_us, payment_id)
 
 
-def _seal(where: str, selection: Selection) -> str:
-    """Return a checksum that shows a typing error, or a cursor of another list. It is no protection."""
-    filters = {
+def cursor_of_id(last_id: int, filters: Filters) -> str:
+    """Return an opaque cursor of a list that goes by id; `read_id` takes it with the same filters only."""
+    return _cursor((last_id,), filters)
+
+
+def read_id(cursor: str, filters: Filters) -> int:
+    """Return the id after which a page begins.
+
+    Raises:
+        CursorInvalid: it is not one of ours, or it belongs to another list.
+    """
+    (last_id,) = _numbers(cursor, filters, 1)
+    return last_id
+
+
+def _filters(selection: Selection) -> Filters:
+    return {
         name: value for name, value in asdict(selection).items() if value is not None or name not in _ADDED
     }
+
+
+def _cursor(numbers: Sequence[int], filters: Filters) -> str:
+    where = ".".join([_VERSION, *map(str, numbers)])
+    return base64.urlsafe_b64encode(f"{where}.{_seal(where, filters)}".encode()).decode().rstrip("=")
+
+
+def _numbers(cursor: str, filters: Filters, count: int) -> Sequence[int]:
+    """Return the numbers that a cursor holds, `count` of them, or raise CursorInvalid."""
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        where, _, _ = base64.b64decode(padded, altchars=b"-_", validate=True).decode().rpartition(".")
+        _, *parts = where.split(".")
+        numbers = [int(part) for part in parts]
+    except (binascii.Error, ValueError):
+        raise CursorInvalid(field="cursor") from None
+    if len(numbers) != count or max(map(abs, numbers)) > WHOLE_NUMBER_MAX:  # nothing is there
+        raise CursorInvalid(field="cursor")
+    if cursor != _cursor(numbers, filters):
+        raise CursorInvalid(field="cursor")
+    return numbers
+
+
+def _seal(where: str, filters: Filters) -> str:
+    """Return a checksum that shows a typing error, or a cursor of another list. It is no protection."""
     sealed = repr((where, sorted(filters.items())))
     return hashlib.blake2b(sealed.encode(), digest_size=6).hexdigest()

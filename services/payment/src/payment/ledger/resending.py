@@ -66,6 +66,13 @@ def is_dead(service: str, failed_by: Outcome | None) -> ColumnElement[bool]:
     return and_(HAS_FAILED, _row.last_outcome == written(failed_by), dead)
 
 
+def count_dead(connection: Connection, *, service: str | None, failed_by: Outcome | None) -> int:
+    """Return how many are dead: of all neighbours or of this one, and by this cause if one is said."""
+    services = [service] if service else list(NEIGHBOURS)
+    counts = (select(func.count()).where(is_dead(each, failed_by)) for each in services)
+    return sum(connection.execute(count).scalar_one() for count in counts)
+
+
 def send_all_again(database: Database, resending: Resending) -> Iterator[int]:
     """Send all again; yield how many each transaction did. After each is a pause as long, for payments."""
     while True:

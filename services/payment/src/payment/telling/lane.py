@@ -32,6 +32,7 @@ from payment.telling.circuit import Circuit, CircuitState
 from payment.telling.delivery import judge_delivery
 from payment.telling.downstream import NeighbourClient
 from payment.telling.in_hand import Ended, InHand
+from payment.telling.pulse import Pulse
 from payment.telling.senders import Senders
 
 LINGER_S = 0.05
@@ -91,6 +92,8 @@ class Lane:
             log=self._log,
             tracer=tracer,
         )
+        # written by the lane's thread, read by whoever asks whether it turns
+        self._pulse = Pulse()
         # written and read by the lane's thread alone
         self._looks_at_clock_s = 0.0  # on the clock of `time.monotonic`
         self._has_come_back = False  # `end_outage` is still to be called
@@ -113,6 +116,16 @@ class Lane:
         self._thread.start()
         self._senders.start()
 
+    @property
+    def name(self) -> str:
+        """Return whom it tells."""
+        return self._neighbour.name
+
+    @property
+    def is_stuck(self) -> bool:
+        """Say whether its thread hangs, or is no more."""
+        return self._pulse.is_stuck or not (self._thread.is_alive() or self._stopping.is_set())
+
     def wake(self) -> None:
         """Look for news now. Cheap, from any thread."""
         if not self._is_woken:
@@ -133,7 +146,9 @@ class Lane:
         wait_s = 0.0
         while True:
             try:
+                self._pulse.rests()
                 self._gather(wait_s)
+                self._pulse.turns()
                 if self._stopping.is_set():
                     deadline_s = deadline_s or time.monotonic() + STOP_WITHIN_S
                 wait_s = self._turn(_now_us())

@@ -44,6 +44,10 @@ class Worker:
         for lane in self._lanes:
             lane.wake()
 
+    def stuck(self) -> list[str]:
+        """Return the neighbours whose lanes do not turn."""
+        return [lane.name for lane in self._lanes if lane.is_stuck]
+
     def _warn_of_tokens_in_the_open(self) -> None:
         """Say which token whoever is on the network can read."""
         for neighbour in NEIGHBOURS.values():

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from payment.core.metrics import is_circuit_open
 from payment.core.states import Outcome, State
 from payment.ledger.answers import NeighbourAnswer, NotificationAnswer
+from payment.ledger.cursors import cursor_of_id, read_id
 from payment.web.endpoints import Request
 from payment.web.replies import Reply
 
@@ -22,14 +23,15 @@ async def list_notifications(request: Request) -> Reply:
     """GET /notifications."""
     asked = request.parameters
     limit = asked["limit"]
+    filters = {name: asked[name] for name in ("service", "state", "cause")}
     rows = await request.ledger.notifications.page(
         service=asked["service"],
         state=State(asked["state"]) if asked["state"] else None,
         failed_by=Outcome(asked["cause"]) if asked["cause"] else None,
-        before_id=asked["cursor"],
+        before_id=read_id(asked["cursor"], filters) if asked["cursor"] else None,
         limit=limit + 1,
     )
-    cursor = str(rows[limit - 1]["id"]) if len(rows) > limit else None
+    cursor = cursor_of_id(rows[limit - 1]["id"], filters) if len(rows) > limit else None
     body = {"notifications": _notification_answer.dump(rows[:limit], many=True), "next_cursor": cursor}
     return Reply.of_json(200, body, request.next_link(cursor))
 

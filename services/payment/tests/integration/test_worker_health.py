@@ -1,0 +1,66 @@
+"""`/healthz` at METRICS_PORT: a worker is well while its lanes turn."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from payment.core.settings import read_settings
+from payment.ledger import claims
+from payment.storage.opening import open_database
+from payment.telling import pulse
+from payment.telling.worker import Worker
+from payment.watching.exposition import Exposition
+from payment.watching.server import serve_metrics
+from processes import http_client, wait_for
+
+
+@pytest.fixture
+def hangs(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Once set, Order's lane hangs in its look at the outbox until the test ends."""
+    hang, end = threading.Event(), threading.Event()
+    real = claims.next_due_us
+
+    def next_due_us(connection: Any, neighbour: Any, *arguments: Any, **options: Any) -> int | None:
+        if hang.is_set() and neighbour.name == "order":
+            end.wait(30)
+        return real(connection, neighbour, *arguments, **options)
+
+    monkeypatch.setattr(claims, "next_due_us", next_due_us)
+    yield hang
+    end.set()
+
+
+def test_a_worker_whose_lane_hangs_is_not_healthy_and_says_which(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, hangs: threading.Event
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setattr(pulse, "STUCK_AFTER_S", 0.3)
+    database = open_database(make_url(database_url))
+    worker = Worker(database, read_settings())
+    worker.start()
+    metrics = serve_metrics("127.0.0.1", 0, Exposition(database), worker.stuck)
+    try:
+        with http_client(metrics.removesuffix("/metrics")) as http:
+            wait_for(lambda: http.get("/healthz").status_code == 200)
+            assert http.get("/healthz").json() == {"status": "ok"}
+            hangs.set()
+            worker.wake()
+            wait_for(lambda: http.get("/healthz").status_code == 503)
+            assert http.get("/healthz").json() == {"status": "stuck", "lanes": ["order"]}
+            assert "payment_told" in http.get("/metrics").text, "it is still scraped"
+    finally:
+        hangs.clear()
+        worker.begin_stop()
+
+
+def test_a_lane_whose_thread_ended_is_not_healthy(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    worker = Worker(open_database(make_url(database_url)), read_settings())
+    assert worker.stuck() == ["order", "user"], "none has begun"
+    worker.start()
+    assert worker.stuck() == []
+    worker.stop()
+    assert worker.stuck() == [], "it was told to end"
