@@ -8,7 +8,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 import orjson
-from sqlalchemy import JSON, Integer, Table, TextClause, bindparam, text
+from sqlalchemy import ARRAY, JSON, Integer, Table, TextClause, bindparam, text
 from sqlalchemy.dialects import postgresql
 
 from payment.storage.tables import events, idempotency_keys, notifications, payments
@@ -54,10 +54,11 @@ _INSERT_UNREAD = """
     INSERT INTO {table} ({names})
     SELECT {values} FROM json_to_recordset(:{table}) AS given ({names_and_types}) {with_ids}"""
 
-# The number is taken from a SELECT: PostgreSQL then expects as many rows whatever it is, and so plans once.
+# Taken from a SELECT, the numbers are unknown when PostgreSQL plans: it expects ten whatever they are, and so
+# plans once; and it hashes these ten, so that the rows of each table are inserted in their order.
 _FRESH = """fresh AS MATERIALIZED (
     SELECT number, nextval('payments_id_seq') AS id
-    FROM generate_series(1, (SELECT CAST(:payments_new AS integer))) AS number)"""
+    FROM unnest((SELECT CAST(:numbers AS integer[]))) AS number)"""
 _WITH = "WITH {parts} SELECT id FROM fresh ORDER BY number"
 
 _OF_PAYMENT: dict[Table, tuple[str, dict[str, str]]] = {
@@ -93,8 +94,8 @@ def insert_unread_from_json(shape: tuple[tuple[Table, tuple[str, ...]], ...]) ->
     """Return one statement that inserts rows into each table, with ids that it takes, and returns these.
 
     Args:
-        shape: see `insert_from_json`. Where a row has to have the id of a payment, it has a number from 1 to
-            the parameter `payments_new`.
+        shape: see `insert_from_json`. Where a row has to have the id of a payment, it has a number, which is
+            in the array that the parameter `numbers` is.
     """
     parts = [_FRESH]
     for nth, (table, names) in enumerate(shape):
@@ -114,7 +115,7 @@ def insert_unread_from_json(shape: tuple[tuple[Table, tuple[str, ...]], ...]) ->
         )
     statement = _WITH.format(parts=", ".join(parts))
     return _with_json(statement, *(table for table, _ in shape)).bindparams(
-        bindparam("payments_new", type_=Integer)
+        bindparam("numbers", type_=ARRAY(Integer))
     )
 
 

@@ -97,7 +97,7 @@ class PostgresBatch(BatchTransaction):
         rows = {table: each for table, each in rows.items() if each}
         shape = tuple((table, tuple(each[0])) for table, each in rows.items())
         values: dict[str, Any] = {table.name: json_of(each) for table, each in rows.items()}
-        values["payments_new"] = len(rows[payments])
+        values["numbers"] = [row["id"] for row in rows[payments]]
         statement = insert_unread_from_json(shape)
         with self._as_sqlalchemy_raises((statement.text, {})):
             return await_only(self._begin_and_write(locks, statement, values))
