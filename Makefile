@@ -76,7 +76,7 @@ $(VENV)/.deploy: requirements/deploy.txt $(VENV)/.installed
 	@$(call INSTALLED,$(call QUICK_INSTALL,--require-hashes -r requirements/deploy.txt))
 	@touch $@
 
-run: install ## [KEYS=1: with API keys; PORT=… ORDER_PORT=… USER_PORT=…] Payment on 5004 (SQLite), Order on 5003, User on 5001 (stubs); Ctrl-C ends all
+run: install ## [KEYS=1: with API keys; QRIS=1: docs/qris.md; PORT=… ORDER_PORT=… USER_PORT=…] Payment on 5004 (SQLite), Order on 5003, User on 5001 (stubs); Ctrl-C ends all
 	@$(BIN)/python services/run.py
 
 demo: install ## [KEYS=1] make run with a database of its own, made anew: two sample weeks of a restaurant to look at
@@ -162,10 +162,11 @@ lint: install
 	$(BIN)/lint-imports --no-logo
 
 types: install
-	$(BIN)/mypy services/payment/src services/payment/tests services/run.py deploy/taken_ports.py requirements/audit.py contracts/src
+	$(BIN)/mypy services/payment/src services/payment/tests services/run.py deploy/taken_ports.py requirements/audit.py contracts/src examples
 	$(BIN)/mypy tests
 	$(BIN)/mypy $(STUBS)/order $(STUBS)/stub
 	$(BIN)/mypy $(STUBS)/user
+	$(BIN)/mypy $(STUBS)/qris
 	$(BIN)/mypy bench
 
 screenshots: $(VENV)/.deploy ## [PAGES="name=/path …"] pictures of the console on sample days into docs/pictures; needs a Chromium

@@ -17,7 +17,7 @@ from bench import alone, delivery, footprint, hanging, report, steady, throughpu
 from bench.compare import Plan
 from bench.databases import fsync_ms, postgres_server, version
 from bench.report import Measured
-from bench.servers import ROOT
+from bench.servers import ROOT, end_all_on_sigterm
 
 MEASUREMENTS = {
     "post-postgres": throughput.post_postgres,
@@ -52,6 +52,7 @@ def main() -> int:
     parser.add_argument("--dir", type=Path, help="where SQLite's files go (the disk that is measured)")
     parser.add_argument("--json", action="store_true", help="the rows as JSON in place of the table")
     chosen = parser.parse_args()
+    end_all_on_sigterm()
 
     everything = Measured([], [])
     with tempfile.TemporaryDirectory(prefix="bench-", dir=chosen.dir) as name, postgres_server() as postgres:
@@ -69,7 +70,7 @@ def main() -> int:
             f"{plan.connections} connections, {plan.rounds} rounds of {plan.seconds:g} s, "
             f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL {version(postgres)} "
             f"(synchronous_commit and fsync on), SQLite with WAL and synchronous=FULL, "
-            f"an fsync takes {fsync_ms(directory):.2f} ms."
+            f"an fsync takes {fsync_ms(directory):.2f} ms"
         )
         for measurement in chosen.only or MEASUREMENTS:
             try:
@@ -79,6 +80,7 @@ def main() -> int:
                 continue
             everything.add(measured.rows)
             everything.problems.extend(f"{measurement}: {said}" for said in measured.problems)
+    conditions += f", the load driver took at most {everything.driver:.2f} of a core."
     if chosen.json:
         print(json.dumps([asdict(row) for row in everything.rows], indent=2))
     else:

@@ -22,18 +22,19 @@ from pathlib import Path
 from bench.answers import parse_answer
 from bench.load import PostPayments
 from bench.servers import HOST, Running, Server, running
+from bench.statement_log import StatementLog
 
-WARM_UP = 48
+WARM_UP = 32
 """Payments before any is counted: the interpreter adapts its bytecode, every cache is filled."""
 
-PIECE, PIECES = 32, 5
+PIECE, PIECES = 32, 3
 """Payments of a piece, and pieces: what happens now and then (a checkpoint) falls into one of them."""
 
 PAYMENT_OF = PostPayments(0, users=1000)
 START_WITHIN_S = 300.0
 ANSWER_TIMEOUT_S = 60.0
 COMMAND_TIMEOUT_S = 120.0
-ROUNDS = 400
+ROUNDS = 200
 """Of the calibration."""
 
 CALIBRATION = Path(__file__).with_name("calibration.py")
@@ -89,21 +90,35 @@ def check_tools() -> None:
         raise CountError("valgrind is missing: apt-get install valgrind (it counts the instructions)")
 
 
-def of_payments(service: Server, directory: Path, counts: Sequence[int]) -> dict[int, float]:
-    """Instructions a payment, by the number of connections that pay at once: the median of some pieces."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a payment took: the median of the pieces."""
+
+    instructions: float
+    statements: float
+    """0 without a log of them."""
+
+
+def of_payments(
+    service: Server, directory: Path, counts: Sequence[int], log: StatementLog | None = None
+) -> dict[int, Taken]:
+    """What a payment takes, by the number of connections that pay at once."""
     with running(under_callgrind(service, directory), directory, within_s=START_WITHIN_S) as api:
         counter = Counter(api.pid, directory / "instructions")
         counter.tell("instrumentation", "on")
         orders = iter(range(1, 10**9))
-        seen: dict[int, float] = {}
+        seen: dict[int, Taken] = {}
         for connections in counts:
             with paying(api, connections) as payers:
                 payers.pay(itertools.islice(orders, WARM_UP))
-                pieces = [
-                    counter.count(functools.partial(payers.pay, itertools.islice(orders, PIECE)))
-                    for _ in range(PIECES)
-                ]
-                seen[connections] = statistics.median(pieces) / PIECE
+                pieces: list[tuple[int, int]] = []
+                for _ in range(PIECES):
+                    position = log.position() if log else 0
+                    work = functools.partial(payers.pay, itertools.islice(orders, PIECE))
+                    pieces.append((counter.count(work), log.since(position) if log else 0))
+                seen[connections] = Taken(
+                    *(statistics.median(each) / PIECE for each in zip(*pieces, strict=True))
+                )
         return seen
 
 

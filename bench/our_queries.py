@@ -80,7 +80,8 @@ def queries(rows: int, now_us: int, key: str, guest: int, place: Place) -> dict[
         "report of a day": lambda connection: daily_report(connection, a_day, DAYS),
         "report of a day, hour by hour": lambda connection: hourly_report(connection, a_day, DAYS),
         "worker: what is due next": lambda connection: [
-            next_due_us(connection, each, now_us - DAY_US, probing=False) for each in (ORDER, USER)
+            next_due_us(connection, each, now_us - DAY_US, lease_us=HOUR_US, probing=False)
+            for each in (ORDER, USER)
         ],
         "worker: claim (8 of Order, 8 of User)": claimed,
         "worker: write what became of 8": lambda connection: update_rows(

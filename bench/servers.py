@@ -125,6 +125,11 @@ def running(server: Server, directory: Path, *, within_s: float = START_TIMEOUT_
             process.wait()
 
 
+def end_all_on_sigterm() -> None:
+    """Let SIGTERM end this program as an error would: with everything that it has started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 def free_port() -> int:
     """A port that nobody listens on just now."""
     with socket.socket() as probe:

@@ -1,12 +1,14 @@
 """Run the whole journey on this machine: Payment on SQLite with its worker, and both stubs.
 
-`make run` calls this; with KEYS=1 Payment asks for API keys, and one is made to try it. Ctrl-C ends all, and
-so does closing its terminal; if one service ends, all end. `make demo` calls it with `demo`: Payment has a
-database of its own then, made anew and filled by `payment demo`.
+`make run` calls this; with KEYS=1 Payment asks for API keys, and one is made to try it; with QRIS=1 the stub
+of a QRIS gateway and the bridge from it to Payment run too (docs/qris.md). Ctrl-C ends all, and so does
+closing its terminal; if one service ends, all end. `make demo` calls it with `demo`: Payment has a database
+of its own then, made anew and filled by `payment demo`.
 """
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -102,6 +104,7 @@ def stack(*, is_demo: bool) -> list[Service]:
             )
             for name, at in ports.items()
         ),
+        *(way_of_qris(port) if is_on("QRIS") else ()),
         Service(
             "payment",
             port,
@@ -112,9 +115,34 @@ def stack(*, is_demo: bool) -> list[Service]:
                 "PORT": str(port),
                 "LOG_FORMAT": "text",
                 **urls,
-                **({"AUTH": "keys"} if asks_for_keys() else {}),
+                **({"AUTH": "keys"} if is_on("KEYS") else {}),
                 **({"DATABASE_URL": f"sqlite:///{DEMO_DATABASE}"} if is_demo else {}),
             },
+        ),
+    ]
+
+
+def way_of_qris(payment_port: int) -> list[Service]:
+    """Return the stub of a QRIS gateway and the bridge from it to Payment, which share their secrets."""
+    gateway, bridge = port_of("QRIS_PORT", "5006"), port_of("BRIDGE_PORT", "5005")
+    shared = {name: secrets.token_hex() for name in ("MIDTRANS_SERVER_KEY", "XENDIT_CALLBACK_TOKEN")}
+    python = sys.executable
+    return [
+        Service(
+            "bridge",
+            bridge,
+            "BRIDGE_PORT",
+            [python, str(HERE.parent / "examples/qris_bridge.py")],
+            "/health",
+            {"PORT": str(bridge), "PAYMENT_URL": f"http://localhost:{payment_port}", **shared},
+        ),
+        Service(
+            "qris",
+            gateway,
+            "QRIS_PORT",
+            [python, str(HERE / "stubs/qris/app.py")],
+            "/health",
+            {"PORT": str(gateway), "BRIDGE_URL": f"http://localhost:{bridge}", **shared},
         ),
     ]
 
@@ -165,10 +193,28 @@ def try_it(services: list[Service], key: str | None, *, is_demo: bool) -> str:
     """Return what a person may do with what runs, with this API key if one is asked for."""
     ports = {service.name: service.port for service in services}
     stubs = [f"  {name.capitalize():8} http://localhost:{ports[name]}   (stub)" for name in NEIGHBOURS]
+    if "qris" in ports:
+        stubs.append(
+            f"  QRIS     http://localhost:{ports['qris']}   (stub; bridge: {ports['bridge']}; docs/qris.md)"
+        )
     with_key = f"    -H 'Authorization: Bearer {key}' \\\n" if key else ""
     text = TRY_IT + (DEMO if is_demo else "")
     order_id = order_to_try(services, key)
     return text.format(**ports, stubs="\n".join(stubs), key=with_key, order_id=order_id)
+
+
+def prepare(services: list[Service], *, is_demo: bool) -> str | None:
+    """Fill the demo's database; make the keys that are asked for, and return the one to try it with."""
+    payment = services[-1]
+    if is_demo:
+        fill_demo(payment)
+    if payment.environment.get("AUTH") != "keys":
+        return None
+    for service in services:
+        if service.name == "bridge":
+            bridge_key = make_key(payment, "bridge", "payments:read", "payments:write")
+            service.environment["PAYMENT_KEY"] = bridge_key
+    return make_key(payment, "coba", "admin")
 
 
 def fill_demo(payment: Service) -> None:
@@ -185,11 +231,11 @@ def fill_demo(payment: Service) -> None:
         sys.exit(filled.returncode)
 
 
-def key_to_try_it(payment: Service) -> str:
-    """Make an API key that is good for everything, for a day; end if that cannot be done."""
-    command = [sys.executable, "-m", "payment", "keys", "create", "--client", "coba"]
+def make_key(payment: Service, client: str, *scopes: str) -> str:
+    """Make an API key that is good for a day; end if that cannot be done."""
+    command = [sys.executable, "-m", "payment", "keys", "create", "--client", client, "--expires", "24h"]
     made = subprocess.run(  # noqa: S603  # our own program
-        [*command, "--scope", "admin", "--expires", "24h"],
+        [*command, *(f"--scope={scope}" for scope in scopes)],
         env={**os.environ, **payment.environment},  # noqa: TID251  # a program of its own
         stdout=subprocess.PIPE,
         text=True,
@@ -200,13 +246,13 @@ def key_to_try_it(payment: Service) -> str:
     return made.stdout.strip()
 
 
-def asks_for_keys() -> bool:
-    """Say whether Payment is to ask for API keys; end if the setting says neither."""
+def is_on(name: str) -> bool:
+    """Say whether a switch is on, KEYS or QRIS; end if the setting says neither."""
     read = Environment()
-    asks = read.bool("KEYS", False)  # environs' default
-    for name, wrong in read.problems().items():
-        refuse_to_start(name, wrong[0])
-    return bool(asks)
+    is_on = read.bool(name, False)  # environs' default
+    for bad, wrong in read.problems().items():
+        refuse_to_start(bad, wrong[0])
+    return bool(is_on)
 
 
 def tokens_of_neighbours() -> dict[str, str]:
@@ -241,10 +287,7 @@ def main() -> int:
     services = stack(is_demo=is_demo)
     if refuse_taken_ports(services):
         return 1
-    payment = services[-1]
-    if is_demo:
-        fill_demo(payment)
-    key = key_to_try_it(payment) if payment.environment.get("AUTH") == "keys" else None
+    key = prepare(services, is_demo=is_demo)
     signals: list[int] = []  # no threading.Event: who waits for one may hold the lock that setting it takes
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` wants it

@@ -56,7 +56,13 @@ def release(checkout: Path, *arguments: str, **programs: str) -> subprocess.Comp
         instead.mkdir(exist_ok=True)
         (instead / name).write_text(f"#!/bin/sh\n{script}\n")
         (instead / name).chmod(0o755)
-    command = ["make", "--no-print-directory", "-o", "install", *arguments, "release"]
+    as_it_is = (
+        "-o",
+        "install",
+        "-o",
+        ".venv/.deploy",
+    )  # else what is newer here would be installed from there
+    command = ["make", "--no-print-directory", *as_it_is, *arguments, "release"]
     return run(command, checkout, PATH=f"{instead}{os.pathsep}{os.environ['PATH']}")
 
 

@@ -124,8 +124,10 @@ class Access:
 
 
 def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
+    host = (urlsplit(url).hostname or "").rstrip(".")
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        return bool(mapped.is_loopback or mapped.is_unspecified)  # 0.0.0.0 leads to this machine too
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")

@@ -17,9 +17,9 @@ from payment.core.units import read_time
 from payment.demo.history import history_until
 from payment.demo.replay import replay
 from payment.ledger.batch import book
-from payment.ledger.booking import PaymentRequest
 from payment.ledger.copying import ALL_TABLES, Copying
 from payment.ledger.idempotency import Key
+from payment.ledger.requests import PaymentRequest
 from payment.storage.copy_side import ids_of
 from payment.storage.errors import NotServed
 from payment.storage.ids import last_id

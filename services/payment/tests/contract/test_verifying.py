@@ -290,6 +290,18 @@ def test_no_proxy_is_asked_for_what_is_on_this_machine(order: Stub) -> None:
     assert code == HOLDS, said
 
 
+@pytest.mark.parametrize(
+    "host", ["127.0.0.2", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "localhost.", "order.localhost"]
+)
+def test_however_this_machine_is_written_it_has_no_proxy(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert Access(f"http://{host}:5003").proxies == {}
+    assert Access("http://order.example").proxies != {}
+
+
 def test_another_host_is_asked_through_the_proxy(order: Stub) -> None:
     """The stub stands for the proxy: a request for another host reaches it, as one does a proxy."""
     far = ("--order-url", "http://order.example", "--order-id", "7")

@@ -106,7 +106,7 @@ def test_a_payment_that_cannot_expire_does_not_keep_the_others(
     start: Callable[..., Service], database_url: str
 ) -> None:
     execute(database_url, STUBBORN[make_url(database_url).get_backend_name()])
-    service = start("serve", "--no-worker")
+    service = start("serve", "--no-worker", PENDING_EXPIRES_S="0.1")
     pending = {"status": "pending"}
     ids = [
         service.pay(n, amount=13 if n == 1 else 20_000, fields=pending).json()["payment_id"]

@@ -57,6 +57,19 @@ def test_a_payment_is_found_by_its_reference_and_shows_it(
     assert path_of(named) in visitor.open("/console/payments", q=number).links
 
 
+def test_who_settles_and_gives_back_by_hand_may_say_what_the_bank_calls_it(
+    shared: Service, visitor: Visitor
+) -> None:
+    payment_id = booked(shared.pay(new_order_id(), fields=PENDING))
+    asked = visitor.send(visitor.open(path_of(payment_id)).form(do="settle", status="paid"))
+    page = visitor.send(asked.form(sure="yes"), reference=f" TRF-{payment_id} ")
+    assert shared.http.get(f"/payments/{payment_id}").json()["reference"] == f"TRF-{payment_id}"
+    asked = visitor.send(page.form(do="refund"), amount="5.000")
+    assert f"RF-{payment_id}" in visitor.send(asked.form(sure="yes"), reference=f"RF-{payment_id}").text
+    (refund,) = shared.http.get(f"/payments/{payment_id}/refunds").json()["refunds"]
+    assert (refund["amount"], refund["reference"]) == (5_000, f"RF-{payment_id}")
+
+
 def test_a_payment_that_failed_is_paid_after_all(shared: Service, visitor: Visitor, failed: int) -> None:
     assert "Pembayaran sudah dibayar." in say_that_it_came(visitor, failed).text
     assert shared.http.get(f"/payments/{failed}").json()["status"] == "paid"

@@ -51,6 +51,7 @@ def test_a_day_with_nothing_shows_every_method(start: Start) -> None:
             "begins_at": "2026-01-30T17:00:00.000000Z",
             "ends_at": "2026-01-31T17:00:00.000000Z",
             "methods": [{"method": method} | NOTHING for method in METHODS],
+            "late": {"payments": 0, "amount": 0, "open": 0},
         }
         | NOTHING
     )

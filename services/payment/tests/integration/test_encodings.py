@@ -13,12 +13,13 @@ import pytest
 from sqlalchemy import URL, make_url
 
 from forked import run as run_program
+from payment.core.business_day import BusinessDays
 from payment.core.cause import Cause
 from payment.core.errors import CannotBeStored
 from payment.core.states import Method
-from payment.ledger.booking import BookingRequest, PaymentRequest, RefundRequest
 from payment.ledger.idempotency import BookedAnswer
 from payment.ledger.ledger import Ledger
+from payment.ledger.requests import BookingRequest, PaymentRequest, RefundRequest
 from payment.storage.errors import UnfitDatabase
 from payment.storage.migrate import upgrade
 from payment.storage.opening import open_current, open_database
@@ -104,7 +105,7 @@ def test_what_it_cannot_store_costs_only_who_asked_for_it(other: URL, way: str) 
         batch_max=64,
         queue_max=64,
         booked=lambda: None,
-        time_zone=ZoneInfo("Asia/Jakarta"),
+        days=BusinessDays(ZoneInfo("Asia/Jakarta")),
         unread=way,  # type: ignore[arg-type]  # a parameter is any text
     )
     asyncio.run(book_all())

@@ -131,18 +131,25 @@ def test_if_one_service_ends_all_end(tmp_path: Path) -> None:
 
 
 def test_with_keys_one_is_made_to_try_it_and_signals_on_top_of_each_other_end_all(tmp_path: Path) -> None:
-    """What it prints can be pasted."""
-    ports = {name: str(free_port()) for name in ("PORT", "ORDER_PORT", "USER_PORT")}
+    """What it prints can be pasted. The bridge from a QRIS gateway has a key of its own."""
+    names = ("PORT", "ORDER_PORT", "USER_PORT", "BRIDGE_PORT", "QRIS_PORT")
+    ports = {name: str(free_port()) for name in names}
     process = Process(
-        [sys.executable, str(ROOT / "services" / "run.py")], ports | {"KEYS": "1"}, cwd=tmp_path
+        [sys.executable, str(ROOT / "services" / "run.py")],
+        ports | {"KEYS": "1", "QRIS": "1"},
+        cwd=tmp_path,
     )
     process.line_with("Ctrl-C")
     (key,) = re.findall(r"Authorization: Bearer (pk_\w+)'", "".join(process.lines))
     url = f"http://127.0.0.1:{ports['PORT']}/payments"
-    body = {"order_id": 1, "user_id": 1, "amount": 20_000}
+    body = {"order_id": 1, "user_id": 1, "amount": 20_000, "method": "qris", "status": "pending"}
     assert httpx.post(url, json=body, verify=False).status_code == 401
     with_key = httpx.post(url, json=body, headers={"Authorization": f"Bearer {key}"}, verify=False)
     assert with_key.status_code == 201
+    gateway = f"http://127.0.0.1:{ports['QRIS_PORT']}/qr"
+    httpx.post(gateway, json={"payment_id": 1, "amount": 20_000}, verify=False)
+    paid = httpx.post(f"{gateway}/1/pay", verify=False).json()
+    assert paid["answers"] == [{"status": 200, "body": "paid"}]
     assert storm(process) == 0
 
 

@@ -1,5 +1,6 @@
 """Claims and settlements that cross each other, step by step, on both databases."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,13 +13,14 @@ from payment.core.neighbours import ORDER, USER
 from payment.core.retry_policy import RetryPolicy
 from payment.core.states import Method, Outcome, State, Status
 from payment.ledger import claims as claiming
-from payment.ledger import judgements, leases, outages, outbox
+from payment.ledger import clock_steps, judgements, leases, outages, outbox
 from payment.ledger.audience import Notification
 from payment.ledger.batch import book
 from payment.ledger.claims import Claim
 from payment.ledger.requests import PaymentRequest, Settling
 from payment.storage.base import Database
 from payment.storage.opening import open_database
+from payment.storage.tables import leases as leases_table
 from payment.storage.tables import notifications, payments
 from payment.telling.delivery import judge_delivery
 from payment.telling.downstream import DeliveryResult
@@ -36,6 +38,7 @@ class Lanes:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.policy = RetryPolicy()
+        self._at_s = 0.0
 
     def pay(self, status: Status = Status.PAID) -> None:
         """Book payment 1 for order 1."""
@@ -48,8 +51,11 @@ class Lanes:
             book(transaction, [Settling(1, Status.PAID)], _us(at_s))
 
     def claim(self, owner: str, at_s: float, *, lease_s: float = 30.0) -> list[Claim]:
-        """Claim what is due."""
+        """Claim what is due. Leases grow older meanwhile, by the database's clock."""
         with self.database.write() as connection:
+            passed_us = round((at_s - self._at_s) * SECOND_US)
+            connection.execute(update(leases_table).values(until_us=leases_table.c.until_us - passed_us))
+            self._at_s = at_s
             return claiming.claim(
                 connection,
                 ORDER,
@@ -72,7 +78,7 @@ class Lanes:
     def next_due_us(self, at_s: float) -> int | None:
         """Return when the next claim can be made."""
         with self.database.read() as connection:
-            return claiming.next_due_us(connection, ORDER, _us(at_s), probing=False)
+            return claiming.next_due_us(connection, ORDER, _us(at_s), lease_us=30 * SECOND_US, probing=False)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return Order's notifications, oldest first."""
@@ -164,11 +170,53 @@ def test_a_lease_is_given_back_by_its_owner_alone(lanes: Lanes) -> None:
     lanes.claim("A", 1)
     with lanes.database.write() as connection:
         assert leases.release(connection, ORDER, "B", [1]) == set()
-        leases.renew(connection, ORDER, "B", [1], _us(1000))
-        assert leases.take(connection, ORDER, [1], "B", _us(2), _us(1000)) == {}
+        leases.renew(connection, ORDER, "B", [1], 1000 * SECOND_US)
+        now_us = time.time_ns() // 1000
+        assert leases.take(connection, ORDER, [1], "B", now_us, now_us + 1000 * SECOND_US) == {}
     assert lanes.claim("B", 2) == []
     (late,) = lanes.claim("B", 32)
     assert late.resend_us is not None, "what a dead worker sent may still arrive"
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_lease_of_a_clock_that_was_set_is_none(lanes: Lanes, hours: int) -> None:
+    """A worker died, then its database's clock was set by an hour: its lease ends in an hour, or did so."""
+    lanes.pay()
+    lanes.claim("A", 0)
+    assert lanes.claim("B", 0) == []
+    with lanes.database.write() as connection:
+        moved = leases_table.c.until_us + hours * 3600 * SECOND_US
+        connection.execute(update(leases_table).values(until_us=moved))
+    assert lanes.next_due_us(0) == _us(0)
+    (late,) = lanes.claim("B", 0)
+    assert late.resend_us is not None, "what the dead worker sent may still arrive"
+    assert lanes.claim("A", 0) == [], "it is B's for as long as any"
+
+
+def test_what_a_clock_that_was_ahead_has_put_off_is_due(lanes: Lanes) -> None:
+    """News that was never tried, a repeat and what failed; what waits as long as it may goes on waiting."""
+    hour_us = 3600 * SECOND_US
+    waits = {"repeat_us": RESEND_AFTER_US, "longest_us": hour_us}
+    put_off = [
+        (None, False, 3 * SECOND_US, True),
+        (None, False, SECOND_US, False),
+        (None, True, RESEND_AFTER_US + 1, True),
+        (None, True, RESEND_AFTER_US, False),
+        (Outcome.OUTAGE, False, hour_us + 1, True),
+        (Outcome.OUTAGE, False, hour_us, False),
+        (Outcome.OUTAGE, True, hour_us, False),
+    ]
+    lanes.pay()
+    for last_outcome, is_repeat, wait_us, is_put_off in put_off:
+        with lanes.database.write() as connection:
+            values = {"last_outcome": last_outcome, "is_repeat": is_repeat}
+            later = update(notifications).values(next_attempt_us=_us(0) + wait_us, **values)
+            connection.execute(later)
+        with lanes.database.read() as connection:
+            assert clock_steps.is_put_off(connection, ORDER, _us(0), **waits) == is_put_off
+        with lanes.database.write() as connection:
+            assert clock_steps.make_due(connection, ORDER, _us(0), **waits) == is_put_off
+        assert lanes.rows()[0]["next_attempt_us"] == _us(0) + (0 if is_put_off else wait_us)
 
 
 def test_what_fails_after_each_outage_again_is_hurried_ever_less(lanes: Lanes) -> None:

@@ -13,7 +13,9 @@ from payment.ledger import (
     backlog,
     batch,
     claims,
+    clock_steps,
     event_log,
+    expiry,
     judgements,
     keys,
     leases,
@@ -33,7 +35,9 @@ BOUND = {
     "of_target": 1,
     "but_id": 1,
     "again_us": 1,
-    "new_until_us": 1,
+    "lease_us": 1,
+    "repeat_us": 1,
+    "longest_us": 1,
     "now_us": 1,
     "rows_max": 10,
     "counted_max": 10,
@@ -42,6 +46,7 @@ BOUND = {
     "callers": ["", "a"],
     "operations": ["create_payment", "create_refund"],
     "keys": ["1", "2"],
+    "references": ["R-1", "R-2"],
 }
 DUE, WAITING = "ix_notifications_due", "ix_notifications_waiting"
 FAILED = "ix_notifications_failed"
@@ -50,7 +55,7 @@ WHAT_WAITS = (DUE, WAITING, NOT_DELIVERED)
 """Each of these leaves out what is delivered, which is most; where nothing waits any of them will do."""
 
 GUESTS_NEWEST = "ix_payments_user_newest"
-KEYS = dict.fromkeys(("events", "notifications", "payments"), "INTEGER PRIMARY KEY")
+KEYS = dict.fromkeys(("events", "late_money", "notifications", "payments"), "INTEGER PRIMARY KEY")
 """How SQLite says that it uses a table's primary key; else it has an index for that."""
 
 
@@ -90,6 +95,10 @@ class Explain:
         """Find nothing."""
         return self
 
+    def scalars(self) -> "Explain":
+        """Find nothing."""
+        return self
+
     def all(self) -> list[Any]:
         """Find nothing."""
         return []
@@ -112,6 +121,8 @@ class Explain:
         ),
         pytest.param(outages._hurry(), [WHAT_WAITS, "notifications"], id="what failed during an outage"),
         pytest.param(judgements._PUT_OFF, [WHAT_WAITS], id="a repeat that waits"),
+        pytest.param(clock_steps._put_off(), [WHAT_WAITS], id="what a clock put off"),
+        pytest.param(clock_steps._make_due(), [WHAT_WAITS, "notifications"], id="it becomes due"),
         pytest.param(leases._RELEASE, ["leases"], id="what is given back"),
     ],
 )
@@ -146,6 +157,13 @@ def test_what_was_not_told_is_counted_by_these_indexes(connection: Connection) -
     assert_reads_no_table(plan)
 
 
+def test_what_expires_is_found_by_this_index(connection: Connection) -> None:
+    explain = Explain(connection)
+    expiry.find_expired(explain, 5, 5, limit=10, but=[7])  # type: ignore[arg-type]  # all that it uses
+    assert explain.plan.count("ix_payments_expires") == 2, explain.plan
+    assert_reads_no_table(explain.plan)
+
+
 def test_a_look_at_the_good_keys_reads_none_that_was_revoked(connection: Connection) -> None:
     plan = plan_of(connection, keys.ACTIVE_KEYS)
     assert named(connection, "ix_api_keys_active") in plan, plan
@@ -159,6 +177,9 @@ def test_a_look_at_the_good_keys_reads_none_that_was_revoked(connection: Connect
         pytest.param(batch._USED_KEYS, "idempotency_keys", id="keys"),
         pytest.param(batch._OF_PAYMENTS, "payments", id="orders of payments"),
         pytest.param(batch._NAMED_PAYMENTS, "payments", id="payments"),
+        pytest.param(batch._REFERENCES, "ix_payments_one_reference", id="references"),
+        pytest.param(batch._REFUND_REFERENCES, "ix_refunds_one_reference", id="references of refunds"),
+        pytest.param(lookups.LATE_MONEY_OF_PAYMENTS, "late_money", id="late money"),
     ],
 )
 def test_a_batch_looks_up_what_it_touches_by_its_key(connection: Connection, query: Any, table: str) -> None:

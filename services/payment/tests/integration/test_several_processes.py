@@ -295,6 +295,24 @@ def test_what_no_process_can_start_with_is_said_once_and_ends_all(database_url: 
     assert "old schema (0000, not " in process.lines[0]
 
 
+def test_one_of_many_that_dies_in_its_first_start_is_started_again(database_url: str) -> None:
+    environment = {"DATABASE_URL": database_url, "PORT": "0", "LOG_FORMAT": "json"}
+    process = Process(("payment", ("serve", "--no-worker", "--processes", "2")), environment)
+    process.line_with('"process started"')
+    os.kill(wait_for(lambda: child_called("2", process.pid)), signal.SIGKILL)
+    process.line_with('"process did not start"')
+    process.line_with('"listening"')
+    assert process.stop() == 0
+
+
+def child_called(name: str, parent: int) -> int | None:
+    """Return the child that the supervisor has started under this name, ready or not."""
+    for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        if f"--process\0{name}\0" in Path(f"/proc/{pid}/cmdline").read_text():
+            return int(pid)
+    return None
+
+
 def test_a_worker_that_cannot_start_ends_all_with_its_message(database_url: str) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

@@ -56,7 +56,7 @@ def test_a_stub_starts_by_hand_from_the_root(name: str, path: str) -> None:
 def test_the_image_has_all_that_a_stub_needs(name: str, path: str, tmp_path: Path) -> None:
     folder = built(tmp_path / "app")
     copied = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
-    assert copied > {"requirements.txt", "order/app.py", "user/app.py"}
+    assert copied > {"requirements.txt", "order/app.py", "user/app.py", "qris/app.py", "qris/callbacks.py"}
     assert not [file for file in copied if "__pycache__" in file or file.endswith(".md")]
     with started(f"{name}/app.py", folder) as url:
         assert httpx.get(url + path, verify=False).json()["id"] == 1

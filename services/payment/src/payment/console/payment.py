@@ -49,11 +49,8 @@ async def _settle(visit: Visit) -> Response:
         raise HTTPException(400, "no form")
     if visit.form.get("sure") != "yes":
         return await _ask_if_sure(visit, "settle", wanted=status)
-    return await _done(
-        visit,
-        status,
-        visit.do("PATCH", _path(visit), {"status": status}, once=visit.form.get("once")),
-    )
+    settled = {"status": status, "reference": _typed_reference(visit)}
+    return await _done(visit, status, visit.do("PATCH", _path(visit), settled, once=visit.form.get("once")))
 
 
 async def _give_back(visit: Visit) -> Response:
@@ -69,7 +66,8 @@ async def _give_back(visit: Visit) -> Response:
         if not isinstance(amount, int) or not 1 <= amount <= left:
             return await _page(visit, 400, wrong="amount", typed=dict(visit.form))
         return await _ask_if_sure(visit, "refund", payment=payment, amount=amount, reason=reason)
-    refund = {"amount": amount, "reason": reason, "expected_refunded": expected}
+    reference = _typed_reference(visit)
+    refund = {"amount": amount, "reason": reason, "expected_refunded": expected, "reference": reference}
     return await _done(
         visit, "refunded", visit.do("POST", f"{_path(visit)}/refunds", refund, once=visit.form.get("once"))
     )
@@ -78,7 +76,7 @@ async def _give_back(visit: Visit) -> Response:
 async def _resolve(visit: Visit) -> Response:
     """Say what became of late money."""
     resolution = visit.form.get("resolution", "")
-    reference = visit.form.get("reference", "").strip() or None
+    reference = _typed_reference(visit)
     if resolution not in RESOLUTIONS:
         raise HTTPException(400, "no form")
     if visit.form.get("sure") != "yes":
@@ -150,6 +148,10 @@ async def _page(visit: Visit, status: int = 200, **facts: Any) -> Response:
         late=late,
         **shown,
     )
+
+
+def _typed_reference(visit: Visit) -> str | None:
+    return visit.form.get("reference", "").strip() or None
 
 
 async def _late(visit: Visit, payment: Mapping[str, Any]) -> dict[str, Any] | None:

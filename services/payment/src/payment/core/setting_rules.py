@@ -178,6 +178,14 @@ def _is_ipv6(host: str) -> bool:
         return False
 
 
+def root_path(text: str) -> str:
+    """Return the path at which a proxy shows us, without a slash at its end; empty for the root."""
+    path = text.rstrip("/")
+    if path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path):
+        raise ValidationError("must be a path such as /pay: letters, digits and . _ ~ - between slashes")
+    return path
+
+
 def is_loopback(host: str) -> bool:
     """Say whether only this machine reaches the address."""
     try:

@@ -64,6 +64,7 @@ class Settings:
     metrics_port: int | None
     auth: str
     allowed_hosts: tuple[str, ...]
+    root_path: str
     console: bool
     console_secret: str | None = field(repr=False)
     console_session_s: float
@@ -170,6 +171,7 @@ def _address(env: Environment) -> dict[str, Any]:
         "metrics_port": env.int("METRICS_PORT", None, validate=_PORT),  # a worker's; None: nowhere
         "auth": env.str("AUTH", "", validate=OneOf(["", "none", "keys"], error="must be none or keys")),
         "allowed_hosts": env.parsed("ALLOWED_HOSTS", "", rules.hosts),
+        "root_path": env.parsed("ROOT_PATH", "", rules.root_path),
     }
 
 

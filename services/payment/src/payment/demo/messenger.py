@@ -114,7 +114,7 @@ class Messenger:
         self._look_when_due(connection, now_us)
 
     def _look_when_due(self, connection: Connection, now_us: int) -> None:
-        due_us = claiming.next_due_us(connection, self._neighbour, now_us, probing=False)
+        due_us = claiming.next_due_us(connection, self._neighbour, now_us, lease_us=LEASE_US, probing=False)
         if due_us is not None:
             self._look(max(due_us, now_us + 1))
 

@@ -29,8 +29,9 @@ from sqlalchemy import (
 
 from payment.core.neighbours import Neighbour
 from payment.core.states import OUTAGES, State, Status
-from payment.ledger.leases import release, take
+from payment.ledger.leases import IS_HELD, release, take
 from payment.ledger.standing import status_of, with_facts
+from payment.storage.database_clock import DatabaseNow
 from payment.storage.literals import written
 from payment.storage.statements import update_rows
 from payment.storage.tables import leases, notifications
@@ -85,7 +86,7 @@ _NOT_LEASED = not_(
     exists().where(
         leases.c.service == _row.service,
         leases.c.target_id == _row.target_id,
-        leases.c.until_us > _NOW_US,
+        IS_HELD,
     )
 )
 
@@ -98,11 +99,12 @@ def _claimable(*, probing: bool) -> ColumnElement[bool]:
     return and_(WAITING, ready, _NOT_LEASED)
 
 
-def next_due_us(connection: Connection, neighbour: Neighbour, now_us: int, *, probing: bool) -> int | None:
+def next_due_us(
+    connection: Connection, neighbour: Neighbour, now_us: int, *, lease_us: int, probing: bool
+) -> int | None:
     """Return when the next claim can be made (now or earlier: at once), None if nothing waits."""
-    due_us: int | None = connection.execute(
-        _next_due_us(probing=probing), {"of_service": neighbour.name, "now_us": now_us}
-    ).scalar_one()
+    which = {"of_service": neighbour.name, "now_us": now_us, "lease_us": lease_us}
+    due_us: int | None = connection.execute(_next_due_us(probing=probing), which).scalar_one()
     return due_us
 
 
@@ -136,8 +138,8 @@ def claim(
         limit: the most targets.
         probing: also take what failed during an outage and whose backoff is not over.
     """
-    target_ids = _due_targets(connection, neighbour, now_us, limit, probing=probing)
-    taken = take(connection, neighbour, target_ids, owner, now_us, now_us + lease_us)
+    target_ids, leased_us = _due_targets(connection, neighbour, now_us, lease_us, limit, probing=probing)
+    taken = take(connection, neighbour, target_ids, owner, leased_us, leased_us + lease_us)
     if not taken:
         return []
     carriers = _merge(connection, neighbour, list(taken), now_us)
@@ -152,18 +154,20 @@ def claim(
 
 
 def _due_targets(
-    connection: Connection, neighbour: Neighbour, now_us: int, limit: int, *, probing: bool
-) -> list[int]:
+    connection: Connection, neighbour: Neighbour, now_us: int, lease_us: int, limit: int, *, probing: bool
+) -> tuple[list[int], int]:
+    """Return targets whose news is due and on which nobody has a lease; and the database's time."""
     rows_max = limit * 4  # several rows may wait for one target
-    which = {"of_service": neighbour.name, "now_us": now_us, "rows_max": rows_max}
-    rows = connection.execute(_due(probing=probing), which).scalars()
-    return sorted(list(dict.fromkeys(rows))[:limit])
+    which = {"of_service": neighbour.name, "now_us": now_us, "lease_us": lease_us, "rows_max": rows_max}
+    rows = connection.execute(_due(probing=probing), which).all()
+    target_ids = dict.fromkeys(row.target_id for row in rows)
+    return sorted(list(target_ids)[:limit]), rows[0].database_us if rows else 0
 
 
 @cache
-def _due(*, probing: bool) -> Select[int]:
+def _due(*, probing: bool) -> Select[int, int]:
     return (
-        select(_row.target_id)
+        select(_row.target_id, DatabaseNow().label("database_us"))
         .where(_claimable(probing=probing))
         # news that was never tried is the better probe: what failed before may fail by its own fault
         .order_by(*([_row.last_outcome.is_not(None)] if probing else []), _row.next_attempt_us, _row.id)

@@ -56,6 +56,14 @@ class Place:
         self._child = child
         _log.info("process started", process=self._name, pid=child.pid)
 
+    async def fill_in_the_end(self) -> None:
+        """Start a process here, again and again until one is ready."""
+        while True:
+            try:
+                return await self.fill()
+            except CouldNotStart as error:
+                await self._pause("process did not start", code=error.code)
+
     async def keep(self) -> NoReturn:
         """Fill the place again whenever its process has died; it has been filled."""
         while True:
@@ -68,7 +76,7 @@ class Place:
                 if asyncio.get_running_loop().time() - child.began_s > PAUSE_MAX_S:
                     self._deaths = 0
                 await self._pause("process died", pid=child.pid, code=code)
-                await self._fill_in_the_end()
+                await self.fill_in_the_end()
 
     async def renew(self) -> None:
         """Put a new process in the place of the old, which ends in order.
@@ -84,7 +92,7 @@ class Place:
             if old is not None:
                 await old.end(until_s)
             if not self._overlaps:
-                await self._fill_in_the_end()
+                await self.fill_in_the_end()
 
     async def end(self, until_s: float) -> bool:
         """End what runs here; return whether it ended in order. Neither `keep` nor `renew` may run any more.
@@ -94,13 +102,6 @@ class Place:
         """
         ends = [child.end(until_s) for child in self._alive if child.runs]
         return all(await asyncio.gather(*ends))
-
-    async def _fill_in_the_end(self) -> None:
-        while True:
-            try:
-                return await self.fill()
-            except CouldNotStart as error:
-                await self._pause("process did not start", code=error.code)
 
     async def _pause(self, why: str, **facts: int) -> None:
         self._deaths += 1

@@ -107,14 +107,16 @@ class Supervisor:
         """Start all and keep them.
 
         Raises:
-            CouldNotStart: one of them cannot.
+            CouldNotStart: the first that serves the API cannot, or a worker.
         """
-        first, *others = [*self._api, *self._workers]
+        first, *like_it = self._api
         await first.fill()  # what keeps all of them from starting is said by one
-        await asyncio.gather(*(place.fill() for place in others))
+        # what keeps one of the others is of this moment (PostgreSQL is restarted, say), and the first serves
+        others = (*(place.fill_in_the_end() for place in like_it), *(place.fill() for place in self._workers))
+        await asyncio.gather(*others)
         _log.info("listening", **self._said)
         async with asyncio.TaskGroup() as keeping:
-            for place in (first, *others):
+            for place in (*self._api, *self._workers):
                 keeping.create_task(place.keep())
             while True:
                 await self._is_told_to_renew.wait()

@@ -3,7 +3,8 @@
     PROBING --answered--> CLOSED --`failures_max` failures in a row--> OPEN --wait over--> PROBING
        '-----failed-----> OPEN
 
-A lane starts in PROBING: a worker that has just started does not know how its neighbour is.
+A lane starts in PROBING: a worker that has just started does not know how its neighbour is. All times are
+microseconds of a clock that nobody sets.
 """
 
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ class Circuit:
         """Note a failure that says that the whole neighbour is down, slow, or set up wrong.
 
         Args:
-            now_us: the time, microseconds since the epoch.
+            now_us: the time.
             not_before_us: the time before which the neighbour does not want to be asked again.
 
         Returns:

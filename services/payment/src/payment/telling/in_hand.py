@@ -26,7 +26,8 @@ class InHand:
     """The deliveries of one lane, from their lease to the commit that writes what became of them.
 
     A delivery is with the senders, then in `ended`, then in `judgements` or `unsent`, and leaves with
-    `written`. The lane's thread alone changes anything here; senders only call `is_leased`.
+    `written`. The lane's thread alone changes anything here; senders only call `is_leased`. All times are
+    microseconds of a clock that nobody sets.
 
     Args:
         senders: how many threads send.
@@ -35,7 +36,7 @@ class InHand:
         ended: not judged yet.
         judgements: to be written.
         unsent: to be given back.
-        renew_us: when the leases must be renewed, microseconds since the epoch.
+        renew_us: when the leases must be renewed.
     """
 
     def __init__(self, senders: int) -> None:
@@ -101,7 +102,7 @@ class InHand:
         Args:
             claims: they are in hand from now on.
             renewed: the targets whose leases were renewed.
-            until_us: when these leases and those of the claims run out, microseconds since the epoch.
+            until_us: when these leases and those of the claims run out.
         """
         for target_id in self._leased_until_us.keys() - self.unfinished():
             del self._leased_until_us[target_id]

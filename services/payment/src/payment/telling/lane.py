@@ -22,7 +22,7 @@ from payment.core.states import OUTAGES, Outcome, State
 from payment.core.tracing import Tracer
 from payment.core.units import SECOND_US
 from payment.ledger import claims as claiming
-from payment.ledger import judgements, leases, outages
+from payment.ledger import clock_steps, judgements, leases, outages
 from payment.ledger import known_routes as routes
 from payment.ledger.claims import Claim
 from payment.ledger.judgements import Judgement
@@ -41,6 +41,11 @@ PUTs. Nothing waits while the lane is behind and its senders run out of work."""
 
 DATABASE_PAUSE_S = 1.0
 """How long a lane pauses after an error."""
+
+LOOK_AT_CLOCK_S = 5.0
+"""How often a lane looks for what a clock that was ahead has put off."""
+
+_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 STOP_WITHIN_S = 9.0
 """How long a stopping lane waits for deliveries in flight; the leases of later ones run out."""
@@ -74,6 +79,8 @@ class Lane:
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._log = get_logger(service=neighbour.name)
         self._thread = threading.Thread(target=self._run, name=f"lane-{neighbour.name}", daemon=True)
+        retry = settings.retry
+        self._longest_wait_us = round(max(retry.wait_max_s, retry.retry_after_max_s) * SECOND_US)
         # filled by any thread, emptied by the lane's; None: look at the outbox now
         self._inbox: queue.SimpleQueue[Ended | None] = queue.SimpleQueue()
         self._senders = Senders(
@@ -88,6 +95,7 @@ class Lane:
         # written by the lane's thread, read by whoever asks whether it turns
         self._pulse = Pulse()
         # written and read by the lane's thread alone
+        self._looks_at_clock_s = 0.0  # on the clock of `time.monotonic`
         self._has_come_back = False  # `end_outage` is still to be called
         self._stored_routes: set[str] = set()  # the client's known routes that the database has
         # written by the lane's thread, read by the senders too
@@ -187,14 +195,17 @@ class Lane:
         self._client.end_slow_calls()
         self._judge_ended(now_us)
         self._look_up_routes()
-        room, probing = self._room(now_us)
+        self._look_at_clock(now_us)
+        room, probing = self._room()
         claims: list[Claim] = []
-        if self._in_hand.has_results or self._in_hand.must_renew(now_us):
+        if self._in_hand.has_results or self._in_hand.must_renew(_steady_us()):
             claims = self._write(now_us, room, probing=probing)  # claims in the same transaction
         due_us = None
         if room and not claims:
             with self._database.read() as connection:
-                due_us = claiming.next_due_us(connection, self._neighbour, now_us, probing=probing)
+                due_us = claiming.next_due_us(
+                    connection, self._neighbour, now_us, lease_us=self._lease_us, probing=probing
+                )
             if due_us is not None and due_us <= now_us:
                 claims = self._write(now_us, room, probing=probing)
         for claim in claims:
@@ -206,6 +217,19 @@ class Lane:
                 has_more = outages.end_outage(connection, self._neighbour, now_us) > 0 or has_more
             self._has_come_back = False
         return self._idle_s(due_us, now_us, has_more=has_more)
+
+    def _look_at_clock(self, now_us: int) -> None:
+        """Now and then make due what was put off by a clock that was ahead, ours or another's."""
+        if time.monotonic() < self._looks_at_clock_s:
+            return
+        self._looks_at_clock_s = time.monotonic() + LOOK_AT_CLOCK_S
+        waits = {"repeat_us": self._resend_after_us, "longest_us": self._longest_wait_us}
+        with self._database.read() as connection:
+            is_ahead = clock_steps.is_put_off(connection, self._neighbour, now_us, **waits)
+        if is_ahead:
+            with self._database.write() as connection:
+                count = clock_steps.make_due(connection, self._neighbour, now_us, **waits)
+            self._log.warning("a clock was ahead, what it put off is due now", count=count)
 
     def _look_up_routes(self) -> None:
         """While our route has not been seen to exist, ask whether another process saw it."""
@@ -235,7 +259,7 @@ class Lane:
                 note_told(self._neighbour.name, (now_us - claim.created_us) / SECOND_US)
             if not (result.may_be_unknown and claim.attempts == 0):
                 self._note_health(judgement, now_us)  # else it may be one unknown id: others go first
-        self._in_hand.all_judged(now_us)
+        self._in_hand.all_judged(_steady_us())
 
     def _note_health(self, judgement: Judgement, now_us: int) -> None:
         if judgement.outcome not in OUTAGES:
@@ -243,7 +267,9 @@ class Lane:
                 self._has_come_back = True
                 self._log.info("neighbour answers")
             return
-        if self._circuit.failed(now_us, not_before_us=judgement.not_before_us or 0):
+        steady_us = _steady_us()
+        asked_us = judgement.not_before_us and judgement.not_before_us - now_us + steady_us
+        if self._circuit.failed(steady_us, not_before_us=asked_us or 0):
             self._log.warning("circuit opened", error=judgement.error)
 
     def _log_judgement(self, item: Judgement) -> None:
@@ -262,9 +288,9 @@ class Lane:
         else:
             self._log.warning("could not tell", error=item.error, **facts)
 
-    def _room(self, now_us: int) -> tuple[int, bool]:
+    def _room(self) -> tuple[int, bool]:
         """Return how many deliveries may be added, and whether they are probes."""
-        state = self._circuit.state(now_us)
+        state = self._circuit.state(_steady_us())
         if self._stopping.is_set() or state is CircuitState.OPEN:
             return 0, False
         if state is CircuitState.PROBING:
@@ -274,8 +300,9 @@ class Lane:
     def _write(self, now_us: int, room: int, *, probing: bool) -> list[Claim]:
         """Record results, give back, renew and claim, all in one transaction; return the claims."""
         in_hand, neighbour, owner = self._in_hand, self._neighbour, self._owner
-        until_us = now_us + self._lease_us
-        renews = now_us >= in_hand.renew_us
+        steady_us = _steady_us()  # before the database's clock is asked, so we think of it as over first
+        until_us = steady_us + self._lease_us
+        renews = steady_us >= in_hand.renew_us
         renewed = in_hand.unfinished() if renews else set()
         new_routes = self._client.known_routes - self._stored_routes
         claims: list[Claim] = []
@@ -284,7 +311,7 @@ class Lane:
             judgements.record(connection, neighbour, owner, in_hand.judgements, now_us)
             leases.release(connection, neighbour, owner, [claim.target_id for claim in in_hand.unsent])
             if renewed:
-                leases.renew(connection, neighbour, owner, renewed, until_us)
+                leases.renew(connection, neighbour, owner, renewed, self._lease_us)
             if room:
                 claims = claiming.claim(
                     connection,
@@ -301,7 +328,7 @@ class Lane:
         self._stored_routes |= new_routes
         in_hand.written(claims, renewed, until_us)
         if renews:
-            in_hand.renew_us = now_us + self._lease_us // 3
+            in_hand.renew_us = steady_us + self._lease_us // 3
         return claims
 
     def _idle_s(self, due_us: int | None, now_us: int, *, has_more: bool) -> float:
@@ -309,21 +336,26 @@ class Lane:
             return max(0.0, self._lingers_until_s - time.monotonic()) if self._keeps_up else 0.0
         waits = [self._settings.poll_interval_s]
         if not self._in_hand.is_empty:
-            waits.append(max(self._in_hand.renew_us - now_us, 0) / SECOND_US)
+            waits.append(max(self._in_hand.renew_us - _steady_us(), 0) / SECOND_US)
         if due_us is not None and due_us > now_us:
             waits.append((due_us - now_us) / SECOND_US)
-        if (open_s := self._circuit.wait_s(now_us)) > 0:
+        if (open_s := self._circuit.wait_s(_steady_us())) > 0:
             waits.append(open_s)
         return max(min(waits), 0.001)
 
     def _may_send(self, claim: Claim) -> bool:
         """Say whether a claim may be sent now; a sender asks. If not, it is given back."""
-        now_us = _now_us()
-        if self._stopping.is_set() or self._circuit.state(now_us) is CircuitState.OPEN:
+        steady_us = _steady_us()
+        if self._stopping.is_set() or self._circuit.state(steady_us) is CircuitState.OPEN:
             return False
         # False: the lease ran out while this process slept, and another may be telling by now
-        return self._in_hand.is_leased(claim.target_id, now_us)
+        return self._in_hand.is_leased(claim.target_id, steady_us)
 
 
 def _now_us() -> int:
     return time.time_ns() // 1000
+
+
+def _steady_us() -> int:
+    """Return the time of a clock that nobody sets; on Linux it goes on while the machine sleeps."""
+    return time.clock_gettime_ns(_STEADY) // 1000

@@ -35,6 +35,7 @@ from payment.web.operations import (
 )
 from payment.web.pages import Beside
 from payment.web.places import Places
+from payment.web.prefix import Prefixed
 from payment.web.problems import Problems
 from payment.web.replies import JSON
 from payment.web.request_log import RequestLog
@@ -114,7 +115,7 @@ def create_app(
         refuse_security(api.specification, asks_for_keys=key_ring is not None)
         if beside:
             beside.calls.open(app, api.specification)
-    return app
+    return Prefixed(app, settings.root_path) if settings.root_path else app
 
 
 def find_operation(operation_id: str) -> Handler:

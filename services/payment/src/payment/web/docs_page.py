@@ -11,6 +11,7 @@ from connexion.spec import Specification
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
+from payment.web.in_scope import PREFIX
 from payment.web.replies import FOR_BROWSERS
 
 PAGES = frozenset({"/docs/", "/docs/index.html"})
@@ -26,13 +27,18 @@ OPTIONS = SwaggerUIOptions(
 """Our page and the files of Swagger UI that it loads (docs/decisions/0027)."""
 
 
+def is_docs(path: str) -> bool:
+    """Say whether a path is the page's or the description's."""
+    return path.startswith(("/docs", "/openapi."))
+
+
 class Described(SwaggerUIAPI):
     """The description as it is served: with what Swagger UI would not show of it."""
 
     def _spec_for_prefix(self, request: Request) -> dict[str, Any]:
         """Return it with the servers that it names; Connexion's own names one that is called nothing."""
-        del request
-        return self._shown
+        prefix = self._base_path_for_prefix(request)
+        return {**self._shown, "servers": [{"url": prefix}]} if prefix else self._shown
 
     @cached_property
     def _shown(self) -> dict[str, Any]:
@@ -60,13 +66,15 @@ class DocsPage(SwaggerUIMiddleware):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve /docs and /openapi.json, pass everything else on."""
-        if scope["type"] != "http" or not scope["path"].startswith(("/docs", "/openapi.")):
+        if scope["type"] != "http" or not is_docs(scope["path"]):
             await self.app(scope, receive, send)
             return
         # a wrong Range would be refused in plain text; these files are small
         headers = [header for header in scope["headers"] if header[0] != b"range"]
-        scope = {**scope, "headers": headers}
-        await super().__call__(scope, receive, send_for_browsers(send, scope["path"]))
+        send = send_for_browsers(send, scope["path"])
+        prefix = scope.get(PREFIX, "")  # Starlette's names for it, which are within the whole path
+        within = {**scope, "headers": headers, "root_path": prefix, "path": prefix + scope["path"]}
+        await super().__call__(within, receive, send)
 
 
 def with_scopes(methods: Mapping[str, Any], of_all: list[Any]) -> dict[str, Any]:

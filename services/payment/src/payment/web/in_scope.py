@@ -3,6 +3,9 @@
 REQUEST_ID = "request_id"
 """Its `X-Request-Id`, its caller's or one of ours; `problems` sets it."""
 
+PREFIX = "prefix"
+"""The path at which a proxy shows us, if it does not at `/`; `prefix` sets it."""
+
 PLACE = "place"
 """Its `places.Place`; `problems` sets it."""
 
