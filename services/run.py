@@ -42,7 +42,7 @@ TRY_IT = """
 Coba / try:
 
   curl -i http://localhost:{payment}/payments \\
-    -H 'Content-Type: application/json' \\
+    -H 'Content-Type: application/json' -H 'Prefer: wait=5' \\
 {key}    -d '{{"order_id": {order_id}, "user_id": 1, "amount": 20000}}'
   curl http://localhost:{order}/orders/{order_id}
   curl http://localhost:{user}/users/1

@@ -299,7 +299,9 @@ def test_one_of_many_that_dies_in_its_first_start_is_started_again(database_url:
     environment = {"DATABASE_URL": database_url, "PORT": "0", "LOG_FORMAT": "json"}
     process = Process(("payment", ("serve", "--no-worker", "--processes", "2")), environment)
     process.line_with('"process started"')
-    os.kill(wait_for(lambda: child_called("2", process.pid)), signal.SIGKILL)
+    second = wait_for(lambda: child_called("2", process.pid))
+    assert second is not None
+    os.kill(second, signal.SIGKILL)
     process.line_with('"process did not start"')
     process.line_with('"listening"')
     assert process.stop() == 0

@@ -40,6 +40,7 @@ REFUSALS = {
     "payment.api.resolve_late_money": WRITES | {404},
     "payment.api.create_refund": WRITES | {404},
     "payment.api.list_refunds": READS | {404},
+    "payment.api.list_all_refunds": READS,
     "payment.api.get_refund": READS | {404},
     "payment.api.get_bill": READS | {404},
     "payment.api.list_payment_notifications": READS | {404},
@@ -72,6 +73,7 @@ BROUGHT = {
     ("payment.api.get_daily_report", "200"): {"Content-Disposition": False},
     ("payment.api.list_payments", "200"): {"Link": False, "Content-Disposition": False},
     ("payment.api.list_notifications", "200"): {"Link": False},
+    ("payment.api.list_all_refunds", "200"): {"Link": False},
     ("payment.api.list_events", "200"): {"Link": False, "Preference-Applied": False},
     ("payment.api.list_payment_events", "200"): {"Link": False},
 }

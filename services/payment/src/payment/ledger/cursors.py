@@ -22,7 +22,7 @@ Filters = Mapping[str, Any]
 
 def cursor_of(position: Position, selection: Selection) -> str:
     """Return an opaque cursor; `read_cursor` takes it with the same selection only."""
-    return _cursor((position.created_us, position.id), _filters(selection))
+    return cursor_within(position, _filters(selection))
 
 
 def read_cursor(cursor: str, selection: Selection) -> Position:
@@ -31,8 +31,22 @@ def read_cursor(cursor: str, selection: Selection) -> Position:
     Raises:
         CursorInvalid: it is not one of ours, or it belongs to another selection.
     """
-    created_us, payment_id = _numbers(cursor, _filters(selection), 2)
-    return Position(created_us, payment_id)
+    return read_within(cursor, _filters(selection))
+
+
+def cursor_within(position: Position, filters: Filters) -> str:
+    """Return an opaque cursor of another list by time; `read_within` takes it with the same filters only."""
+    return _cursor((position.created_us, position.id), filters)
+
+
+def read_within(cursor: str, filters: Filters) -> Position:
+    """Return the position after which a page begins.
+
+    Raises:
+        CursorInvalid: it is not one of ours, or it belongs to another list.
+    """
+    created_us, row_id = _numbers(cursor, filters, 2)
+    return Position(created_us, row_id)
 
 
 def cursor_of_id(last_id: int, filters: Filters) -> str:

@@ -33,6 +33,7 @@ from payment.ledger.listing import Page, Position, Selection, find_page
 from payment.ledger.lookups import find_bill, find_late_money, find_payments, find_refunds
 from payment.ledger.notifications import Notifications
 from payment.ledger.records import Bill
+from payment.ledger.refund_listing import RefundPage, find_refund_page
 from payment.ledger.requests import BookingRequest
 from payment.ledger.traced_bookings import TracedBookings
 from payment.ledger.unread import Mode
@@ -184,6 +185,16 @@ class Ledger:
             Unavailable: the database does not answer.
         """
         return await self._read(lambda connection: find_page(connection, selection, after, limit))
+
+    async def refund_page(
+        self, from_us: int | None, to_us: int | None, after: Position | None, limit: int
+    ) -> RefundPage:
+        """Return a page of all refunds; see `refund_listing.find_refund_page`.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        return await self._read(lambda connection: find_refund_page(connection, from_us, to_us, after, limit))
 
     async def was_told(self, payment_id: int, within_s: float) -> bool:
         """Wait until the neighbours were told of a payment; False if that takes longer."""

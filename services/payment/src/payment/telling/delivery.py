@@ -3,6 +3,8 @@
 import secrets
 from urllib.parse import urlsplit
 
+from structlog.typing import FilteringBoundLogger
+
 from payment.core.retry_policy import RetryPolicy
 from payment.core.states import Outcome, State
 from payment.core.tracing import Attributes, Kind, Tracer
@@ -100,3 +102,21 @@ def judge_delivery(
         unknown_since_us=unknown_since_us,
         resend_us=resend_us,
     )
+
+
+def log_judgement(log: FilteringBoundLogger, item: Judgement) -> None:
+    """Say in the log what became of a delivery."""
+    facts = {
+        "notification": item.claim.id,
+        "target_id": item.claim.target_id,
+        "payment": item.claim.payment_id,
+        "status": item.claim.status.value,
+        "attempt": item.claim.attempts + 1,
+        "request_id": item.claim.request_id,
+    }
+    if item.state is State.DELIVERED:
+        log.debug("told", **facts)
+    elif item.state is State.DEAD:
+        log.error("gave up telling", error=item.error, **facts)
+    else:
+        log.warning("could not tell", error=item.error, **facts)

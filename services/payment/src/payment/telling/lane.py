@@ -29,7 +29,7 @@ from payment.ledger.judgements import Judgement
 from payment.storage.base import Database
 from payment.storage.errors import can_be_repeated
 from payment.telling.circuit import Circuit, CircuitState
-from payment.telling.delivery import judge_delivery
+from payment.telling.delivery import judge_delivery, log_judgement
 from payment.telling.downstream import NeighbourClient
 from payment.telling.in_hand import Ended, InHand
 from payment.telling.pulse import Pulse
@@ -253,7 +253,7 @@ class Lane:
                 resend_after_us=self._resend_after_us,
             )
             self._in_hand.judgements.append(judgement)
-            self._log_judgement(judgement)
+            log_judgement(self._log, judgement)
             note_attempt(self._neighbour.name, judgement.outcome)
             if judgement.state is State.DELIVERED and not claim.is_repeat:
                 note_told(self._neighbour.name, (now_us - claim.created_us) / SECOND_US)
@@ -271,22 +271,6 @@ class Lane:
         asked_us = judgement.not_before_us and judgement.not_before_us - now_us + steady_us
         if self._circuit.failed(steady_us, not_before_us=asked_us or 0):
             self._log.warning("circuit opened", error=judgement.error)
-
-    def _log_judgement(self, item: Judgement) -> None:
-        facts = {
-            "notification": item.claim.id,
-            "target_id": item.claim.target_id,
-            "payment": item.claim.payment_id,
-            "status": item.claim.status.value,
-            "attempt": item.claim.attempts + 1,
-            "request_id": item.claim.request_id,
-        }
-        if item.state is State.DELIVERED:
-            self._log.debug("told", **facts)
-        elif item.state is State.DEAD:
-            self._log.error("gave up telling", error=item.error, **facts)
-        else:
-            self._log.warning("could not tell", error=item.error, **facts)
 
     def _room(self) -> tuple[int, bool]:
         """Return how many deliveries may be added, and whether they are probes."""

@@ -69,8 +69,8 @@ async def list_payments(request: Request) -> Reply | Stream:
         status=Status(asked["status"]) if asked["status"] else None,
         method=Method(asked["method"]) if asked["method"] else None,
         amount=asked["amount"],
-        created_from_us=_us(asked["created_from"], request.ledger.days.begins_us),
-        created_to_us=_us(asked["created_to"], request.ledger.days.ends_us),
+        created_from_us=microseconds(asked["created_from"], request.ledger.days.begins_us),
+        created_to_us=microseconds(asked["created_to"], request.ledger.days.ends_us),
         reference=asked["reference"],
         late=asked["late"],
     )
@@ -88,7 +88,7 @@ async def list_payments(request: Request) -> Reply | Stream:
     return Reply.of_json(200, body, [vary, *request.next_link(cursor)])
 
 
-def _us(asked: int | date | None, of_day: Callable[[date], int]) -> int | None:
+def microseconds(asked: int | date | None, of_day: Callable[[date], int]) -> int | None:
     """Return the time that is asked for, microseconds since the epoch; of a day, where `of_day` says."""
     return of_day(asked) if isinstance(asked, date) else asked
 
