@@ -12,16 +12,17 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from sqlalchemy import CheckConstraint, Connection, ForeignKeyConstraint, Table, make_url, select
 
-from payment.ledger.records import Bill, Payment, Refund
-from payment.ledger.rows import BILLS, PAYMENTS, REFUNDS, RowMapper
+from payment.ledger.records import Bill, LateMoney, Payment, Refund
+from payment.ledger.rows import BILLS, LATE_MONEY, PAYMENTS, REFUNDS, RowMapper
 from payment.storage.opening import open_database
 from payment.storage.statements import insert_rows, update_rows
-from payment.storage.tables import bills, payments, refunds
+from payment.storage.tables import bills, late_money, payments, refunds
 
 TABLES: Mapping[Any, tuple[RowMapper[Any], Table]] = {
     Bill: (BILLS, bills),
     Payment: (PAYMENTS, payments),
     Refund: (REFUNDS, refunds),
+    LateMoney: (LATE_MONEY, late_money),
 }
 BY_RECORD = pytest.mark.parametrize("record", TABLES, ids=lambda record: record.__name__)
 numbers = count(2_000_000_000_000)
@@ -99,6 +100,8 @@ def any_value(field: Field[Any], hint: Any) -> Any:
     if kinds == [str]:
         return f"{field.name} {number}"
     (kind,) = kinds
+    if kind is bool:
+        return not field.default
     assert issubclass(kind, StrEnum), f"{field.name}: say here what any {kind} may be"
     others = [each for each in kind if field.default is MISSING or each is not field.default]
     return others[number % len(others)]
