@@ -22,8 +22,9 @@ from payment.storage.tables import payments
 BATCH_MAX = 64
 """The most payments that fail in one transaction."""
 
-PAUSE_MAX_S = 30.0
-"""The longest between two looks."""
+PAUSE_MAX_S = 2.0
+"""The longest between two looks, each at one entry of an index: so long an order has no room for another
+payment after the end of its provider's code."""
 
 
 def find_expired(
