@@ -307,7 +307,7 @@ def test_why_it_is_refused(source: str, new_postgres: NewPostgres, postgres: URL
         ((source, full), there_already),
         ((source, newer), f"9999, bukan / not {SCHEMA_REVISION}"),
         ((newer, f"sqlite:///{tmp_path / 'x.db'}"), f"9999, bukan / not {SCHEMA_REVISION}"),
-        ((source, str(postgres.set(database=latin))), "Bukan UTF-8 / not UTF-8: postgresql://"),
+        ((source, str(postgres.set(database=latin))), "is LATIN1, not UTF8"),
         ((source, foreign), "Basis data milik program lain / another program's database: "),
         (
             (source, "postgresql://u:secret@127.0.0.1:1/x"),

@@ -12,7 +12,7 @@ EXIT_BAD_SETTING = 2
 COMMANDS = {
     "copy": (
         "copy_cmd",
-        "Pindahkan semua ke basis data lain / move everything to another database, SQLite or PostgreSQL.",
+        "Pindahkan semua ke basis data lain / move everything to another database.",
     ),
     "demo": (
         "demo",

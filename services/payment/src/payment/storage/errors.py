@@ -17,8 +17,15 @@ class Migrating(SQLAlchemyError):
     """Another process migrates, and takes long."""
 
 
+MOVED_TO = "Pembayaran sudah pindah / the payments have moved to"
+NOT_WHOLE = "Belum selesai disalin / not copied to the end from"
+
+
 class NotServed(SQLAlchemyError):
-    """The payments are in another database, or are still being copied into this one; its text says which."""
+    """The payments are in another database, or are still being copied into this one.
+
+    Its text begins with MOVED_TO or NOT_WHOLE, also where a trigger says it (`moves`).
+    """
 
 
 class UnfitDatabase(SQLAlchemyError):

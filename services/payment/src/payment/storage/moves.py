@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sqlalchemy import Column, Connection, MetaData, Table, Text, inspect, select
 from sqlalchemy.engine import URL
 
-from payment.storage.errors import NotServed
+from payment.storage.errors import MOVED_TO, NOT_WHOLE, NotServed
 from payment.storage.sqlite_file import file_of
 from payment.storage.statements import is_postgres
 
@@ -34,11 +34,8 @@ class Move(NamedTuple):
 
     def __str__(self) -> str:
         if self.state == MoveState.MOVED:
-            return f"Pembayaran sudah pindah / the payments have moved to {self.other}"
-        return (
-            f"Belum selesai disalin / not copied to the end from {self.other}: jalankan lagi / run again: "
-            "payment copy"
-        )
+            return f"{MOVED_TO} {self.other}"
+        return f"{NOT_WHOLE} {self.other}: jalankan lagi / run again: payment copy"
 
 
 def name_of(url: URL) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, ExceptionContext
 
-from payment.storage.errors import NotServed
+from payment.storage.errors import MOVED_TO, NOT_WHOLE, NotServed
 from payment.storage.json_rows import json_of
 from payment.storage.sqlite_file import make_private, refuse_foreign_file
 
@@ -72,12 +72,13 @@ def sqlite_engine(url: URL, file: Path) -> Engine:
 
 
 def refuse_if_moved(error: BaseException) -> None:
-    """Say of an error that it was a guard of `moves`, if it was: no other trigger is ours.
+    """Say of an error that it was a guard of `moves`, if it was, and no trigger of somebody else's.
 
     Raises:
         NotServed: it was.
     """
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
+    is_of_trigger = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_TRIGGER
+    if is_of_trigger and str(error).startswith((MOVED_TO, NOT_WHOLE)):
         raise NotServed(str(error)) from error
 
 
