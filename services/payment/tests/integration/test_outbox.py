@@ -193,6 +193,21 @@ def test_a_lease_of_a_clock_that_was_set_is_none(lanes: Lanes, hours: int) -> No
     assert lanes.claim("A", 0) == [], "it is B's for as long as any"
 
 
+def test_a_lease_that_another_took_a_moment_after_we_looked_is_held(lanes: Lanes) -> None:
+    """Statements that begin at different moments come to the row in any order: no clock was set for that."""
+    lanes.pay()
+    lanes.claim("A", 0)
+    with lanes.database.write() as connection:
+        later = leases_table.c.until_us + SECOND_US
+        connection.execute(update(leases_table).values(until_us=later))
+    assert lanes.next_due_us(0) is None
+    assert lanes.claim("B", 0) == []
+    with lanes.database.write() as connection:
+        until_us = connection.execute(select(leases_table.c.until_us)).scalar_one()
+        looked_us = time.time_ns() // 1000
+        assert leases.take(connection, ORDER, [1], "B", looked_us, until_us - SECOND_US) == {}
+
+
 def test_what_a_clock_that_was_ahead_has_put_off_is_due(lanes: Lanes) -> None:
     """News that was never tried, a repeat and what failed; what waits as long as it may goes on waiting."""
     hour_us = 3600 * SECOND_US

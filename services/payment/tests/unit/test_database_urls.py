@@ -52,3 +52,10 @@ def test_the_address_that_hosting_services_hand_out_is_postgresql(
     settings = read_settings()
     url = settings.database_url if name == "DATABASE_URL" else settings.database_listen_url
     assert url == make_url("postgresql://u:geheim@db:5433/p?sslmode=require")
+
+
+@pytest.mark.parametrize("value", ["postgresql+x://u:geheim@db:port/p", "mysql://u:geheim@db/p", "geheim"])
+def test_what_is_said_of_a_bad_database_url_does_not_show_its_password(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    assert "geheim" not in str(problems(monkeypatch, DATABASE_URL=value))

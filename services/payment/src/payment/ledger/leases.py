@@ -2,8 +2,8 @@
 
 One lease on (neighbour, target) makes one PUT at a time, across all workers. A lease that ran out was left by
 a worker that died; whoever claims next takes it over. The database's clock judges them, as those of workers
-may differ. A lease that ends later than one that is taken now was taken before that clock was set back: it
-ran out too.
+may differ. A lease that ends much later than one that is taken now was taken before that clock was set back:
+it ran out too.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,10 +18,14 @@ from payment.storage.database_clock import DatabaseNow
 from payment.storage.statements import insert
 from payment.storage.tables import leases
 
+APART_US = 2_000_000
+"""By less than this a lease may end later than ours though no clock was set: its statement began a moment
+after ours, and came to the row before it."""
+
 _NOW_US = bindparam("now_us", type_=BigInteger)
 _LEASE_US = bindparam("lease_us", type_=BigInteger)
 _UNTIL_US = DatabaseNow() + _LEASE_US
-IS_HELD = and_(leases.c.until_us > DatabaseNow(), leases.c.until_us <= _UNTIL_US)
+IS_HELD = and_(leases.c.until_us > DatabaseNow(), leases.c.until_us <= _UNTIL_US + APART_US)
 """A lease that has not run out; the parameter `lease_us` says how long leases last."""
 
 _OURS = and_(
@@ -74,7 +78,7 @@ def _take(new: sqlite.Insert | postgresql.Insert) -> ReturningInsert[int, bool]:
             "until_us": new.excluded.until_us,
             "taken_over": True,
         },
-        where=or_(leases.c.until_us <= _NOW_US, leases.c.until_us > new.excluded.until_us),
+        where=or_(leases.c.until_us <= _NOW_US, leases.c.until_us > new.excluded.until_us + APART_US),
     ).returning(leases.c.target_id, leases.c.taken_over)
 
 
