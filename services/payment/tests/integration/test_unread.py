@@ -17,6 +17,7 @@ from payment.ledger.idempotency import BookedAnswer, Key
 from payment.ledger.requests import PaymentRequest
 from payment.storage.base import Database
 from payment.storage.batch import BatchTransaction, NotFirst
+from payment.storage.errors import NotBegun
 from payment.storage.opening import open_database
 from payment.storage.tables import bills, events, idempotency_keys, notifications, payments
 from processes import Service, wait_for
@@ -28,10 +29,14 @@ NOW_US = 1_800_000_000_000_000
 
 SENT = text(
     "SELECT query FROM pg_stat_activity "
-    "WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%EXECUTE batch_%'"
+    "WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%nextval%'"
 )
 
 
+WAITING = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+LOCKED_NUMBERS = text(
+    "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND granted ORDER BY objid"
+)
 PLANS = text("SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE name LIKE 'batch_%'")
 
 
@@ -188,19 +193,69 @@ def test_being_wrong_again_and_again_leaves_nothing_behind_in_the_session(
     assert loop.run(database.run_batch(work)) <= 3
 
 
+def test_nothing_is_taken_or_written_before_the_locks_are_held(
+    database: Database, loop: asyncio.Runner
+) -> None:
+    async def book_behind_a_lock() -> list[Any]:
+        with database.write() as holder:
+            holder.execute(text("SELECT pg_advisory_xact_lock(2)"))
+            booking = asyncio.create_task(
+                database.run_batch(partial(book_unread, requests=[pay(1), pay(2)], now_us=NOW_US))
+            )
+            while not holder.execute(WAITING).scalar_one():
+                assert not booking.done()
+                await asyncio.sleep(0.01)
+            held = holder.execute(LOCKED_NUMBERS).scalars().all()
+            assert held == [1, 2], "the first lock is held already, in the order of the numbers"
+            assert holder.execute(text("SELECT is_called FROM payments_id_seq")).scalar_one() is False
+            assert holder.execute(text("SELECT is_called FROM events_id_seq")).scalar_one() is False
+        return await booking
+
+    assert [each.status for each in loop.run(book_behind_a_lock())] == [201, 201]
+
+
+def test_a_session_is_kept_until_something_goes_wrong(database: Database, loop: asyncio.Runner) -> None:
+    def backend(transaction: BatchTransaction) -> int:
+        return int(transaction.read_unlocked((text("SELECT pg_backend_pid()"), {}))[0][0])
+
+    def left_open(transaction: BatchTransaction) -> None:
+        transaction.read([1], [])
+
+    first = loop.run(database.run_batch(backend))
+    loop.run(database.run_batch(partial(book_unread, requests=[pay(1)], now_us=NOW_US)))
+    assert loop.run(database.run_batch(backend)) == first
+    loop.run(database.run_batch(left_open))
+    with database.read() as connection:
+        assert connection.execute(LOCKED_NUMBERS).scalars().all() == [], "it was rolled back"
+        connection.execute(text(f"SELECT pg_terminate_backend({first}, 5000)"))
+    wait_for(lambda: loop.run(a_batch_that_may_fail(database, backend)) not in {None, first})
+
+    async def both() -> list[int]:
+        return list(await asyncio.gather(database.run_batch(backend), database.run_batch(backend)))
+
+    assert len(set(loop.run(both()))) == 2, "each at the same time has one of its own"
+
+
+async def a_batch_that_may_fail(database: Database, work: Callable[[BatchTransaction], int]) -> int | None:
+    try:
+        return await database.run_batch(work)
+    except NotBegun:
+        return None
+
+
 def test_a_payment_alone_is_one_round_trip(start: Callable[..., Service], database_url: str) -> None:
-    """PostgreSQL counts what the session of the batches sends."""
+    """After it the session says neither BEGIN nor COMMIT: its last statement was the one that wrote."""
     service = start("serve", "--no-worker", BOOK_UNREAD="always")
     watcher = open_database(make_url(database_url))
     orders = itertools.count(1)
 
     def last_sent() -> Sequence[str]:
-        for _ in range(3):  # a NOTIFY of the session's may follow the first, but none for a while after that
+        for _ in range(3):  # a NOTIFY may follow the first, but none for a while after that
             assert service.pay(next(orders)).status_code == 201
         with watcher.read() as connection:
             return connection.execute(SENT).scalars().all()
 
     (sent,) = wait_for(last_sent)
     watcher.close()
-    assert sent.startswith("BEGIN")
-    assert "; EXECUTE batch_" in sent
+    assert sent.startswith("WITH locked")
+    assert ";" not in sent

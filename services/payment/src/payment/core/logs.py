@@ -1,10 +1,12 @@
 """Logs: one JSON object a line in a pipe, readable lines on a terminal. No secret ever stands in one."""
 
+import json
 import logging
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
 
+import orjson
 import structlog
 
 
@@ -20,19 +22,19 @@ def configure_logs(level: str, log_format: str, process: str | None = None) -> N
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         *([_said_by(process)] if process else []),
-        structlog.stdlib.add_log_level,
+        structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
     renderer: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer(exception_formatter=_without_values)]
         if as_text
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(as_json)]
     )
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+    structlog.configure(  # past the standard library's loggers, which take as long again for a line
+        processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=lambda *_: Lines(sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -49,6 +51,31 @@ def configure_logs(level: str, log_format: str, process: str | None = None) -> N
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # a header that is none of HTTP's: the answer counts without it, and a traceback helps nobody
     logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
+
+
+class Lines:
+    """Writes the lines of our loggers. One that cannot be written stops nothing that it tells of."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        """Write a line."""
+        try:
+            self._stream.write(f"{line}\n")  # at once, as other threads write too
+            self._stream.flush()
+        except (OSError, ValueError):  # nobody reads the pipe, or it is closed
+            return
+
+    debug = info = warning = error = critical = msg
+
+
+def as_json(event: Any, default: Callable[[Any], Any]) -> str:
+    """Return JSON text, also of what orjson refuses: whole numbers beyond 64 bits, half of a character."""
+    try:
+        return orjson.dumps(event, default).decode()
+    except TypeError:
+        return json.dumps(event, default=default)
 
 
 def _said_by(process: str) -> structlog.typing.Processor:

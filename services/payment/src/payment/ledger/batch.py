@@ -26,7 +26,6 @@ from payment.ledger.rows import BILLS, LATE_MONEY, PAYMENTS, REFUNDS, key_row, u
 from payment.ledger.unread import Unread
 from payment.storage.batch import BatchTransaction, NotFirst
 from payment.storage.errors import ReadTooEarly, refuses_data
-from payment.storage.json_rows import NUMBER
 from payment.storage.literals import written
 from payment.storage.statements import Query, Row
 from payment.storage.tables import (
@@ -39,6 +38,7 @@ from payment.storage.tables import (
     payments,
     refunds,
 )
+from payment.storage.unread_insert import NUMBER
 
 _RENDERERS = Renderers(payment=PaymentAnswer().text, refund=RefundAnswer().text, late=LateMoneyAnswer().text)
 

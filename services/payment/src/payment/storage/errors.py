@@ -1,12 +1,14 @@
 """What goes wrong with a database, and whether it can be tried again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
+from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 
-from payment.storage.postgres_session import NoAnswer
+from payment.storage.postgres_session import AsyncSession, NoAnswer
 
 
 class StandbyAway(SQLAlchemyError):
@@ -71,3 +73,27 @@ def before_the_first_write() -> Iterator[None]:
         if was_gone(error):
             raise NotBegun from error
         raise
+
+
+@contextmanager
+def as_sqlalchemy_raises(
+    connection: Connection, session: AsyncSession, said: tuple[str, Mapping[str, Any]]
+) -> Iterator[None]:
+    """Raise psycopg's errors as SQLAlchemy does, and drop the connection if it is gone.
+
+    Args:
+        connection: SQLAlchemy's.
+        session: psycopg's, past which the statement goes to the database.
+        said: the statement and its parameters.
+    """
+    try:
+        yield
+    except BaseException as error:  # a wait that was cancelled has closed it too
+        is_gone = session.closed
+        if is_gone:
+            connection.invalidate(error)
+        if not isinstance(error, psycopg.Error):
+            raise
+        raise DBAPIError.instance(
+            *said, error, psycopg.Error, dialect=connection.dialect, connection_invalidated=is_gone
+        ) from error

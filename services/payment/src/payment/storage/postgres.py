@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import Connection, text
@@ -17,6 +18,7 @@ from payment.storage.batch import BatchTransaction
 from payment.storage.copy_side import Side
 from payment.storage.errors import NotBegun, UnfitDatabase, before_the_first_write, was_gone
 from payment.storage.hung_commits import HungCommits
+from payment.storage.kept_connection import KeptConnection
 from payment.storage.moves import find_move
 from payment.storage.ownership import OUR_TABLES, ForeignDatabase, refuse_foreign
 from payment.storage.postgres_batch import PostgresBatch
@@ -52,6 +54,7 @@ class Postgres(Database):
         # The event loop's: each has connections of its own, as reports and lists may take all of theirs for
         # seconds.
         self._booking = event_loop_engine(url, BOOKING_POOL_SIZE, begins=False)
+        self._kept = KeptConnection(self._booking, partial(note_database_wait, "booking"))
         self._short = event_loop_engine(url, SHORT_POOL_SIZE)
         self._long = event_loop_engine(url, LONG_POOL_SIZE)
         self._announcer = Announcer(self._booking)
@@ -118,10 +121,7 @@ class Postgres(Database):
 
         try:
             with self._hung_commits.watch():
-                began_s = time.perf_counter()
-                async with self._booking.connect() as connection:  # the pool rolls back
-                    note_database_wait("booking", time.perf_counter() - began_s)
-                    return await connection.run_sync(run)
+                return await self._kept.run(run)
         except SQLAlchemyError as error:
             if isinstance(error, NotBegun) or getattr(error, "connection_invalidated", False):
                 await (
@@ -198,6 +198,7 @@ class Postgres(Database):
     async def aclose(self) -> None:
         """See `Database.aclose`."""
         self.close()
-        self._announcer.cancel()
+        await self._announcer.aclose()
+        await self._kept.aclose()
         for engine in (self._booking, self._short, self._long):
             await engine.dispose()

@@ -5,29 +5,34 @@ the reads see what the locks waited for. psycopg's pipeline mode takes half as m
 """
 
 import select
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import psycopg
 from psycopg.rows import namedtuple_row
 from sqlalchemy import Connection, Select, TextClause
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import await_only
 
 from payment.storage.batch import BatchTransaction, NotFirst, Rows
-from payment.storage.errors import before_the_first_write
+from payment.storage.errors import as_sqlalchemy_raises, before_the_first_write
 from payment.storage.event_order import BEGIN_EVENTS
-from payment.storage.json_rows import insert_from_json, insert_unread_from_json, json_of, update_from_json
+from payment.storage.json_rows import insert_from_json, json_of, update_from_json
 from payment.storage.postgres_session import AsyncSession, begin
 from payment.storage.spelling import Spelled, numbered, spelled
 from payment.storage.statements import WAIT_FOR_STANDBY, Query, lock_query
 from payment.storage.tables import ONE_REFERENCE, bills, events, idempotency_keys, payments
+from payment.storage.unread_insert import insert_unread
 
 _MAY_BE_THERE = {bills.primary_key.name, idempotency_keys.primary_key.name, ONE_REFERENCE}
 
 Write = tuple[TextClause, Mapping[str, str]]
 """A statement, and the rows of each of its parameters as JSON."""
+
+
+def _array(numbers: Iterable[int]) -> str:
+    """Return an array as PostgreSQL writes it."""
+    return f"{{{','.join(map(str, numbers))}}}"
 
 
 def _has_something_to_say(session: AsyncSession) -> bool:
@@ -93,46 +98,20 @@ class PostgresBatch(BatchTransaction):
         return not self._session.is_pooled and not _has_something_to_say(self._session)
 
     def write_unread(self, locks: Collection[int], rows: Rows) -> Sequence[int]:
-        """See `BatchTransaction.write_unread`."""
+        """See `BatchTransaction.write_unread`; one statement, which is a transaction of its own."""
         rows = {table: each for table, each in rows.items() if each}
-        shape = tuple((table, tuple(each[0])) for table, each in rows.items())
-        values: dict[str, Any] = {table.name: json_of(each) for table, each in rows.items()}
-        values["numbers"] = [row["id"] for row in rows[payments]]
-        statement = insert_unread_from_json(shape)
-        with self._as_sqlalchemy_raises((statement.text, {})):
-            return await_only(self._begin_and_write(locks, statement, values))
-
-    async def _begin_and_write(
-        self, locks: Collection[int], statement: TextClause, values: Mapping[str, Any]
-    ) -> Sequence[int]:
-        session, cursor = self._session, psycopg.AsyncClientCursor(self._session)
+        statement = insert_unread(tuple((table, tuple(each[0])) for table, each in rows.items()))
         text, names = numbered(statement)
-        name = session.prepared.get(text)
-        before = [*begin(session)]
-        if name is None:
-            name = next(session.new_names)
-            before.append(f"PREPARE {name} AS {text}")
-        lock, numbers = self._spelled(*lock_query(locks))
-        given = ", ".join(["%s"] * len(names))
-        texts = [
-            *before,
-            cursor.mogrify(lock.encode(), numbers),
-            BEGIN_EVENTS.text,
-            cursor.mogrify(f"EXECUTE {name}({given})".encode(), [values[each] for each in names]),
-            "COMMIT",
-        ]
-        try:
-            await cursor.execute("; ".join(texts).encode())
-        except psycopg.errors.UniqueViolation as error:
-            session.prepared[text] = name  # what was prepared stays, whatever became of the transaction
-            await session.rollback()
-            if error.diag.constraint_name in _MAY_BE_THERE:
-                raise NotFirst from error
-            raise
-        session.prepared[text] = name
-        for _ in range(len(texts) - 2):
-            cursor.nextset()
-        return [row[0] for row in await cursor.fetchall()]
+        values = {table.name: json_of(each) for table, each in rows.items()}
+        values |= {"locks": _array(sorted(locks)), "numbers": _array([row["id"] for row in rows[payments]])}
+        with self._as_sqlalchemy_raises((text, {})):
+            try:
+                written = await_only(self._session.run_prepared(text, [values[each] for each in names]))
+            except psycopg.errors.UniqueViolation as error:
+                if error.diag.constraint_name in _MAY_BE_THERE:
+                    raise NotFirst from error
+                raise
+        return [int(written.get_value(row, 0) or 0) for row in range(written.ntuples)]
 
     async def _begin_and_fetch(self, queries: Sequence[Spelled], *then: str) -> list[Sequence[Any]]:
         cursor = psycopg.AsyncClientCursor(self._session, row_factory=namedtuple_row)
@@ -169,24 +148,8 @@ class PostgresBatch(BatchTransaction):
         await cursor.execute("; ".join([*texts, "COMMIT"]).encode())
         session.prepared.update(prepared)
 
+    def _as_sqlalchemy_raises(self, said: Spelled) -> AbstractContextManager[None]:
+        return as_sqlalchemy_raises(self._connection, self._session, said)
+
     def _spelled(self, statement: Select[Any] | TextClause, values: Mapping[str, Any]) -> Spelled:
         return spelled(statement, values, self._connection.dialect)
-
-    @contextmanager
-    def _as_sqlalchemy_raises(self, said: Spelled) -> Iterator[None]:
-        """Raise psycopg's errors as SQLAlchemy does, and drop the connection if it is gone."""
-        try:
-            yield
-        except BaseException as error:  # a wait that was cancelled has closed it too
-            is_gone = self._session.closed
-            if is_gone:
-                self._connection.invalidate(error)
-            if not isinstance(error, psycopg.Error):
-                raise
-            raise DBAPIError.instance(
-                *said,
-                error,
-                psycopg.Error,
-                dialect=self._connection.dialect,
-                connection_invalidated=is_gone,
-            ) from error

@@ -10,12 +10,16 @@ import psycopg
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import await_only
 
 from payment.core.logs import facts_of, get_logger
+from payment.storage.errors import as_sqlalchemy_raises
+from payment.storage.kept_connection import KeptConnection
 from payment.storage.postgres_engines import session_of
 from payment.storage.postgres_session import Session, with_time_outs
 
 CHANNEL = "payment_outbox"
+NOTIFY = f"NOTIFY {CHANNEL}"
 LISTEN_PAUSE_S = 1.0
 ANNOUNCE_PAUSE_S = 0.05
 
@@ -34,7 +38,7 @@ class Announcer:
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+        self._kept = KeptConnection(engine, waited=lambda _: None)
         self._has_news = False
         self._announcing: asyncio.Task[None] | None = None
 
@@ -44,17 +48,17 @@ class Announcer:
         if self._announcing is None or self._announcing.done():
             self._announcing = asyncio.create_task(self._announce(), context=Context())  # nobody's request
 
-    def cancel(self) -> None:
+    async def aclose(self) -> None:
         """Send no more."""
         if self._announcing is not None:
             self._announcing.cancel()
+        await self._kept.aclose()
 
     async def _announce(self) -> None:
         while self._has_news:
             self._has_news = False
             try:
-                async with self._engine.connect() as connection:
-                    await connection.run_sync(_notify)
+                await self._kept.run(_notify)
             except SQLAlchemyError as error:
                 _log.debug("not announced", **facts_of(error))
             await asyncio.sleep(ANNOUNCE_PAUSE_S)  # one for all that is booked meanwhile
@@ -62,7 +66,11 @@ class Announcer:
 
 def _notify(connection: Connection) -> None:
     session: Any = connection.connection.driver_connection
-    connection.exec_driver_sql(with_time_outs(session, f"NOTIFY {CHANNEL}"))
+    if session.is_pooled:
+        connection.exec_driver_sql(with_time_outs(session, NOTIFY))
+        return
+    with as_sqlalchemy_raises(connection, session, (NOTIFY, {})):
+        await_only(session.run_prepared(NOTIFY))
 
 
 class Listener:
