@@ -72,6 +72,7 @@ OPERATIONS = {
 PAYMENT_FIELDS = [
     *("id", "order_id", "user_id", "amount", "status", "method"),
     *("amount_refunded", "created_at", "updated_at", "reference", "expires_at", "late"),
+    "settled_at",
 ]
 KEPT = [
     *("id", "order_id", "user_id", "amount", "status", "amount_refunded"),

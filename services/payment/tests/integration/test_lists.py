@@ -258,7 +258,8 @@ def test_csv_holds_what_the_pages_hold(listed: Service) -> None:
         ]
         assert read_csv(answer.text) == expected
         assert answer.text.splitlines()[0] == (
-            "id,order_id,user_id,amount,status,method,amount_refunded,created_at,updated_at,reference,expires_at,late"
+            "id,order_id,user_id,amount,status,method,amount_refunded,created_at,updated_at,reference,expires_at,late,"
+            "settled_at"
         )
     part = listed.http.get("/payments", params={"limit": 1}, headers={"Accept": "text/csv;q=1, */*;q=0.1"})
     assert len(read_csv(part.text)) == MANY, "a limit is one of pages"

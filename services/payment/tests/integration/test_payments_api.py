@@ -37,7 +37,7 @@ def test_a_payment_is_booked_and_can_be_read(shared: Service, order_id: int) -> 
     read = shared.http.get(booked.headers["location"])
     assert read.status_code == 200
     payment = read.json()
-    assert payment.pop("created_at") == payment.pop("updated_at")
+    assert payment.pop("created_at") == payment.pop("updated_at") == payment.pop("settled_at")
     assert payment == {
         "id": payment_id,
         "order_id": order_id,

@@ -37,7 +37,9 @@ def test_a_payment_waits_then_is_paid_and_both_hear_each(start: Start, order: St
     assert list(payment) == [
         *("id", "order_id", "user_id", "amount", "status", "method"),
         *("amount_refunded", "created_at", "updated_at", "reference", "expires_at", "late"),
+        "settled_at",
     ]
+    assert payment["settled_at"] == payment["updated_at"]
     assert (payment["status"], payment["method"], payment["amount_refunded"]) == ("paid", "qris", 0)
     assert datetime.fromisoformat(payment["created_at"]) < datetime.fromisoformat(payment["updated_at"])
     wait_until_all_told(service)
@@ -55,6 +57,23 @@ def test_a_payment_that_failed_frees_its_order(start: Start, order: Stub, user: 
     wait_until_told(order, 7, "paid")
     wait_until_told(user, 9, "paid")
     assert bill_of(service, 7) == (15_000, 15_000, 0, 0, True)
+
+
+def test_settled_at_is_when_it_was_paid_or_failed(start: Start) -> None:
+    service = start("serve", "--no-worker")
+
+    def settled_at(payment_id: int) -> str | None:
+        shown: str | None = service.http.get(f"/payments/{payment_id}").json()["settled_at"]
+        return shown
+
+    waited = booked(service.pay(7, fields=PENDING))
+    assert settled_at(waited) is None
+    failed = service.settle(waited, "failed").json()
+    assert settled_at(waited) == failed["settled_at"] == failed["updated_at"]
+    paid = service.settle(waited, "paid").json()
+    assert settled_at(waited) == paid["settled_at"] > failed["settled_at"], "its money came after all"
+    assert service.refund(waited, {}).status_code == 201
+    assert settled_at(waited) == paid["settled_at"], "given back is another thing"
 
 
 def test_settling_again_changes_nothing_and_tells_nobody(start: Start, order: Stub, user: Stub) -> None:

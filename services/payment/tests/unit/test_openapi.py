@@ -43,6 +43,7 @@ REFUSALS = {
     "payment.api.list_all_refunds": READS,
     "payment.api.get_refund": READS | {404},
     "payment.api.get_bill": READS | {404},
+    "payment.api.list_bills": READS,
     "payment.api.list_payment_notifications": READS | {404},
     "payment.api.list_payment_events": READS | {404, 410},
     "payment.api.list_events": READS | {410},
@@ -74,6 +75,7 @@ BROUGHT = {
     ("payment.api.list_payments", "200"): {"Link": False, "Content-Disposition": False},
     ("payment.api.list_notifications", "200"): {"Link": False},
     ("payment.api.list_all_refunds", "200"): {"Link": False},
+    ("payment.api.list_bills", "200"): {"Link": False},
     ("payment.api.list_events", "200"): {"Link": False, "Preference-Applied": False},
     ("payment.api.list_payment_events", "200"): {"Link": False},
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
-from payment.core.states import Outcome
+from payment.core.states import Outcome, Status
 from payment.core.units import rfc_3339
 
 
@@ -40,6 +40,16 @@ class PaymentAnswer(Answer):
     reference = fields.String(dump_default=None)  # events of before 0007 have neither
     expires_at = Timestamp(attribute="expires_us", dump_default=None)
     late = fields.Boolean(dump_default=False)
+    settled_at = fields.Method("_settled_at")
+
+    def _settled_at(self, payment: Any) -> str | None:
+        """Return when it became what it is to its bill: when it was made, if it never waited."""
+        status, settled_us, created_us = (
+            self.get_attribute(payment, name, None) for name in ("status", "settled_us", "created_us")
+        )
+        if status == Status.PENDING:
+            return None
+        return rfc_3339(created_us if settled_us is None else settled_us)
 
 
 class RefundAnswer(Answer):

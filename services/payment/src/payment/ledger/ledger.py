@@ -24,6 +24,7 @@ from payment.core.metrics import watch_queue
 from payment.core.tracing import Tracer
 from payment.ledger import outbox
 from payment.ledger.batch_writer import BatchWriter
+from payment.ledger.bill_listing import BillPage, find_bill_page
 from payment.ledger.delivery_waiter import DeliveryWaiter
 from payment.ledger.feed import Feed
 from payment.ledger.group_commit import GroupCommit
@@ -145,6 +146,16 @@ class Ledger:
             Unavailable: the database does not answer.
         """
         return await self._read(lambda connection: find_bill(connection, order_id), is_short=True)
+
+    async def bill_page(self, after_order_id: int | None, limit: int, *, only_open: bool) -> BillPage:
+        """Return a page of bills; see `bill_listing.find_bill_page`.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        return await self._read(
+            lambda connection: find_bill_page(connection, after_order_id, limit, only_open=only_open)
+        )
 
     async def refunds(self, payment_id: int) -> Sequence[RowMapping]:
         """Return the refunds of a payment, oldest first.

@@ -51,6 +51,9 @@ def _only(condition: str) -> dict[str, Any]:
 # whatever the code does, paid and pending together never pass the total. `paid` is what stands of payments
 # that are paid, `refunded` what was given back of these: only a whole refund reopens the bill
 # (docs/decisions/0008).
+IS_OPEN = text("paid < total AND paid + pending > 0")
+"""Of a bill: something is paid or waits, and something is left to pay."""
+
 bills = Table(
     "bills",
     metadata,
@@ -62,6 +65,8 @@ bills = Table(
     CheckConstraint("total >= 1 AND paid >= 0 AND pending >= 0", name="not_negative"),
     CheckConstraint("paid + pending <= total", name="not_overpaid"),
     CheckConstraint("refunded >= 0 AND refunded <= paid", name="not_overrefunded"),
+    # most bills are paid at once, and are never in it
+    Index("open", "order_id", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
 )
 
 # A payment's amount never changes. What its provider calls it is that of one payment of its method: two that
