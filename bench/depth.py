@@ -1,9 +1,10 @@
 """Does anything get slower as payments pile up? 10,000 of them beside a million, on PostgreSQL.
 
-python -m bench.depth [--large 1000000] [--small 10000] [--rounds 5] [--seconds 2] [--json]
+python -m bench.depth [--large 1000000] [--small 10000] [--rounds 5] [--seconds 2] [--no-csv] [--json]
 
 Fills two databases with two years of a restaurant's payments, then asks and pays in turn. Also reads all
-payments of the large one as CSV, and says what that took of memory.
+payments of the large one as CSV, and says what that took of memory; how large its tables are; and how long a
+VACUUM takes that reads all of them, and one after the payments that were made meanwhile.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psycopg
 from sqlalchemy import URL
 
 from bench.compare import pay_orders, problems_of, ratios, say
@@ -36,6 +38,12 @@ WALK_IN = 1
 
 RETIRED = 2**40
 """A walk-in id that was on every tenth of the oldest payments, and is not used any more."""
+
+SIZES = """
+SELECT relname, pg_table_size(oid) / 1e6 AS rows_mb, pg_indexes_size(oid) / 1e6 AS indexes_mb FROM pg_class
+WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+ORDER BY pg_total_relation_size(oid) DESC LIMIT 5
+"""
 
 YEARS_US = 2 * 365 * 86_400_000_000
 FILL = """
@@ -94,8 +102,20 @@ def filled(postgres: URL, payments: int) -> URL:
     url = migrated(postgres_database(postgres, f"depth_{payments}"))
     execute(url, FILL.format(rows=payments, span=YEARS_US, walk_in=WALK_IN, retired=RETIRED))
     execute(url, f"SELECT setval('payments_id_seq', {payments})")
-    execute(url, "VACUUM ANALYZE")
     return url
+
+
+def vacuum_s(url: URL) -> float:
+    """VACUUM ANALYZE everything; returns how long it took, seconds."""
+    began_at = time.perf_counter()
+    execute(url, "VACUUM ANALYZE")
+    return time.perf_counter() - began_at
+
+
+def sizes_of(url: URL) -> list[tuple[str, float, float]]:
+    """Return the largest tables: name, MB of rows, MB of indexes."""
+    with psycopg.connect(text_of(url)) as connection:
+        return connection.execute(SIZES).fetchall()
 
 
 def deep_page(service: Running, payments: int) -> str:
@@ -198,6 +218,7 @@ def main() -> int:
     parser.add_argument("--small", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a run")
+    parser.add_argument("--no-csv", action="store_true", help="leave out the CSV of all payments")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     with contextlib.ExitStack() as stack:
@@ -208,20 +229,28 @@ def main() -> int:
             began_at = time.perf_counter()
             url = filled(postgres, payments)
             say(f"{payments:,} payments in {time.perf_counter() - began_at:.0f} s")
+            vacuums_s = [vacuum_s(url)]
+            sizes = sizes_of(url)
             service = stack.enter_context(
                 running(payment("--no-worker", DATABASE_URL=text_of(url)), directory)
             )
             subjects.append(Subject(service, payments, deep_page(service, payments)))
-        csv_s, csv_mb = read_csv(subjects[1].service, chosen.large)
+        csv_s, csv_mb = (0.0, 0.0) if chosen.no_csv else read_csv(subjects[1].service, chosen.large)
         lines, problems = compare_sizes(subjects[0], subjects[1], chosen.rounds, chosen.seconds)
+        vacuums_s.append(vacuum_s(url))
     if chosen.json:
-        print(json.dumps({"lines": [asdict(line) for line in lines], "csv_s": csv_s, "csv_mb": csv_mb}))
+        measured = {"lines": [asdict(line) for line in lines], "sizes": sizes, "vacuums_s": vacuums_s}
+        print(json.dumps(measured | {"csv_s": csv_s, "csv_mb": csv_mb}))
     else:
         print(f"{'median, ms':40}{chosen.small:>12,}{chosen.large:>12,}  large ÷ small, goal ≤ {GOAL}")
         for line in lines:
             missed = "" if line.ratio <= GOAL else "  MISSED"
             print(f"{line.what:40}{line.small_ms:12.2f}{line.large_ms:12.2f}{line.ratio:8.2f}{missed}")
-        print(f"CSV of all: {csv_s:.1f} s, {csv_mb:.1f} MB more than idle (goal < {MEMORY_GOAL_MB})")
+        if not chosen.no_csv:
+            print(f"CSV of all: {csv_s:.1f} s, {csv_mb:.1f} MB more than idle (goal < {MEMORY_GOAL_MB})")
+        for name, rows_mb, indexes_mb in sizes:
+            print(f"{name:40}{rows_mb:12,.0f} MB of rows{indexes_mb:12,.0f} MB of indexes")
+        print("VACUUM ANALYZE: {:.1f} s, then {:.1f} s after the payments above".format(*vacuums_s))
     for problem in problems:
         print(f"INVALID: {problem}", file=sys.stderr)
     return 2 if problems else 0

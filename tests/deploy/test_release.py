@@ -24,6 +24,8 @@ def test_what_else_names_the_version_names_the_same() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (VERSION, VERSION)
     assert description()["info"]["version"] == VERSION
+    images = re.findall(r"image: restaurant/(\S+)", (ROOT / "docker-compose.yml").read_text())
+    assert sorted(images) == sorted([f"stub:{VERSION}", f"payment:{VERSION}", f"payment:{VERSION}"])
 
 
 def test_the_changelog_has_versions_with_their_days_the_newest_first() -> None:
