@@ -26,6 +26,9 @@ LAST_REQUEST_S = 1.0
 PIPELINED_MAX = 100
 """The most requests that wait on a connection for the answers before them; one more ends it."""
 
+UNSENT_MAX_BYTES = 16 * 1024
+"""How much of a file or a stream is made beyond what the kernel takes: for nothing if nobody reads it."""
+
 HEADERS_MAX = 100
 """The most header fields; what comes after the body counts too, and is not kept beyond that."""
 
@@ -92,6 +95,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Expect a request."""
+        transport.set_write_buffer_limits(high=UNSENT_MAX_BYTES)
         corked: Any = CorkedTransport(transport, self.loop, write_timeout_s=self._write_timeout_s)
         super().connection_made(corked)
         self._open_connections.opened(self.transport)
