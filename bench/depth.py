@@ -27,12 +27,11 @@ from bench.compare import pay_orders, problems_of, ratios, say
 from bench.databases import execute, migrated, postgres_database, postgres_server, text_of
 from bench.load import Gets, PostPayments, run_load
 from bench.servers import Running, call, payment, resident_mb, running
+from payment.ledger.cursors import cursor_of
+from payment.ledger.listing import Position, Selection
 
 GOAL = 1.2
 MEMORY_GOAL_MB = 50
-PAGE = 200
-"""The longest page there is."""
-
 WALK_IN = 1
 """The guest of every tenth payment; each of the others has about eighteen, in both."""
 
@@ -44,6 +43,14 @@ SELECT relname, pg_table_size(oid) / 1e6 AS rows_mb, pg_indexes_size(oid) / 1e6 
 WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
 ORDER BY pg_total_relation_size(oid) DESC LIMIT 5
 """
+
+# those of keys go on refusing
+INDEXES = """
+SELECT indexname, indexdef FROM pg_indexes
+JOIN pg_class ON relname = indexname JOIN pg_index ON indexrelid = oid
+WHERE schemaname = 'public' AND NOT indisunique
+"""
+LAST_OF_PAGE = "SELECT created_us, id FROM payments ORDER BY created_us DESC, id DESC OFFSET %s LIMIT 1"
 
 YEARS_US = 2 * 365 * 86_400_000_000
 FILL = """
@@ -100,8 +107,16 @@ class Line:
 def filled(postgres: URL, payments: int) -> URL:
     """Make a database that holds so many payments, told to everybody."""
     url = migrated(postgres_database(postgres, f"depth_{payments}"))
-    execute(url, FILL.format(rows=payments, span=YEARS_US, walk_in=WALK_IN, retired=RETIRED))
-    execute(url, f"SELECT setval('payments_id_seq', {payments})")
+    with psycopg.connect(text_of(url), autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")  # no look-up of each foreign key
+        connection.execute("SET maintenance_work_mem = '512MB'")
+        indexes = connection.execute(INDEXES).fetchall()
+        for name, _ in indexes:
+            connection.execute(f"DROP INDEX {name}")
+        connection.execute(FILL.format(rows=payments, span=YEARS_US, walk_in=WALK_IN, retired=RETIRED))
+        for _, definition in indexes:
+            connection.execute(definition)
+        connection.execute("SELECT setval('payments_id_seq', %s)", [payments])
     return url
 
 
@@ -118,13 +133,12 @@ def sizes_of(url: URL) -> list[tuple[str, float, float]]:
         return connection.execute(SIZES).fetchall()
 
 
-def deep_page(service: Running, payments: int) -> str:
-    """Walk the list by its own cursors to nine tenths of it; returns the path of the page that comes next."""
-    path = f"/payments?limit={PAGE}"
-    for _ in range(payments * 9 // 10 // PAGE):
-        _, page = call(service, "GET", path)
-        path = f"/payments?limit={PAGE}&cursor={page['next_cursor']}"
-    return path.replace(f"limit={PAGE}", "limit=50")
+def deep_page(url: URL, payments: int) -> str:
+    """Return the path of the page at nine tenths of the list of all."""
+    with psycopg.connect(text_of(url)) as connection:
+        found = connection.execute(LAST_OF_PAGE, [payments * 9 // 10]).fetchone()
+    assert found is not None
+    return f"/payments?limit=50&cursor={cursor_of(Position(*found), Selection())}"
 
 
 def questions(subject: Subject) -> dict[str, Callable[[int], Gets | PostPayments]]:
@@ -234,7 +248,7 @@ def main() -> int:
             service = stack.enter_context(
                 running(payment("--no-worker", DATABASE_URL=text_of(url)), directory)
             )
-            subjects.append(Subject(service, payments, deep_page(service, payments)))
+            subjects.append(Subject(service, payments, deep_page(url, payments)))
         csv_s, csv_mb = (0.0, 0.0) if chosen.no_csv else read_csv(subjects[1].service, chosen.large)
         lines, problems = compare_sizes(subjects[0], subjects[1], chosen.rounds, chosen.seconds)
         vacuums_s.append(vacuum_s(url))
