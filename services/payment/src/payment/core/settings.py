@@ -1,6 +1,6 @@
 """Every setting, read once from the environment. Nothing else reads the environment.
 
-A bad setting stops the start with its name. Numbers carry their unit last; see README for the list.
+A bad setting stops the start with its name. Numbers carry their unit last; see docs/settings.md for the list.
 """
 
 from collections.abc import Mapping
