@@ -9,29 +9,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import pytest
 
 from described import ROOT
+from pages import PORTS, Step, come, same, shown_of, steps_of
 from processes import Service
 from programs import Process, free_port
 
-PORTS = {"PORT": "5004", "ORDER_PORT": "5003", "USER_PORT": "5001"}
 TOUR = {"en": ("README.md", "docs/tour.md"), "id": ("README.id.md", "docs/tour.id.md")}
 BIN = Path(sys.executable).parent
 NODE = shutil.which("node", path=str(BIN)) or shutil.which("node")
 NO_CURL = "curl is not installed"
 NO_NODE = "Node.js is not installed"
-NOT_OF_THE_TOUR = ("make ", "ORDER_SERVICE_URL=")
-"""Commands that start something else: `make test`, say, or a service beside real neighbours."""
-VARIES = re.compile(
-    r"20\d\d-\d\d-\d\d(T[\d:.]+Z)?|(?<=cursor=)[\w-]{20,}|"
-    r'(?<=cursor":")[\w-]{20,}|(?<="circuit":")\w+'
-)
-"""Times and dates, the cursors that are made of them, and whether an outage has opened the circuit yet."""
-END = "--- end of a command"
 IN_BOTH_LANGUAGES = pytest.mark.parametrize(
     ("language", "program"),
     [
@@ -41,66 +33,11 @@ IN_BOTH_LANGUAGES = pytest.mark.parametrize(
 )
 
 
-class Step(NamedTuple):
-    """A command, and what its page says that it prints."""
-
-    command: str
-    printed: str
-
-
-def steps_of(page: str) -> list[Step]:
-    """Return the commands of a page in order."""
-    blocks = re.findall(r"^```console\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
-    said = [
-        step.partition("\n") for block in blocks for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]
-    ]
-    return [Step(command, printed) for command, _, printed in said if not command.startswith(NOT_OF_THE_TOUR)]
-
-
 def tour(language: str = "en") -> list[Step]:
     """Return all commands of the tour, and what the pages of a language show."""
     steps = [step for page in TOUR[language] for step in steps_of(page)]
     assert len(steps) > 30
     return steps
-
-
-def come(steps: list[Step], ports: dict[str, str], folder: Path) -> list[str]:
-    """Paste all commands into one bash at once; return what each prints, with the ports of the pages."""
-    script = "".join(f"{step.command}\necho; echo {END}\n" for step in steps)
-    for name, port in PORTS.items():
-        script = re.sub(rf"\b{port}/", f"{ports[name]}/", script)
-    (folder / ".venv").mkdir()
-    (folder / ".venv" / "bin").symlink_to(BIN)
-    urls = {f"{name}_SERVICE_URL": f"http://localhost:{ports[f'{name}_PORT']}" for name in ("ORDER", "USER")}
-    came = subprocess.run(
-        ["bash"],
-        input=script,
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin"} | urls,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    ).stdout
-    for name, port in PORTS.items():
-        came = re.sub(rf"\b{ports[name]}\b", port, came)
-    return came.replace("\r", "").split(f"\n{END}\n")[:-1]
-
-
-def same(text: str) -> str:
-    """Return a text as it is compared: what varies is masked, and so are the widths of columns."""
-    return re.sub(r"[ \t]+", " ", VARIES.sub("…", text)).strip()
-
-
-def shown_of(came: str, printed: str) -> str:
-    """Return what came; of an answer's headers only those that the page shows."""
-    if not came.startswith("HTTP/"):
-        return came
-    head, _, body = came.partition("\n\n")
-    names = {line.partition(":")[0] for line in printed.partition("\n\n")[0].splitlines()[1:]}
-    status, *headers = head.splitlines()
-    kept = [line for line in headers if line.partition(":")[0] in names]
-    return "\n".join([status, *kept]) + f"\n\n{body}"
 
 
 @contextmanager
@@ -120,8 +57,10 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
 def test_the_tour_shows_what_comes(tmp_path: Path) -> None:
     """All is pasted at once: nobody who follows it by hand is faster."""
     steps = tour()
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "bin").symlink_to(BIN)
     with running(tmp_path) as ports:
-        outputs = come(steps, ports, tmp_path)
+        outputs = come([step.command for step in steps], ports, tmp_path)
     for step, came in zip(steps, outputs, strict=True):
         assert same(shown_of(came, step.printed)) == same(step.printed), step.command
 
