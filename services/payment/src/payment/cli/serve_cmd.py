@@ -22,7 +22,7 @@ NOT_ON_SQLITE = (
     "--processes",
     metavar="N",
     type=click.IntRange(1, PROCESSES_LIMIT),
-    help="sekian proses API pada satu porta / so many API processes on one port (PROCESSES).",
+    help="sekian proses API pada satu port / so many API processes on one port (PROCESSES).",
 )
 @click.pass_obj
 def serve(settings: Settings, *, no_worker: bool, processes: int | None) -> None:
