@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from processes import Service
+from walked import walk
 
 
 @pytest.fixture
@@ -18,16 +19,7 @@ def refunded(start_alone: Service) -> Service:
 
 def test_pages_hold_each_refund_once_newest_first_and_a_day_is_that_of_its_closing(refunded: Service) -> None:
     def ids(**asked: Any) -> list[int]:
-        answer = refunded.http.get("/refunds", params=asked)
-        assert answer.status_code == 200, answer.text
-        found = [refund["id"] for refund in answer.json()["refunds"]]
-        cursor = answer.json()["next_cursor"]
-        if cursor is None:
-            assert "next" not in answer.links
-            return found
-        assert len(found) == asked["limit"]
-        assert f"cursor={cursor}" in answer.links["next"]["url"]
-        return found + ids(**asked | {"cursor": cursor})
+        return [refund["id"] for refund in walk(refunded, "/refunds", **asked)]
 
     for limit in (1, 2, 5, 200):
         assert ids(limit=limit) == [5, 4, 3, 2, 1]

@@ -16,7 +16,14 @@ HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 def documents() -> list[Path]:
     """Return the Markdown files of the repository, whatever else lies in the folder."""
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
+        # whoever owns the checkout
+        [
+            *("git", "-c", "safe.directory=*", "ls-files"),
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "*.md",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
