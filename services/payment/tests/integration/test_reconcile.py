@@ -161,7 +161,7 @@ def test_many_unknown_ones_in_a_row_are_answers_too(start: Start, user: Stub) ->
     service = start()
     service.book(range(2_000_001, 2_000_061))  # guests of these ids too
     service.book(range(1, 4))
-    wait_for(lambda: len(user.states()) == 3, what="those who are known were told")
+    wait_for(lambda: len(user.states()) == 3, within_s=30, what="those who are known were told")
     for number in (1, 2, 3):
         put(user, number, "failed")
     code, rows, counts = reconcile(service, "--service", "user")
