@@ -109,7 +109,7 @@ def test_readers_that_never_read_take_no_place_from_payments_and_are_ended(
     time.sleep(0.5)  # all of them are being answered
     assert [service.pay(MANY + n).status_code for n in range(1, 9)] == [201] * 8
     assert service.http.get("/payments/1").status_code == 200
-    wait_for(lambda: broken_off(service) == 6, 20, "all of them are ended")
+    wait_for(lambda: broken_off(service) == 6, 60, "all of them are ended")
     assert not any(everything(wire).endswith(b"0\r\n\r\n") for wire in stalled)
 
 

@@ -94,7 +94,7 @@ def test_a_missing_field_is_400(shared: Service, order_id: int, name: str, wrong
     assert (refused.status_code, refused.text) == (400, f'{{"error":"{REQUIRED}"}}')
 
 
-@pytest.mark.parametrize("content", [b"", b"null", b"{}", b"  \n", b'{"order_id":null}'])
+@pytest.mark.parametrize("content", [b"", b"null", b"{}", b'{"order_id":null}'])
 def test_no_body_is_400(shared: Service, content: bytes) -> None:
     refused = shared.http.post("/payments", content=content, headers={"Content-Type": "application/json"})
     assert (refused.status_code, refused.json()) == (400, {"error": REQUIRED})

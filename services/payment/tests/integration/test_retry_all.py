@@ -106,10 +106,13 @@ def test_only_those_that_are_asked_for(start_alone: Service) -> None:
 
 def test_a_body_that_says_nothing_is_all(start_alone: Service) -> None:
     start_alone.book([1])
-    for content in (b"", b"  ", b"null", b"{}"):
+    for content in (b"", b"null", b"{}"):
         let_die(start_alone, [1])
         answer = start_alone.http.post("/notifications/retry", content=content)
         assert (answer.status_code, answer.json()) == (200, {"retried": 2}), content
+    let_die(start_alone, [1])
+    assert start_alone.http.post("/notifications/retry", content=b" ").status_code == 400, "that is no JSON"
+    assert dead_of(start_alone)
 
 
 WRONG: tuple[tuple[Any, str], ...] = (

@@ -99,15 +99,15 @@ async def _csv_of(ledger: Ledger, selection: Selection, after: Position | None) 
     while has_more:
         text = names
         async with _turn:
-            is_alone, asked_s = len(_files) <= 1, time.monotonic()
-            page = await ledger.page(selection, after, CSV_PAGE_ROWS if is_alone else CSV_ROWS_AT_ONCE)
+            began_s = time.monotonic()
+            page = await ledger.page(selection, after, CSV_PAGE_ROWS)
             rows, after = page.payments, page.following
             for first in range(0, len(rows), CSV_ROWS_AT_ONCE):
-                began_s = time.monotonic() if is_alone else asked_s
                 some = _payment_answer.dump(rows[first : first + CSV_ROWS_AT_ONCE], many=True)
                 text += as_csv(each.values() for each in some)
                 rest = min(max(1, len(_files)), FILES_REST_MAX)
                 await asyncio.sleep(rest * (time.monotonic() - began_s))
+                began_s = time.monotonic()
         has_more = after is not None
         yield text
         names = ""
