@@ -15,18 +15,23 @@ from processes import Service
 VALID = b'{"order_id":%d,"user_id":1,"amount":20000}'
 
 
-@pytest.fixture(scope="module")
-def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that waits a second for a request."""
-    folder = tmp_path_factory.mktemp("hasty")
-    service = Service(
-        {"DATABASE_URL": f"sqlite:///{folder / 'payment.db'}", "REQUEST_TIMEOUT_S": "1"},
-        "serve",
-        "--no-worker",
-        cwd=folder,
-    )
+def serving(folder: Path, **settings: str) -> Iterator[Service]:
+    database = {"DATABASE_URL": f"sqlite:///{folder / 'payment.db'}"}
+    service = Service(database | settings, "serve", "--no-worker", cwd=folder)
     yield service
     service.kill()
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that waits for a request as long as it does by default."""
+    yield from serving(tmp_path_factory.mktemp("calm"))
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that waits a second for a request: only for what never arrives."""
+    yield from serving(tmp_path_factory.mktemp("hasty"), REQUEST_TIMEOUT_S="1")
 
 
 def connect(service: Service) -> socket.socket:
@@ -97,20 +102,20 @@ def post(order_id: int, *headers: bytes, body: bytes | None = None) -> bytes:
     ],
     ids=lambda sent: repr(sent[:30]),
 )
-def test_what_is_not_http_is_400_in_our_shape(hasty: Service, sent: bytes) -> None:
-    status, said = read_answer(exchange(hasty, sent))
+def test_what_is_not_http_is_400_in_our_shape(calm: Service, sent: bytes) -> None:
+    status, said = read_answer(exchange(calm, sent))
     assert status == 400
     assert said["error"]
 
 
-def test_a_chunk_that_is_none_is_400_and_books_nothing(hasty: Service) -> None:
+def test_a_chunk_that_is_none_is_400_and_books_nothing(calm: Service) -> None:
     chunked = [b"Transfer-Encoding: chunked", b"Content-Type: application/json"]
-    status, said = read_answer(exchange(hasty, post(50, *chunked, body=b"zz\r\n")))
+    status, said = read_answer(exchange(calm, post(50, *chunked, body=b"zz\r\n")))
     assert (status, said) == (400, {"error": "Ini bukan permintaan HTTP yang sah"})
-    assert hasty.pay(50).status_code == 201
+    assert calm.pay(50).status_code == 201
 
 
-def test_an_offer_of_http_2_is_declined_and_the_request_is_served(hasty: Service) -> None:
+def test_an_offer_of_http_2_is_declined_and_the_request_is_served(calm: Service) -> None:
     """What every Java HttpClient sends: RFC 9110, 7.8 lets us ignore the offer, not the body."""
     offer = [b"Upgrade: h2c", b"HTTP2-Settings: AAEAAEAAAAIAAAAB"]
     content = VALID % 90
@@ -128,7 +133,7 @@ def test_an_offer_of_http_2_is_declined_and_the_request_is_served(hasty: Service
     )
     again = post(90, b"Content-Length: %d" % len(content))
     for pieces in ([head + content + again], [head, content, again], [head[:60], head[60:] + content[:5]]):
-        with connect(hasty) as wire:
+        with connect(calm) as wire:
             for piece in pieces:
                 wire.sendall(piece)
                 time.sleep(0.05)  # so that they arrive apart
@@ -140,7 +145,7 @@ def test_an_offer_of_http_2_is_declined_and_the_request_is_served(hasty: Service
     chunked = head.replace(b"Content-Length: %d" % len(content), b"Transfer-Encoding: chunked")
     chunked = chunked.replace(b"Connection: Upgrade", b"Connection: close, Upgrade")
     body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(content), VALID % 91)
-    assert read_answer(exchange(hasty, chunked + body))[0] == 201
+    assert read_answer(exchange(calm, chunked + body))[0] == 201
 
 
 NO_REQUESTS = {
@@ -179,66 +184,66 @@ def test_only_another_request_keeps_an_answered_connection(hasty: Service) -> No
     assert max(held.values()) < 8, held
 
 
-def test_a_body_that_comes_after_its_answer_is_followed_by_another_request(hasty: Service) -> None:
+def test_a_body_that_comes_after_its_answer_is_followed_by_another_request(calm: Service) -> None:
     ask = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
-    with connect(hasty) as wire:
+    with connect(calm) as wire:
         wire.sendall(ask + b"Content-Length: 2\r\n\r\n")
         an_answer(wire)
         wire.sendall(b"{}" + ask + b"Connection: close\r\n\r\n")
         assert read_answer(everything(wire))[0] == 200
 
 
-def test_http_1_0_gets_csv_without_chunks(hasty: Service) -> None:
-    assert hasty.pay(95).status_code == 201
-    received = exchange(hasty, b"GET /payments?order_id=95 HTTP/1.0\r\nAccept: text/csv\r\n\r\n")
+def test_http_1_0_gets_csv_without_chunks(calm: Service) -> None:
+    assert calm.pay(95).status_code == 201
+    received = exchange(calm, b"GET /payments?order_id=95 HTTP/1.0\r\nAccept: text/csv\r\n\r\n")
     head, _, body = received.partition(b"\r\n\r\n")
     assert b"transfer-encoding" not in head.lower()
-    wanted = hasty.http.get("/payments?order_id=95", headers={"Accept": "text/csv"})
+    wanted = calm.http.get("/payments?order_id=95", headers={"Accept": "text/csv"})
     assert wanted.headers["transfer-encoding"] == "chunked"
     assert body == wanted.content
     kept = b"GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
-    assert read_answer(exchange(hasty, kept)) == (200, {"status": "ok"})
+    assert read_answer(exchange(calm, kept)) == (200, {"status": "ok"})
 
 
-def test_a_large_body_that_asks_first_is_not_asked_for(hasty: Service) -> None:
+def test_a_large_body_that_asks_first_is_not_asked_for(calm: Service) -> None:
     ask = post(51, b"Content-Length: 100000000", b"Expect: 100-continue", body=b"")
-    status, said = read_answer(exchange(hasty, ask))
+    status, said = read_answer(exchange(calm, ask))
     assert (status, said) == (413, {"error": "Isi permintaan lebih besar dari 65536 byte"})
 
 
-def test_headers_larger_than_the_limit_are_431(hasty: Service) -> None:
+def test_headers_larger_than_the_limit_are_431(calm: Service) -> None:
     many = b"".join(b"X-%d: %s\r\n" % (n, b"x" * 1000) for n in range(400))
     short = b"".join(b"X-%d: %s\r\n" % (n, b"x" * 1000) for n in range(70))
-    with connect(hasty) as wire:  # at once: the whole head is there when its size is first looked at
+    with connect(calm) as wire:  # at once: the whole head is there when its size is first looked at
         wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + short + b"\r\n")
         assert read_answer(everything(wire))[0] == 431
     for sent in (b"GET / HTTP/1.1\r\n" + many, b"GET / HTTP/1.1\r\nX: " + b"x" * 400_000):
-        received = exchange(hasty, *(sent[at : at + 10_000] for at in range(0, len(sent), 10_000)))
+        received = exchange(calm, *(sent[at : at + 10_000] for at in range(0, len(sent), 10_000)))
         if received:  # the answer may be lost to the reset that our unread bytes cause
             status, said = read_answer(received)
             assert (status, said) == (431, {"error": "Header permintaan lebih besar dari 65536 byte"})
 
 
-def test_more_header_fields_than_anybody_needs_are_431(hasty: Service) -> None:
+def test_more_header_fields_than_anybody_needs_are_431(calm: Service) -> None:
     def answer(fields: int) -> tuple[int, dict[str, str]]:
         more = b"X: 1\r\n" * (fields - 2)
         ask = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s\r\n" % more
-        return read_answer(exchange(hasty, ask))
+        return read_answer(exchange(calm, ask))
 
     assert answer(100)[0] == 200
     for fields in (101, 5_000):
         assert answer(fields) == (431, {"error": "Permintaan membawa lebih dari 100 header"})
 
 
-def test_fields_after_the_body_are_not_kept(hasty: Service) -> None:
+def test_fields_after_the_body_are_not_kept(calm: Service) -> None:
     """Trailers, of which nothing of ours reads any: a million of them take no memory."""
     chunked = [b"Transfer-Encoding: chunked", b"Content-Type: application/json"]
     whole = b"%x\r\n%s\r\n0\r\n" % (len(VALID % 96), VALID % 96)
-    before_kib = memory_kib(hasty)
-    received = exchange(hasty, post(96, *chunked, body=whole), *[b"X: 1\r\n" * 10_000] * 100, b"\r\n")
+    before_kib = memory_kib(calm)
+    received = exchange(calm, post(96, *chunked, body=whole), *[b"X: 1\r\n" * 10_000] * 100, b"\r\n")
     assert received == b"" or read_answer(received)[0] == 201
-    assert memory_kib(hasty) - before_kib < 30_000
-    assert hasty.pay(97).status_code == 201
+    assert memory_kib(calm) - before_kib < 30_000
+    assert calm.pay(97).status_code == 201
 
 
 def memory_kib(service: Service) -> int:
@@ -269,19 +274,17 @@ def test_a_head_that_trickles_is_408_on_a_connection_that_was_good_before(hasty:
         assert read_answer(everything(wire))[0] == 408
 
 
-def test_a_caller_that_goes_away_in_the_middle_books_nothing(hasty: Service) -> None:
-    with connect(hasty) as wire:
+def test_a_caller_that_goes_away_in_the_middle_books_nothing(calm: Service) -> None:
+    with connect(calm) as wire:
         wire.sendall(post(70, b"Content-Length: 1000", b"Content-Type: application/json"))
-    assert hasty.pay(70).status_code == 201
+    assert calm.pay(70).status_code == 201
 
 
-def test_requests_in_a_row_on_one_connection_are_answered_in_their_order(hasty: Service) -> None:
+def test_requests_in_a_row_on_one_connection_are_answered_in_their_order(calm: Service) -> None:
     """HTTP pipelining: three payments sent at once, then an orderly end."""
     one = b"POST /payments HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s"
     sent = b"".join(one % (len(VALID % n), VALID % n) for n in (81, 82, 81))
-    received = exchange(
-        hasty, sent + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    )
+    received = exchange(calm, sent + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     statuses = [int(part.split()[0]) for part in received.split(b"HTTP/1.1 ")[1:]]
     assert statuses == [201, 201, 409, 200]
 
@@ -298,16 +301,16 @@ def test_requests_in_a_row_on_one_connection_are_answered_in_their_order(hasty: 
         (b"/payments/%31", 200),  # what is no separator may be written either way
     ],
 )
-def test_a_slash_that_is_escaped_is_no_separator(hasty: Service, path: bytes, status: int) -> None:
-    exchange(hasty, post(1, b"Content-Type: application/json", b"Content-Length: %d" % len(VALID % 1)))
+def test_a_slash_that_is_escaped_is_no_separator(calm: Service, path: bytes, status: int) -> None:
+    exchange(calm, post(1, b"Content-Type: application/json", b"Content-Length: %d" % len(VALID % 1)))
     target = path if path.startswith(b"/") else b"/" + path
     asked = b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % target
-    assert read_answer(exchange(hasty, asked))[0] == status
+    assert read_answer(exchange(calm, asked))[0] == status
 
 
-def test_a_body_with_get_and_an_upgrade_are_ignored(hasty: Service) -> None:
+def test_a_body_with_get_and_an_upgrade_are_ignored(calm: Service) -> None:
     upgrade = (
         b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n"
         b"Content-Length: 2\r\n\r\n{}"
     )
-    assert read_answer(exchange(hasty, upgrade))[0] == 200
+    assert read_answer(exchange(calm, upgrade))[0] == 200
