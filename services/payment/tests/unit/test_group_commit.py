@@ -326,6 +326,31 @@ def test_a_request_that_has_waited_too_long_is_refused_and_not_written() -> None
     run(test())
 
 
+def test_each_request_has_its_own_patience() -> None:
+    """One that comes later is told later; those that have their answer hold up nobody's end."""
+
+    async def test() -> None:
+        disk = Disk()
+        group = GroupCommit(disk.write, batch_max=1, queue_max=1024, wait_max_s=0.2)
+        (first,) = submitted(group, [1])
+        await disk.begun.wait()
+        disk.goes_on.set()
+        assert await first == 2
+        disk.begun.clear()
+        disk.goes_on.clear()
+        began_s = asyncio.get_running_loop().time()
+        (second,) = submitted(group, [2])
+        await asyncio.sleep(0.1)
+        (third,) = submitted(group, [3])
+        for task, least_s in ((second, 0.19), (third, 0.29)):
+            with pytest.raises(Unavailable):
+                await task
+            assert asyncio.get_running_loop().time() - began_s >= least_s
+        disk.goes_on.set()
+
+    run(test())
+
+
 def test_after_the_end_nobody_waits_and_nothing_more_is_written() -> None:
     async def test() -> None:
         disk = Disk()

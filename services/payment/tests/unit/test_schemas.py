@@ -15,6 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator
+from marshmallow import ValidationError
 
 from described import description, resolve
 from payment.core.errors import PaymentError
@@ -83,6 +84,17 @@ def refusal(body: object, schema: BodySchema = NewPayment()) -> PaymentError | N
     except PaymentError as error:
         return error
     return None
+
+
+def is_read_alike(body: object, schema: BodySchema = NewPayment()) -> bool:  # noqa: B008  # stateless
+    """Say whether the way of bodies in which nothing is wrong and Marshmallow's own read it alike."""
+    if not isinstance(body, dict):
+        return True
+    try:
+        loaded = schema.load(body)
+    except ValidationError:
+        loaded = None
+    return bool(schema.load_plain(body) == loaded)
 
 
 # Numbers near every border, of both kinds; nothing that JSON has no word for.
@@ -172,6 +184,7 @@ def test_a_good_body_is_accepted_by_the_specification_and_by_the_service(body: d
 @example(None)
 def test_the_specification_accepts_exactly_what_the_service_accepts(body: Any) -> None:
     assert validator("NewPayment").is_valid(body) is (refusal(body) is None)
+    assert is_read_alike(body)
 
 
 words = st.sampled_from([*Status, "Paid", " paid", ""]).map(str) | other_values | integers
@@ -267,6 +280,16 @@ def test_the_specification_accepts_exactly_what_the_service_accepts_of_every_bod
     if body is None and name == "NewRefund":
         body = {}  # no body is an empty one
     assert validator(name).is_valid(body) is (refusal(body, schema) is None)
+    assert is_read_alike(body, schema)
+
+
+def test_nothing_but_its_fields_judges_a_body() -> None:
+    """What hooks of a schema and validators of a field say would not be asked in `load_plain`."""
+    for body in BodySchema.__subclasses__():
+        schema = body()
+        assert not any(schema._hooks.values()), body  # Marshmallow has no other word for it
+        for name, field in schema.fields.items():
+            assert not any((field.validators, field.attribute, field.data_key, field.allow_none)), name
 
 
 def is_text(value: str) -> bool:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import psycopg
+from psycopg.pq import ConnStatus
 from psycopg.rows import namedtuple_row
 from sqlalchemy import Connection, Select, TextClause
 from sqlalchemy.util import await_only
@@ -36,6 +37,9 @@ def _array(numbers: Iterable[int]) -> str:
 
 
 def _has_something_to_say(session: AsyncSession) -> bool:
+    """Say whether something comes that nobody has asked for, or has come: then it was the end."""
+    if session.info.status != ConnStatus.OK:
+        return True
     looking = select.poll()
     looking.register(session.fileno(), select.POLLIN)
     return bool(looking.poll(0))

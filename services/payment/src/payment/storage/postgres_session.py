@@ -7,7 +7,8 @@ and nothing is prepared (docs/decisions/0012).
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
 import psycopg
@@ -16,6 +17,8 @@ from psycopg.abc import PQGen
 from psycopg.generators import execute
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
+
+from payment.storage.postgres_answers import Answers
 
 Result = TypeVar("Result")
 
@@ -121,6 +124,7 @@ class AsyncSession(psycopg.AsyncConnection[Any]):
         super().__init__(*arguments, **parameters)
         self.prepared: dict[str, str] = {}
         self.new_names = map("batch_{}".format, itertools.count())
+        self._answers = Answers(self.pgconn)
 
     @classmethod
     async def open(cls, *arguments: Any, **parameters: Any) -> Self:
@@ -138,16 +142,16 @@ class AsyncSession(psycopg.AsyncConnection[Any]):
 
     async def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:  # noqa: ASYNC109  # psycopg's signature
         """See `Session.wait`."""
+        self._answers.ignore()
         if timeout is not None:
             return await super().wait(gen, interval, timeout)
-        try:
+        with self._closed_without_answer():
             return await waiting.wait_async(gen, self.pgconn.socket, interval, ROUND_TRIP_TIMEOUT_S)
-        except psycopg.errors._WaitTimeout:  # noqa: SLF001  # documented for `wait`
-            self.pgconn.finish()
-            raise NoAnswer(f"no answer within {ROUND_TRIP_TIMEOUT_S:g} s") from None
-        except _INTERRUPTED:
-            self.pgconn.finish()
-            raise
+
+    async def close(self) -> None:
+        """See `psycopg.AsyncConnection.close`."""
+        self._answers.ignore()
+        await super().close()
 
     async def run_prepared(self, statement: str, values: Sequence[str] = ()) -> PGresult:
         """Run a statement alone, as a transaction of its own; it is prepared at the first time.
@@ -174,11 +178,30 @@ class AsyncSession(psycopg.AsyncConnection[Any]):
         return await self._answer()
 
     async def _answer(self) -> PGresult:
-        results: list[PGresult] = await self.wait(execute(self.pgconn))
+        if self.pgconn.flush():  # more than the socket takes at once
+            results: list[PGresult] = await self.wait(execute(self.pgconn))
+        else:
+            with self._closed_without_answer():
+                results = await self._answers.all(ROUND_TRIP_TIMEOUT_S)
         for result in results:  # a COMMIT that failed comes after the rows
             if result.status == ExecStatus.FATAL_ERROR:
                 raise psycopg.errors.error_from_result(result, self.info.encoding)
         return results[0]
+
+    @contextmanager
+    def _closed_without_answer(self) -> Iterator[None]:
+        try:
+            yield
+        except (TimeoutError, psycopg.errors._WaitTimeout):  # noqa: SLF001  # documented for `wait`
+            self._hang_up()
+            raise NoAnswer(f"no answer within {ROUND_TRIP_TIMEOUT_S:g} s") from None
+        except _INTERRUPTED:
+            self._hang_up()
+            raise
+
+    def _hang_up(self) -> None:
+        self._answers.ignore()
+        self.pgconn.finish()
 
 
 def begin(session: Session | AsyncSession, *, is_slow: bool = False) -> tuple[str, ...]:
