@@ -1,6 +1,6 @@
 """Who asked for a change, and in which request: what an event says beside what happened. Pure."""
 
-from dataclasses import dataclass
+from payment.core.record import record
 
 ANYBODY = "anybody"
 """The actor where no API keys are asked for (AUTH=none)."""
@@ -12,7 +12,7 @@ WORKER = "worker"
 """The actor that gives up telling."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Cause:
     """What a change comes from.
 

@@ -5,14 +5,14 @@ A notification says "tell Order about order 7", not what to say. What is sent is
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from payment.core.cause import Cause
 from payment.core.neighbours import NEIGHBOURS, ORDER, USER, Neighbour
+from payment.core.record import record
 from payment.core.states import Status
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Notification:
     """Tell this neighbour about its target (its order, its user), because of this payment."""
 
@@ -22,7 +22,7 @@ class Notification:
     cause: Cause
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Change:
     """A payment that is new, or whose status or refunds changed.
 

@@ -5,13 +5,14 @@ How each request is decided is in `booking`; when a batch is tried again is in `
 
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import Table, bindparam, exists, not_, select
 from sqlalchemy.exc import IntegrityError
 
 from payment.core.errors import PaymentError
+from payment.core.record import record
 from payment.core.states import Method
 from payment.core.units import WHOLE_NUMBER_MAX
 from payment.ledger import outbox
@@ -183,7 +184,7 @@ def book(
     return results
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class BatchPlan:
     """What a batch locks and reads.
 

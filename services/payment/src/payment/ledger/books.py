@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from payment.core.cause import Cause
+from payment.core.record import record
 from payment.core.states import EventType, Method
 from payment.ledger.audience import Notification
 from payment.ledger.idempotency import BookedAnswer, Key, UsedKey
@@ -13,7 +14,7 @@ Reference = tuple[Method, str]
 """What a provider calls a payment or a refund. Two providers may call theirs alike."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Happening:
     """What an event will tell of: a payment, a refund or late money as it is after the change."""
 
@@ -59,7 +60,7 @@ class Writes:
     changed_late: list[LateMoney] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Renderers:
     """How a payment, a refund and late money become the JSON text that callers get."""
 

@@ -1,12 +1,12 @@
 """Events: what happened, by whom and in which request. Written in the transaction of the change itself."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
 
 from payment.core.cause import Cause
+from payment.core.record import record
 from payment.core.states import EventType
 from payment.ledger.records import LateMoney, Payment, Refund
 from payment.storage.event_order import begin_events
@@ -14,7 +14,7 @@ from payment.storage.statements import Row, insert_rows
 from payment.storage.tables import events
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Event:
     """Something that happened.
 

@@ -8,17 +8,18 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import product
 from typing import Any
 
 from payment.core.errors import KeyInvalid, KeyReused
+from payment.core.record import record
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class BookedAnswer:
     """What the caller of a booked request gets, kept byte for byte.
 
@@ -35,7 +36,7 @@ class BookedAnswer:
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Key:
     """Whose key it is, for which operation, and for which request body.
 
@@ -57,7 +58,7 @@ class Key:
         return (self.caller, self.operation, self.key)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class UsedKey:
     """What is known of a key that was used before: for which body, and what was answered."""
 

@@ -1,11 +1,10 @@
 """What is stored of a bill, a payment and a refund: one dataclass each, one field for each column. Pure."""
 
-from dataclasses import dataclass
-
+from payment.core.record import record
 from payment.core.states import Method, Resolution, Status
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Bill:
     """What an order costs and what was paid towards it, whole rupiah.
 
@@ -48,7 +47,7 @@ class Bill:
         return self.paid - self.refunded
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Payment:
     """One payment as it is stored; times in microseconds since the epoch.
 
@@ -74,7 +73,7 @@ class Payment:
     late: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Refund:
     """Money given back of a payment, of which `refunded_before` had been given back already.
 
@@ -93,7 +92,7 @@ class Refund:
     reference: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class LateMoney:
     """Money of a payment that came after it had failed, when its bill had no room for it any more.
 

@@ -1,8 +1,7 @@
 """What callers ask, validated: book a payment, settle it, give it back; what became of late money. Pure."""
 
-from dataclasses import dataclass
-
 from payment.core.cause import Cause
+from payment.core.record import record
 from payment.core.states import Method, Resolution, Status
 from payment.core.units import DAY_US
 from payment.ledger.idempotency import Key
@@ -13,7 +12,7 @@ WAITS_MAX_DAYS = 30
 """How far ahead a payment may be to expire."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PaymentRequest:
     """A validated POST /payments. Amounts are whole rupiah.
 
@@ -44,7 +43,7 @@ class PaymentRequest:
         return self.status is Status.PENDING and now_us < self.expires_us <= now_us + WAITS_MAX_DAYS * DAY_US
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Settling:
     """A validated PATCH /payments/{payment_id}: it was paid, or it failed.
 
@@ -59,7 +58,7 @@ class Settling:
     cause: Cause = NOBODY
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class RefundRequest:
     """A validated POST /payments/{payment_id}/refunds.
 
@@ -78,7 +77,7 @@ class RefundRequest:
     cause: Cause = NOBODY
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class LateResolution:
     """A validated POST /payments/{payment_id}/late: what became of money that came late.
 

@@ -1,7 +1,6 @@
 """The innermost application: it calls the function that an operationId names, and sends its answer."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,6 +10,7 @@ from connexion.spec import Specification
 from starlette.types import Receive, Scope, Send
 
 from payment.core.cause import Cause
+from payment.core.record import record
 from payment.core.settings import KeysRequired
 from payment.ledger.ledger import Ledger
 from payment.watching.exposition import Exposition
@@ -20,7 +20,7 @@ from payment.web.in_scope import CONTEXT, PLACE, REQUEST_ID
 from payment.web.replies import Reply, Stream
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Request:
     """A validated request as an operation of the API gets it."""
 

@@ -4,12 +4,13 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from starlette.types import Receive, Send
 from werkzeug.http import parse_accept_header, parse_options_header
 
 from payment.core.logs import get_logger
+from payment.core.record import record
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -32,7 +33,7 @@ FOR_BROWSERS = (
 _log = get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Reply:
     """An HTTP answer: status code, body, and headers beside Content-Type and Content-Length."""
 
@@ -74,7 +75,7 @@ class Reply:
         await send({"type": "http.response.body", "body": self.body})
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Stream:
     """An answer whose body is made while it is sent, as fast as the caller takes it."""
 
