@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from postgres import free_port
+from ports import free_port
 
 START_WITHIN_S = 10.0
 PROGRAM = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")

@@ -7,13 +7,14 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
 
 import psycopg
 from sqlalchemy import URL, make_url
+
+from ports import free_port
 
 SETTINGS = (
     *("synchronous_commit=on", "max_connections=500", "shared_buffers=64MB", "wal_level=replica"),
@@ -106,14 +107,6 @@ class PostgresServer:
     def url(self) -> URL:
         """Return the URL of its `postgres` database."""
         return make_url(f"postgresql://postgres@127.0.0.1:{self.port}/postgres")
-
-
-def free_port() -> int:
-    """Return a port of loopback that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def create_database(server: URL, name: str, template: str = "template1") -> URL:

@@ -22,6 +22,7 @@ from payment.ledger.idempotency import Key
 from payment.ledger.requests import PaymentRequest
 from payment.storage.base import Database
 from payment.storage.opening import open_database
+from ports import free_port
 from programs import Process
 
 Fact = TypeVar("Fact")
@@ -191,7 +192,7 @@ class Stub:
 
     def __init__(self, name: str, count: int = 1_000_000, **environment: str) -> None:
         self.name = name
-        self._environment = {f"{name.upper()}_COUNT": str(count), "PORT": "0"} | environment
+        self._environment = {f"{name.upper()}_COUNT": str(count), "PORT": str(free_port())} | environment
         self.process: Process
         self.url = ""
         self.start()
@@ -201,7 +202,6 @@ class Stub:
         app = ROOT / "services" / "stubs" / self.name / "app.py"
         self.process = Process((app, ()), self._environment)
         self.url = self.process.line_with(" stub on ").split(" stub on ")[1].strip()
-        self._environment["PORT"] = self.url.rsplit(":", 1)[1]
         self._http = http_client(self.url)
 
     def kill(self) -> None:

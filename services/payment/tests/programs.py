@@ -3,7 +3,6 @@
 import os
 import queue
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -138,14 +137,6 @@ class Process:
         except subprocess.TimeoutExpired:
             self.kill()
             pytest.fail(f"did not end within {within_s} s of SIGTERM:\n{''.join(self.lines)}")
-
-
-def free_port() -> int:
-    """Return a port that nobody uses yet."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def storm(process: Process) -> int:

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ from described import ROOT
 from forked import run
 from payment_contracts.states import serve_states
 from payment_contracts.verdict import BROKEN, HOLDS, INVALID
+from ports import free_port
 from processes import Stub, wait_for
 from programs import Process
 
@@ -42,9 +42,7 @@ def foreign(end: ExitStack, tmp_path: Path) -> Callable[..., str]:
     """A function that starts a service written by others; it returns its URL."""
 
     def start(kind: str, *path: str) -> str:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         database = str(tmp_path / f"{kind}-{port}.db")
         process = Process((FOREIGN, (kind, str(port), database, *path)), {})
         end.callback(process.kill)

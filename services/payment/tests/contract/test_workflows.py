@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ import yaml
 
 from described import ROOT
 from payment_contracts.verdict import BROKEN, HOLDS, INVALID
+from ports import free_port
 from programs import Process
 
 FOLDER = ROOT / ".github" / "workflows"
@@ -160,13 +160,6 @@ def checkout(tmp_path: Path) -> Path:
     (tmp_path / "payment").symlink_to(ROOT)
     (tmp_path / "verification").symlink_to(sys.prefix)
     return tmp_path
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize("service", ["order", "user"])

@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 from described import ROOT
+from ports import free_port
 from processes import wait_for
-from programs import Process, free_port, storm
+from programs import Process, storm
 
 
 def test_make_runs_program_brings_up_the_whole_journey(tmp_path: Path) -> None:

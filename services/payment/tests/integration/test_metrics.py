@@ -18,6 +18,7 @@ from payment.core.states import State
 from payment.ledger import backlog
 from payment.storage.opening import open_database
 from payment.watching import census
+from ports import free_port
 from processes import Service, Stub, wait_for, wait_until_all_told
 from promql import catalogue, known_metrics, names
 from scrapes import Scrape, scrape, scrape_worker
@@ -238,9 +239,7 @@ def test_no_more_are_counted_than_is_said(start_alone: Service, monkeypatch: pyt
 
 def test_a_scrape_of_processes_on_one_port_has_all_of_them(start: Start) -> None:
     """Each is a series of its own, so that no counter goes back when one ends."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     first = start("serve", "--no-worker", PORT=port, REUSE_PORT="true")
     second = start("serve", "--no-worker", PORT=port, REUSE_PORT="true")
     orders = iter(range(1, 1000))

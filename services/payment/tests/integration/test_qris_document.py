@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from described import ROOT
-from programs import Process, free_port
+from ports import free_port
+from programs import Process
 
 PORTS = {
     "PORT": "5004",

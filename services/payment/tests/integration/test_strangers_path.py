@@ -15,7 +15,8 @@ import pytest
 
 from described import ROOT
 from pages import PORTS, come, same, shown_of, steps_of
-from programs import Process, free_port
+from ports import free_port
+from programs import Process
 
 NEEDED = ("make", "git", "curl", "setsid")
 NOT_HERE = f"one of these is not installed: {', '.join(NEEDED)}"

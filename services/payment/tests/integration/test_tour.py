@@ -16,8 +16,9 @@ import pytest
 
 from described import ROOT
 from pages import PORTS, Step, come, same, shown_of, steps_of
+from ports import free_port
 from processes import Service
-from programs import Process, free_port
+from programs import Process
 
 TOUR = {"en": ("README.md", "docs/tour.md"), "id": ("README.id.md", "docs/tour.id.md")}
 BIN = Path(sys.executable).parent

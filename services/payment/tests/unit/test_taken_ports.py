@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from described import ROOT
-from programs import free_port
+from ports import free_port
 
 PUBLISHED = re.compile(r"127\.0\.0\.1:\$\{(\w+):-\d+\}:(\d+)")
 
