@@ -11,7 +11,7 @@ from payment.telling.downstream import DeliveryResult
 IN_HAND_S = 0.1
 """A lane has in hand what it ends in this time: much for one transaction, too little to grow stale."""
 
-IN_HAND_PER_SENDER = (2, 16)
+IN_HAND_PER_SENDER = (4, 16)
 """But never less or more than this."""
 
 
