@@ -51,6 +51,17 @@ ADDED = [
         (ODD,),
     ),
     ("INSERT INTO known_routes (route, since_us) VALUES ('PUT http://order/…', 1)", ()),
+    (
+        "INSERT INTO reconciliations (id, state, since_us, repair, actor, created_us, after_us, owner, until_us) "
+        "VALUES ('Kx3fT9aB', 'open', 0, 1, 'anybody', 1, 0, 'gone', 1)",
+        (),
+    ),
+    (
+        "INSERT INTO reconciliation_findings "
+        "(reconciliation_id, number, service, target_id, payment_id, verdict, expected, error) "
+        "VALUES ('Kx3fT9aB', 1, 'order', 7, 1, 'unanswered', 'paid', ?)",
+        (ODD,),
+    ),
     # ids that are in no row any more
     ("UPDATE sqlite_sequence SET seq = seq + 5", ()),
 ]

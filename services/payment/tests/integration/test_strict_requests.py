@@ -28,7 +28,7 @@ def operations() -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def path_of(template: str) -> str:
-    return re.sub(r"\{\w+\}", "1", template.replace("{key_id}", "R7mQ2xVb"))
+    return re.sub(r"\{\w+\}", "1", re.sub(r"\{(key|reconciliation)_id\}", "R7mQ2xVb", template))
 
 
 ASKED = [(method, path, each) for method, path, each in operations() if path not in ALWAYS_ANSWERED]

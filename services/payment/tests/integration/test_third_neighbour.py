@@ -15,9 +15,10 @@ from sqlalchemy import Connection, make_url
 from payment.core.cause import Cause
 from payment.core.neighbours import NEIGHBOURS, Neighbour
 from payment.core.settings import read_settings
-from payment.core.states import Method, Status
+from payment.core.states import Method, Status, Verdict
 from payment.ledger.audience import HEARS, Change
 from payment.ledger.batch import book
+from payment.ledger.listing import Position
 from payment.ledger.outbox import find_told
 from payment.ledger.requests import PaymentRequest
 from payment.ledger.standing import SOURCES, Source
@@ -25,7 +26,7 @@ from payment.storage.base import Database
 from payment.storage.opening import open_database
 from payment.storage.tables import payments
 from payment.telling.downstream import client_of
-from payment.telling.reconcile import Verdict, reconcile
+from payment.telling.reconcile import reconcile, tell_again
 from payment.telling.worker import Worker
 from processes import Stub, wait_for
 
@@ -183,8 +184,10 @@ def test_a_third_neighbour_is_told_through_its_outage_and_compared(
 
     def verdicts() -> dict[tuple[str, int], Verdict]:
         asked = [client_of(each, settings) for each in NEIGHBOURS.values()]
-        chunks = reconcile(database, asked, since_us=0, concurrency=4, repair=Cause())
+        chunks = reconcile(database, asked, after=Position(0, 0), concurrency=4)
         findings = [finding for chunk in chunks for finding in chunk.findings]
+        with database.write() as connection:
+            tell_again(connection, findings, Cause())
         return {(each.target.neighbour.name, each.target.id): each.verdict for each in findings}
 
     wait_for(lambda: set(verdicts().values()) == {Verdict.AGREES}, what="all agree")

@@ -53,8 +53,8 @@ def test_only_what_the_senders_have_is_sending_and_all_is_leased_until_it_is_wri
         elif place == "unsent":
             in_hand.unsent.append(claim(target_id))
     assert in_hand.sending == places.count("sending")
-    assert in_hand.room == max(0, 8 - in_hand.sending), "two for each of four senders"
-    assert in_hand.has_plenty is (in_hand.sending > 4)
+    assert in_hand.room == max(0, 16 - in_hand.sending), "four for each of four senders"
+    assert in_hand.has_plenty is (in_hand.sending > 8)
     assert in_hand.has_results is ("judged" in places or "unsent" in places)
     assert all(in_hand.is_leased(target_id, NOW_US) for target_id in range(len(places)))
     kept = {target_id for target_id, place in enumerate(places) if place in ("sending", "ended")}
@@ -79,7 +79,7 @@ def test_leases_are_renewed_while_there_are_any() -> None:
 
 
 def test_there_is_room_for_what_ends_in_a_tenth_of_a_second_within_bounds() -> None:
-    for ended, room in ((1, 8), (150, 15), (10_000, 64)):
+    for ended, room in ((1, 16), (250, 25), (10_000, 64)):
         in_hand = InHand(4)
         in_hand.ended.extend(Ended(claim(each), TOLD) for each in range(2))
         in_hand.all_judged(NOW_US)

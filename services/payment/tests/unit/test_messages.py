@@ -15,7 +15,7 @@ import payment
 from described import description, resolve
 from payment.core import errors
 from payment.core.errors import PaymentError
-from payment.web import http_errors, schemas
+from payment.web import fields, http_errors, schemas
 from payment.web.http_errors import FieldInvalid
 from payment.web.messages import ENGLISH, INDONESIAN, choose_language, translate, words_of
 
@@ -36,12 +36,12 @@ ERRORS: list[type[PaymentError]] = [
 
 
 def rules_in_code() -> set[str]:
-    """Return what the sources give as the `rule` of a FieldInvalid, and the rules that schemas know.
+    """Return what the sources give as the `rule` of a FieldInvalid, and the rules that fields know.
 
-    A rule is a literal (`rule=…` in a call, `"rule": …` in a dict), or a public constant of `schemas`.
+    A rule is a literal (`rule=…` in a call, `"rule": …` in a dict), or a public constant of `web.fields`.
     """
     rules: set[str] = set()
-    for statement in ast.parse((SOURCES / "web" / "schemas.py").read_text()).body:
+    for statement in ast.parse((SOURCES / "web" / "fields.py").read_text()).body:
         if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant):
             names = [target.id for target in statement.targets if isinstance(target, ast.Name)]
             if isinstance(statement.value.value, str) and not names[0].startswith("_"):
@@ -74,7 +74,7 @@ MESSAGES = sorted({error.message for error in ERRORS} | rules_in_code())
 def test_the_rules_are_found() -> None:
     """Else the tests below would be content with nothing."""
     found = rules_in_code()
-    assert {schemas.MUST_BE_WHOLE, schemas.MUST_BE_ONE_OF, "is not valid"} <= found
+    assert {fields.MUST_BE_WHOLE, fields.MUST_BE_ONE_OF, "is not valid"} <= found
     assert len(ERRORS) > 15
 
 
@@ -123,7 +123,7 @@ def an_instance_of(error: type[PaymentError]) -> PaymentError:
         errors.ApiKeyMade: lambda: errors.ApiKeyMade(key_id="R7mQ2xVb"),
         errors.Unavailable: lambda: errors.Unavailable(retry_after_s=3),
         http_errors.FieldInvalid: lambda: http_errors.FieldInvalid(
-            field="amount", rule=schemas.MUST_BE_WHOLE, minimum=1, maximum=9
+            field="amount", rule=fields.MUST_BE_WHOLE, minimum=1, maximum=9
         ),
     }
     if error in required:
@@ -158,7 +158,7 @@ def test_the_words_that_others_rely_on() -> None:
 
 
 def test_a_wrong_field_is_named_with_its_rule_in_the_callers_language() -> None:
-    wrong = FieldInvalid(field="amount", rule=schemas.MUST_BE_WHOLE, minimum=1, maximum=9)
+    wrong = FieldInvalid(field="amount", rule=fields.MUST_BE_WHOLE, minimum=1, maximum=9)
     assert words_of(wrong, INDONESIAN) == "amount harus bilangan bulat dari 1 sampai 9"
     assert words_of(wrong, ENGLISH) == "amount must be a whole number from 1 to 9"
 

@@ -14,7 +14,7 @@ from jsonschema import Draft4Validator
 from described import description, resolve
 from payment.core import errors
 from payment.core.errors import PaymentError
-from payment.web import http_errors, schemas
+from payment.web import fields, http_errors, schemas
 from payment.web.messages import INDONESIAN, translate
 from payment.web.schemas import BodySchema
 
@@ -51,6 +51,11 @@ REFUSALS = {
     "payment.api.retry_notification": READS | {404, 409},
     "payment.api.retry_notifications": READS | BODIES,
     "payment.api.list_neighbours": READS,
+    "payment.api.list_reconciliations": READS,
+    "payment.api.create_reconciliation": READS | BODIES | {409},
+    "payment.api.get_reconciliation": READS | {404},
+    "payment.api.list_findings": READS | {404},
+    "payment.api.cancel_reconciliation": READS | {404},
     "payment.api.list_keys": READS,
     "payment.api.create_key": WRITES,
     "payment.api.get_key": READS | {404},
@@ -76,6 +81,8 @@ BROUGHT = {
     ("payment.api.list_notifications", "200"): {"Link": False},
     ("payment.api.list_all_refunds", "200"): {"Link": False},
     ("payment.api.list_bills", "200"): {"Link": False},
+    ("payment.api.create_reconciliation", "202"): {"Location": True},
+    ("payment.api.list_findings", "200"): {"Link": False},
     ("payment.api.list_events", "200"): {"Link": False, "Preference-Applied": False},
     ("payment.api.list_payment_events", "200"): {"Link": False},
 }
@@ -234,7 +241,7 @@ def test_every_example_is_valid(at: str, schema: Any, value: Any) -> None:
 
 def is_said(words: str) -> bool:
     """Say whether an error of ours has these Indonesian words, whatever its facts are."""
-    rules = [value for name, value in vars(schemas).items() if name.startswith("MUST_BE_")]
+    rules = [value for name, value in vars(fields).items() if name.startswith("MUST_BE_")]
     messages = [*rules, *(error.message for error in ERRORS)]
     messages.remove(http_errors.FieldInvalid.message)  # "{field} {rule}" would let anything pass
     field_and_rule = words.partition(" ")[2]

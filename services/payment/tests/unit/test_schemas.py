@@ -22,25 +22,30 @@ from payment.core.errors import PaymentError
 from payment.core.neighbours import NEIGHBOURS
 from payment.core.states import Method, Outcome, Resolution, State, Status
 from payment.core.units import WHOLE_NUMBER_MAX
+from payment.web.fields import (
+    Choice,
+    ClientName,
+    Day,
+    Moment,
+    ProviderReference,
+    Scopes,
+    Text,
+    WholeNumber,
+    YesNo,
+)
 from payment.web.http_errors import BodyNotObject, FieldInvalid, FieldsRequired
 from payment.web.messages import ENGLISH, INDONESIAN, words_of
 from payment.web.schemas import (
     OVERLAP_MAX_S,
     BodySchema,
-    Choice,
-    ClientName,
     KeyRotation,
     LateResolution,
-    Moment,
     NewKey,
     NewPayment,
+    NewReconciliation,
     NewRefund,
-    ProviderReference,
     Retry,
-    Scopes,
     Settlement,
-    Text,
-    WholeNumber,
 )
 
 with warnings.catch_warnings():
@@ -220,6 +225,11 @@ times = (
     | other_values
     | integers
 )
+dates = (
+    st.dates().map(str)
+    | st.sampled_from(["2026-13-01", "2026-01-32", "2026-1-1", "20260131", "2026-01-31\n", "٢٠٢٦-01-31"])
+    | times
+)
 references = (
     st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=3)
     | st.sampled_from([64, 65]).map(lambda size: "x" * size)
@@ -257,6 +267,14 @@ OTHERS: dict[str, tuple[BodySchema, dict[str, st.SearchStrategy[Any]]]] = {
             "service": st.sampled_from([*NEIGHBOURS, "menu", "Order"]) | other_values,
             "cause": st.sampled_from([*Outcome, "Outage"]).map(str) | other_values,
             "state": st.sampled_from([*State]).map(str) | other_values,
+        },
+    ),
+    "NewReconciliation": (
+        NewReconciliation(),
+        {
+            "service": st.sampled_from([*NEIGHBOURS, "menu", "Order"]) | other_values,
+            "since": dates,
+            "repair": st.booleans() | st.sampled_from([0, 1, "true"]) | other_values,
         },
     ),
     "NewKey": (
@@ -307,7 +325,7 @@ def test_a_free_text_is_described_by_the_very_pattern_that_reads_it() -> None:
                 assert (said["pattern"], said["maxLength"]) == (Text.pattern, Text.max_chars)
                 texts += 1
             else:
-                known = WholeNumber | Choice | ClientName | ProviderReference | Scopes | Moment
+                known = WholeNumber | Choice | ClientName | ProviderReference | Scopes | Moment | Day | YesNo
                 assert isinstance(field, known), "a new kind of field: is it free text?"
     assert texts > 0
 

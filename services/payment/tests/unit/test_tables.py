@@ -32,71 +32,24 @@ from payment.storage.tables import (
     metadata,
     notifications,
     payments,
+    reconciliation_findings,
+    reconciliations,
     refunds,
 )
-
-NOW_US = 1_700_000_000_000_000
-
-BILL = {"order_id": 1, "total": 20_000, "paid": 0, "pending": 0}
-REFUND = {"payment_id": 1, "amount": 5_000, "refunded_before": 0, "reason": None, "created_us": NOW_US}
-LATE = {"payment_id": 1, "amount": 20_000, "came_us": NOW_US}
-PAYMENT = {
-    "id": 1,
-    "order_id": 1,
-    "user_id": 1,
-    "amount": 20_000,
-    "status": "paid",
-    "method": "cash",
-    "created_us": NOW_US,
-    "updated_us": NOW_US,
-}
-NOTIFICATION = {
-    "id": 1,
-    "service": "order",
-    "target_id": 1,
-    "payment_id": 1,
-    "state": "waiting",
-    "next_attempt_us": NOW_US,
-    "created_us": NOW_US,
-    "due_since_us": NOW_US,
-}
-KEY = {
-    "caller": "",
-    "operation": "create_payment",
-    "key": "k",
-    "fingerprint": "f",
-    "status": 201,
-    "location": "/payments/1",
-    "body": "{}",
-    "created_us": NOW_US,
-}
-LEASE = {"service": "order", "target_id": 1, "owner": "me", "until_us": NOW_US, "taken_over": False}
-API_KEY = {
-    "id": "R7mQ2xVb",
-    "client": "kasir-1",
-    "scopes": "payments:read payments:write",
-    "secret_sha256": "0" * 64,
-    "created_us": NOW_US,
-}
-EVENT = {
-    "id": 1,
-    "types": "payment.created payment.paid",
-    "payment_id": 1,
-    "actor": "anybody",
-    "created_us": NOW_US,
-    "data": PAYMENT,
-}
-
-# Each table, a row that is right, and the column that tells it from another.
-ROWS = (
-    (bills, BILL, "order_id"),
-    (payments, PAYMENT, "id"),
-    (notifications, NOTIFICATION, "id"),
-    (idempotency_keys, KEY, "key"),
-    (leases, LEASE, "target_id"),
-    (late_money, LATE, "payment_id"),
-    (api_keys, API_KEY, "id"),
-    (events, EVENT, "id"),
+from right_rows import (
+    API_KEY,
+    BILL,
+    EVENT,
+    FINDING,
+    KEY,
+    LATE,
+    LEASE,
+    NOTIFICATION,
+    NOW_US,
+    PAYMENT,
+    RECONCILIATION,
+    REFUND,
+    ROWS,
 )
 
 
@@ -347,6 +300,31 @@ REFUSED: list[tuple[str, Table, dict[str, Any]]] = [
     ("ck_events_types", events, EVENT | {"id": 2, "types": "payment.paid payment.created"}),
     ("ck_events_types", events, EVENT | {"id": 2, "types": ""}),
     ("ck_events_actor", events, EVENT | {"id": 2, "actor": ""}),
+    *(
+        (f"ck_reconciliations_{name}", reconciliations, RECONCILIATION | {"id": "Kx3fT9aC"} | wrong)
+        for name, wrong in (
+            ("id", {"id": "short"}),
+            ("state", {"state": "waiting"}),
+            ("service", {"service": "menu"}),
+            ("actor", {"actor": ""}),
+            ("finished", {"state": "open"}),
+            ("finished", {"finished_us": None}),
+            ("error", {"state": "failed"}),
+            ("error", {"error": "why"}),
+            ("owner", {"owner": "me"}),
+            ("told_again", {"told_again": 1}),
+        )
+    ),
+    *(
+        (f"ck_reconciliation_findings_{name}", reconciliation_findings, FINDING | {"number": 2} | wrong)
+        for name, wrong in (
+            ("number", {"number": 0}),
+            ("service", {"service": "menu"}),
+            ("verdict", {"verdict": "agrees"}),
+            ("expected", {"expected": "refunded"}),
+        )
+    ),
+    ("FOREIGN KEY constraint failed", reconciliation_findings, FINDING | {"reconciliation_id": "?"}),
     ("UNIQUE constraint failed: leases.service, leases.target_id", leases, LEASE | {"owner": "you"}),
 ]
 
@@ -383,7 +361,7 @@ def test_the_database_takes_a_row_that_is_right(
     connection: Connection, table: Table, row: dict[str, Any], key: str
 ) -> None:
     """Else the refusals above would say nothing."""
-    other = {idempotency_keys: "k2", api_keys: "Zz9yX8wV"}.get(table, 2)
+    other = {idempotency_keys: "k2", api_keys: "Zz9yX8wV", reconciliations: "Zz9yX8wV"}.get(table, 2)
     if table is late_money:
         connection.execute(payments.insert(), PAYMENT | {"id": 2})
     connection.execute(table.insert(), row | {key: other})

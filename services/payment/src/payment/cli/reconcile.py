@@ -4,7 +4,6 @@ import json
 import sys
 from collections import Counter
 from datetime import date
-from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,9 +12,9 @@ from payment.cli.opening import cause, opened
 from payment.cli.progress import progress, steps
 from payment.core.neighbours import NEIGHBOURS
 from payment.core.settings import Settings
-
-if TYPE_CHECKING:
-    from payment.telling.reconcile import Finding
+from payment.core.states import DISAGREEMENTS, Verdict
+from payment.ledger.listing import Position
+from payment.ledger.reconciliations import find_span
 
 _COMPARISON = "{:<7}  {:>16}  {:<10}  {:<8}  {:<8}  {}"
 _COUNTS = (
@@ -41,12 +40,8 @@ def reconcile(
     Exit code 0: all agree, or wait to be told. 1: something differs, is unknown there, or could not be asked.
     """
     from payment.telling.downstream import client_of  # noqa: PLC0415  # loads `requests`
-    from payment.telling.reconcile import (  # noqa: PLC0415  # same
-        DISAGREEMENTS,
-        Verdict,
-        find_span,
-    )
     from payment.telling.reconcile import reconcile as compare  # noqa: PLC0415  # same
+    from payment.telling.reconcile import tell_again  # noqa: PLC0415  # same
 
     asked = [client_of(each, settings) for each in NEIGHBOURS.values() if service in (None, each.name)]
     since_us = settings.business_days.begins_us(since) if since else 0
@@ -59,12 +54,18 @@ def reconcile(
         for chunk in compare(
             database,
             asked,
-            since_us=since_us,
+            after=Position(since_us, 0),
             concurrency=settings.lane_concurrency,
-            repair=cause() if repair else None,
         ):
+            if repair and any(finding.verdict is Verdict.DIFFERS for finding in chunk.findings):
+                with database.write() as connection:
+                    tell_again(connection, chunk.findings, cause())
             verdicts.update(finding.verdict for finding in chunk.findings)
-            rows = [row for row in map(_comparison, chunk.findings) if row["verdict"] != Verdict.AGREES]
+            rows = [
+                row
+                for row in (finding.facts() for finding in chunk.findings)
+                if row["verdict"] != Verdict.AGREES
+            ]
             if rows and sys.stderr.isatty():
                 click.echo("\r\033[K", nl=False, err=True)  # the bar goes on below
             if rows and not has_header:
@@ -73,20 +74,9 @@ def reconcile(
             for row in rows:
                 cells = (cell or "" for cell in row.values())
                 click.echo(json.dumps(row) if as_json else _COMPARISON.format(*cells).rstrip())
-            bar.update(steps(chunk.until_us - first_us, last_us - first_us) - bar.pos)
+            bar.update(steps(chunk.last.created_us - first_us, last_us - first_us) - bar.pos)
     told_again = verdicts[Verdict.DIFFERS] if repair else 0
     counts = {verdict.value: verdicts[verdict] for verdict in Verdict} | {"told_again": told_again}
     click.echo(json.dumps(counts) if as_json else _COUNTS.format(**counts))
     if any(verdicts[verdict] for verdict in DISAGREEMENTS):
         sys.exit(1)
-
-
-def _comparison(finding: "Finding") -> dict[str, Any]:
-    return {
-        "service": finding.target.neighbour.name,
-        "target_id": finding.target.id,
-        "verdict": finding.verdict.value,
-        "expected": finding.expected.value,
-        "found": finding.found,
-        "error": finding.error,
-    }

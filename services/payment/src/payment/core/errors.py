@@ -134,6 +134,23 @@ class ApiKeyNotFound(PaymentError):
     message = "API key not found"
 
 
+class ReconciliationNotFound(PaymentError):
+    """No reconciliation has this id, or it was so long ago that it was forgotten."""
+
+    status = 404
+    code = "reconciliation-not-found"
+    message = "Reconciliation not found"
+
+
+class ReconciliationRunning(PaymentError):
+    """Another reconciliation waits or is under way; one at a time asks the neighbours."""
+
+    status = 409
+    code = "reconciliation-running"
+    message = "Reconciliation {reconciliation_id} is under way"
+    members = ("reconciliation_id",)
+
+
 class BillSettled(PaymentError):
     """The order is paid in full already."""
 

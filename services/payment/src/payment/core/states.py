@@ -89,6 +89,31 @@ FAILED = tuple(outcome for outcome in Outcome if outcome is not Outcome.DELIVERE
 OUTAGES = (Outcome.OUTAGE, Outcome.NO_ROUTE, Outcome.DENIED)
 
 
+class ReconciliationState(StrEnum):
+    """What became of a reconciliation that somebody asked for."""
+
+    OPEN = "open"  # it waits for a worker, or one is at it
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Verdict(StrEnum):
+    """What came of comparing one order or guest with what its neighbour says."""
+
+    AGREES = "agrees"
+    WAITING = "waiting"  # the news is on its way: no difference
+    DIFFERS = "differs"
+    UNKNOWN = "unknown"  # the neighbour has no such order or user
+    UNANSWERED = "unanswered"  # it could not be asked
+
+
+DISAGREEMENTS = (Verdict.DIFFERS, Verdict.UNKNOWN, Verdict.UNANSWERED)
+
+FINDINGS_MAX = 10_000
+"""So many orders and guests that disagree are listed of a reconciliation; all are counted."""
+
+
 def bill_status(total: int, paid: int, pending: int) -> Status:
     """Say what the Order service should hear of a bill.
 

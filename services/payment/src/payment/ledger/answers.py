@@ -1,4 +1,4 @@
-"""What is shown of payments, bills, notifications and neighbours, as JSON."""
+"""What is shown of payments, bills, notifications, neighbours and reconciliations, as JSON."""
 
 import json
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
-from payment.core.states import Outcome, Status
+from payment.core.states import DISAGREEMENTS, FINDINGS_MAX, Outcome, ReconciliationState, Status
 from payment.core.units import rfc_3339
 
 
@@ -231,3 +231,55 @@ class CallerAnswer(Answer):
 
     def _scopes(self, key: Any) -> list[str]:
         return sorted(self.get_attribute(key, "scopes", ()))
+
+
+class ReconciliationAnswer(Answer):
+    """A reconciliation, and how far it is."""
+
+    id = fields.String()
+    state = fields.Method("_state")
+    since = fields.String()
+    service = fields.String()
+    repair = fields.Boolean()
+    progress = fields.Method("_progress")
+    agrees = fields.Integer()
+    waiting = fields.Integer()
+    differs = fields.Integer()
+    of_unknown = fields.Integer(attribute="unknown", data_key="unknown")  # Marshmallow has one of its own
+    unanswered = fields.Integer()
+    told_again = fields.Integer()
+    findings_kept = fields.Method("_findings_kept")
+    error = fields.String()
+    created_at = Timestamp(attribute="created_us")
+    started_at = Timestamp(attribute="started_us")
+    finished_at = Timestamp(attribute="finished_us")
+
+    def _state(self, row: Mapping[str, Any]) -> str:
+        if row["state"] != ReconciliationState.OPEN:
+            return str(row["state"])
+        return "waiting" if row["started_us"] is None else "running"
+
+    def _progress(self, row: Mapping[str, Any]) -> float:
+        if row["state"] == ReconciliationState.FINISHED:
+            return 1.0
+        if row["first_us"] is None:
+            return 0.0
+        came_us: int = row["after_us"] - row["first_us"]
+        span_us: int = row["last_us"] - row["first_us"]
+        return round(min(max(came_us, 0) / max(span_us, 1), 1.0), 4)
+
+    def _findings_kept(self, row: Mapping[str, Any]) -> int:
+        found = sum(int(row[verdict]) for verdict in DISAGREEMENTS)
+        return min(found, FINDINGS_MAX)
+
+
+class FindingAnswer(Answer):
+    """An order or guest that did not agree."""
+
+    service = fields.String()
+    target_id = fields.Integer()
+    payment_id = fields.Integer()
+    verdict = fields.String()
+    expected = fields.String()
+    found = fields.String()
+    error = fields.String()

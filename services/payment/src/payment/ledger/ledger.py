@@ -25,6 +25,7 @@ from payment.core.tracing import Tracer
 from payment.ledger import outbox
 from payment.ledger.batch_writer import BatchWriter
 from payment.ledger.bill_listing import BillPage, find_bill_page
+from payment.ledger.comparing import Reconciliations
 from payment.ledger.delivery_waiter import DeliveryWaiter
 from payment.ledger.feed import Feed
 from payment.ledger.group_commit import GroupCommit
@@ -112,6 +113,7 @@ class Ledger:
         self._waiter = DeliveryWaiter(self._look_for_told, waiting_max=waiting_max)
         self.feed = Feed(self._read, readers_max=waiting_max)
         self.notifications = Notifications(self._read, self._write, sent_again=self._tell_workers)
+        self.reconciliations = Reconciliations(self._read, self._write)
 
     async def book(self, request: BookingRequest) -> BookedAnswer:
         """Book a payment, settle one, give money back, or note what became of late money; then it is durable.

@@ -3,9 +3,6 @@
 Times are whole microseconds since the epoch (UTC), amounts whole rupiah.
 """
 
-from collections.abc import Iterable
-from typing import Any
-
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -15,7 +12,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     SmallInteger,
     Table,
     Text,
@@ -24,28 +20,12 @@ from sqlalchemy import (
 
 from payment.core.neighbours import NEIGHBOURS
 from payment.core.states import HAPPEN_TOGETHER, Method, Resolution, State, Status
+from payment.storage import reconciliation_tables, schema
+from payment.storage.schema import ID, one_of, only
 
-metadata = MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "ix": "ix_%(table_name)s_%(constraint_name)s",
-    }
-)
-
-_id = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER counts up by itself in SQLite
-
-
-def _one_of(column: str, values: Iterable[str]) -> CheckConstraint:
-    listed = ", ".join(f"'{value}'" for value in values)
-    return CheckConstraint(f"{column} IN ({listed})", name=column)
-
-
-def _only(condition: str) -> dict[str, Any]:
-    """Return what makes an index one of these rows only."""
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
-
+metadata = schema.metadata
+reconciliations = reconciliation_tables.reconciliations
+reconciliation_findings = reconciliation_tables.reconciliation_findings
 
 # One bill per order: the primary key says so. The check `not_overpaid` is what "charged once" rests on:
 # whatever the code does, paid and pending together never pass the total. `paid` is what stands of payments
@@ -77,7 +57,7 @@ HAS_REFERENCE = text("reference IS NOT NULL AND status <> 'failed'")
 payments = Table(
     "payments",
     metadata,
-    Column("id", _id, primary_key=True),
+    Column("id", ID, primary_key=True),
     Column("order_id", BigInteger, ForeignKey("bills.order_id"), nullable=False),
     Column("user_id", BigInteger, nullable=False),
     Column("amount", BigInteger, nullable=False),
@@ -98,16 +78,16 @@ payments = Table(
     CheckConstraint("length(reference) BETWEEN 1 AND 64", name="reference"),
     CheckConstraint("expires_us >= created_us", name="expires"),
     CheckConstraint("status = 'failed' OR NOT late", name="late"),
-    _one_of("status", Status),
-    _one_of("method", Method),
+    one_of("status", Status),
+    one_of("method", Method),
     Index("order", "order_id"),
     Index("user_newest", "user_id", "id"),  # "the newest payment of this guest" is one look-up
     Index("created", "created_us", "id"),  # lists (docs/decisions/0010), and a day's report
     Index("user", "user_id", "created_us", "id"),
     Index("method", "method", "created_us", "id"),
     # most payments are paid at once: what follows costs them nothing
-    Index("not_paid", "status", "created_us", "id", **_only("status <> 'paid'")),
-    Index("settled", "settled_us", **_only("settled_us IS NOT NULL")),
+    Index("not_paid", "status", "created_us", "id", **only("status <> 'paid'")),
+    Index("settled", "settled_us", **only("settled_us IS NOT NULL")),
     Index(
         "one_reference",
         "reference",
@@ -117,9 +97,9 @@ payments = Table(
         postgresql_where=HAS_REFERENCE,
     ),
     Index(  # lists: also those that failed
-        "reference", "reference", "created_us", "id", **_only("reference IS NOT NULL")
+        "reference", "reference", "created_us", "id", **only("reference IS NOT NULL")
     ),
-    Index("expires", "expires_us", "created_us", **_only("status = 'pending'")),
+    Index("expires", "expires_us", "created_us", **only("status = 'pending'")),
     Index("late", "late", "created_us", "id", sqlite_where=text("late = 1"), postgresql_where=text("late")),
 )
 
@@ -133,8 +113,8 @@ ONE_REFERENCE = "ix_payments_one_reference"
 refunds = Table(
     "refunds",
     metadata,
-    Column("id", _id, primary_key=True),
-    Column("payment_id", _id, ForeignKey("payments.id"), nullable=False),
+    Column("id", ID, primary_key=True),
+    Column("payment_id", ID, ForeignKey("payments.id"), nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("refunded_before", BigInteger, nullable=False),
     Column("reason", Text),
@@ -147,7 +127,7 @@ refunds = Table(
     CheckConstraint("reference IS NULL OR method IS NOT NULL", name="reference_of_method"),
     Index("one_after_another", "payment_id", "refunded_before", unique=True),
     Index("created", "created_us"),  # a day's refunds are in that day's report
-    Index("one_reference", "reference", "method", unique=True, **_only("reference IS NOT NULL")),
+    Index("one_reference", "reference", "method", unique=True, **only("reference IS NOT NULL")),
 )
 
 # Money of a payment that came after it had failed, when its bill had no room for it. It counts nowhere; it is
@@ -155,7 +135,7 @@ refunds = Table(
 late_money = Table(
     "late_money",
     metadata,
-    Column("payment_id", _id, ForeignKey("payments.id"), primary_key=True, autoincrement=False),
+    Column("payment_id", ID, ForeignKey("payments.id"), primary_key=True, autoincrement=False),
     Column("amount", BigInteger, nullable=False),
     Column("came_us", BigInteger, nullable=False),
     Column("resolution", Text),
@@ -165,9 +145,9 @@ late_money = Table(
     CheckConstraint("length(reference) BETWEEN 1 AND 64", name="reference"),
     CheckConstraint("(resolution IS NULL) = (resolved_us IS NULL)", name="resolved"),
     CheckConstraint("resolution IS NOT NULL OR reference IS NULL", name="reference_of_resolution"),
-    _one_of("resolution", Resolution),
+    one_of("resolution", Resolution),
     Index("came", "came_us"),  # what came late on a day is in that day's report
-    Index("open", "came_us", **_only("resolution IS NULL")),
+    Index("open", "came_us", **only("resolution IS NULL")),
 )
 
 # A key is there exactly if its payment is: both are written in one transaction. That of a request that made
@@ -191,10 +171,10 @@ idempotency_keys = Table(
 notifications = Table(
     "notifications",
     metadata,
-    Column("id", _id, primary_key=True),
+    Column("id", ID, primary_key=True),
     Column("service", Text, nullable=False),
     Column("target_id", BigInteger, nullable=False),
-    Column("payment_id", _id, ForeignKey("payments.id"), nullable=False),
+    Column("payment_id", ID, ForeignKey("payments.id"), nullable=False),
     Column("state", Text, nullable=False),
     Column("told", Text),  # what the service was told: pending, paid or failed
     Column("attempts", Integer, nullable=False, server_default=text("0")),
@@ -218,17 +198,17 @@ notifications = Table(
     Column("superseded_by", BigInteger),  # the notification that told in its place
     Column("request_id", Text),  # of the request that it tells of
     Column("failures", JSON(none_as_null=True)),  # its last failed attempts, see judgements.failures_after
-    _one_of("service", NEIGHBOURS),
-    _one_of("state", State),
+    one_of("service", NEIGHBOURS),
+    one_of("state", State),
     CheckConstraint("(state = 'waiting') = (settled_us IS NULL)", name="settled"),
-    Index("due", "service", "next_attempt_us", "id", **_only("state = 'waiting'")),
-    Index("waiting", "service", "target_id", "id", **_only("state = 'waiting'")),
+    Index("due", "service", "next_attempt_us", "id", **only("state = 'waiting'")),
+    Index("waiting", "service", "target_id", "id", **only("state = 'waiting'")),
     Index("payment", "payment_id"),
     Index(  # lists of what is not delivered
-        "not_delivered", "state", "service", "id", **_only("state <> 'delivered'")
+        "not_delivered", "state", "service", "id", **only("state <> 'delivered'")
     ),
     Index(  # lists and counts of what failed, and why; one that is delivered at once is never in it
-        "failed", "last_outcome", "service", "state", "id", **_only("last_outcome <> 'delivered'")
+        "failed", "last_outcome", "service", "state", "id", **only("last_outcome <> 'delivered'")
     ),
     sqlite_autoincrement=True,
 )
@@ -276,7 +256,7 @@ api_keys = Table(
     CheckConstraint("length(scopes) >= 1", name="scopes"),
     CheckConstraint("length(secret_sha256) = 64", name="secret_sha256"),
     Index(  # read every second
-        "active", "expires_us", **_only("revoked_us IS NULL")
+        "active", "expires_us", **only("revoked_us IS NULL")
     ),
 )
 
@@ -289,17 +269,17 @@ RARE_EVENTS = text(" AND ".join(f"types <> '{types}'" for types in FREQUENT_EVEN
 events = Table(
     "events",
     metadata,
-    Column("id", _id, primary_key=True),
+    Column("id", ID, primary_key=True),
     Column("types", Text, nullable=False),  # with a blank between two
-    Column("payment_id", _id),  # the payment whose story it belongs to, if it is one's
+    Column("payment_id", ID),  # the payment whose story it belongs to, if it is one's
     Column("actor", Text, nullable=False),
     Column("request_id", Text),
     Column("traceparent", Text),
     Column("created_us", BigInteger, nullable=False),
     Column("data", JSON(none_as_null=True), nullable=False),  # the resource's row after the change
-    _one_of("types", map(" ".join, HAPPEN_TOGETHER)),
+    one_of("types", map(" ".join, HAPPEN_TOGETHER)),
     CheckConstraint("length(actor) >= 1", name="actor"),
-    Index("payment", "payment_id", "id", **_only("payment_id IS NOT NULL")),
+    Index("payment", "payment_id", "id", **only("payment_id IS NOT NULL")),
     # of what every payment has, the next one is never far
     Index("rare", "types", "id", sqlite_where=RARE_EVENTS, postgresql_where=RARE_EVENTS),
     sqlite_autoincrement=True,

@@ -7,9 +7,8 @@ that there is never a second PUT at a time for one target.
 """
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, not_, select, tuple_
@@ -18,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from payment.core.cause import Cause
 from payment.core.logs import facts_of, get_logger
 from payment.core.neighbours import Neighbour
-from payment.core.states import Status
+from payment.core.states import DISAGREEMENTS, Status, Verdict
 from payment.ledger import known_routes as routes
 from payment.ledger import outbox
 from payment.ledger.audience import HEARS, Change, Notification
@@ -30,19 +29,6 @@ from payment.telling.asking import Asking, Target
 from payment.telling.downstream import NeighbourClient, RemoteState
 
 CHUNK = 200
-
-
-class Verdict(StrEnum):
-    """What came of comparing one order or guest."""
-
-    AGREES = "agrees"
-    WAITING = "waiting"  # the news is on its way: no difference
-    DIFFERS = "differs"
-    UNKNOWN = "unknown"  # the neighbour has no such order or user
-    UNANSWERED = "unanswered"  # it could not be asked
-
-
-DISAGREEMENTS = (Verdict.DIFFERS, Verdict.UNKNOWN, Verdict.UNANSWERED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,45 +46,44 @@ class Finding:
     found: str | None = None
     error: str | None = None
 
+    def facts(self) -> dict[str, Any]:
+        """Return what is shown of it."""
+        return {
+            "service": self.target.neighbour.name,
+            "target_id": self.target.id,
+            "verdict": self.verdict.value,
+            "expected": self.expected.value,
+            "found": self.found,
+            "error": self.error,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What was found of some payments, the last of which was made at `until_us`."""
+    """What was found of some payments, and where the last of them is."""
 
-    findings: list[Finding]
-    until_us: int
-
-
-def find_span(connection: Connection, since_us: int) -> tuple[int, int] | None:
-    """Return when the first and the last payment since a time were made; None if there are none."""
-    made_us = payments.c.created_us
-    since = select(made_us).where(made_us >= since_us).limit(1)
-    first_us = connection.execute(since.order_by(made_us)).scalar()
-    last_us = connection.execute(since.order_by(made_us.desc())).scalar()
-    return None if first_us is None or last_us is None else (first_us, last_us)
+    findings: Sequence[Finding]
+    last: Position
 
 
 def reconcile(
     database: Database,
     clients: Collection[NeighbourClient],
     *,
-    since_us: int,
+    after: Position,
     concurrency: int,
-    repair: Cause | None,
 ) -> Iterator[Chunk]:
-    """Compare every order and guest whose newest payment was made at a time or later.
+    """Compare every order and guest whose newest payment comes after a place in the list by time.
 
     Args:
         database: where the payments are.
         clients: the neighbours to ask.
-        since_us: the time, microseconds since the epoch.
+        after: the place.
         concurrency: the most questions at a time.
-        repair: who has those that differ told again; None to compare only.
     """
     asked = [client.neighbour for client in clients]
     _look_up_routes(database, clients)
     with Asking(clients, concurrency) as asking:
-        after = Position(since_us, 0)
         while True:
             with database.read() as connection:
                 targets, last = _targets_after(connection, after, asked)
@@ -106,11 +91,21 @@ def reconcile(
                 return
             findings = _compare(database, asking, targets)
             _keep_routes(database, clients)
-            if repair is not None:
-                differ = [each.target for each in findings if each.verdict is Verdict.DIFFERS]
-                _tell_again(database, differ, repair)
-            yield Chunk(findings, last.created_us)
+            yield Chunk(findings, last)
             after = last
+
+
+def tell_again(connection: Connection, findings: Iterable[Finding], cause: Cause) -> None:
+    """Have those that differ told again, by the worker like any other news.
+
+    Args:
+        connection: whose transaction writes it.
+        findings: what was found.
+        cause: who wants it.
+    """
+    differ = [each.target for each in findings if each.verdict is Verdict.DIFFERS]
+    news = [Notification(target.neighbour, target.id, target.payment_id, cause) for target in differ]
+    outbox.tell_again(connection, news, time.time_ns() // 1000)
 
 
 def _look_up_routes(database: Database, clients: Iterable[NeighbourClient]) -> None:
@@ -131,13 +126,6 @@ def _keep_routes(database: Database, clients: Iterable[NeighbourClient]) -> None
                 routes.keep_known(connection, new, time.time_ns() // 1000)
         except SQLAlchemyError as error:
             get_logger().info("known routes are not kept", **facts_of(error))
-
-
-def _tell_again(database: Database, targets: Iterable[Target], cause: Cause) -> None:
-    news = [Notification(target.neighbour, target.id, target.payment_id, cause) for target in targets]
-    if news:
-        with database.write() as connection:
-            outbox.tell_again(connection, news, time.time_ns() // 1000)
 
 
 def _targets_after(

@@ -1,4 +1,4 @@
-"""The worker: one lane for each neighbour, and what expires."""
+"""The worker: one lane for each neighbour, what expires, and what is to be compared."""
 
 import threading
 import time
@@ -13,12 +13,13 @@ from payment.ledger.expiry import Expirer
 from payment.storage.base import Database
 from payment.telling.downstream import client_of
 from payment.telling.lane import STOP_WITHIN_S, Lane
+from payment.telling.reconciler import Reconciler
 
 _log = get_logger()
 
 
 class Worker:
-    """The lanes of all neighbours, and what expires."""
+    """The lanes of all neighbours, what expires, and what is to be compared with what they say."""
 
     def __init__(self, database: Database, settings: Settings, tracer: Tracer | None = None) -> None:
         self._database = database
@@ -30,6 +31,7 @@ class Worker:
         ]
         self._settings = settings
         self._expirer = Expirer(database, settings, self._stopping, expired=self.wake)
+        self._reconciler = Reconciler(database, settings, self._stopping, told_again=self.wake)
 
     def start(self) -> None:
         """Start telling."""
@@ -37,6 +39,7 @@ class Worker:
         for lane in self._lanes:
             lane.start()
         self._expirer.start()
+        self._reconciler.start()
         self._database.listen(self.wake, self._stopping)
 
     def wake(self) -> None:
@@ -73,3 +76,4 @@ class Worker:
         for lane in self._lanes:
             lane.join(max(0.0, self._stop_by_s - time.monotonic()))
         self._expirer.join(max(0.0, self._stop_by_s - time.monotonic()))
+        self._reconciler.join(max(0.0, self._stop_by_s - time.monotonic()))

@@ -30,6 +30,7 @@ from payment.web.operations import (
     metrics,
     notifications,
     payments,
+    reconciliations,
     refunds,
     reports,
 )
@@ -46,7 +47,10 @@ from payment.web.traces import Traces
 from payment.web.validation import Validation
 
 OPERATIONS = {
-    "payment.api": (payments, late, refunds, bills, reports, notifications, events, keys, metrics),
+    "payment.api": (
+        *(payments, late, refunds, bills, reports, notifications, reconciliations),
+        *(events, keys, metrics),
+    ),
     "payment.health": (health,),
 }
 """What stands before the last dot of an operationId, and the modules with the functions that it names."""

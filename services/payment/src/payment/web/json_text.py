@@ -5,7 +5,7 @@ from collections import Counter
 from decimal import Decimal
 from typing import Any
 
-from payment.web import schemas
+from payment.web import fields
 from payment.web.http_errors import FieldInvalid, JsonInvalid
 
 NAME_MAX_CHARS = 200
@@ -47,7 +47,7 @@ def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(members):
         given = Counter(name for name, _ in members)
         twice = next(name for name, times in given.items() if times > 1)
-        raise FieldInvalid(field=twice[:NAME_MAX_CHARS], rule=schemas.MUST_BE_ONCE)
+        raise FieldInvalid(field=twice[:NAME_MAX_CHARS], rule=fields.MUST_BE_ONCE)
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from jsonschema import Draft4Validator
 
 from payment.core.units import read_date, read_time
-from payment.web import schemas
+from payment.web import fields
 from payment.web.http_errors import FieldInvalid
 
 
@@ -30,25 +30,25 @@ class Parameter:
         self.default = schema.get("default")
         self._validator = Draft4Validator(schema)
         self._parse: Callable[[str], Any] = str
-        self._refusal: dict[str, Any] = {"rule": schemas.MUST_BE_VALID}
+        self._refusal: dict[str, Any] = {"rule": fields.MUST_BE_VALID}
         if schema.get("type") == "integer":
             self._parse = read_whole_number
             limits = {"minimum": schema["minimum"], "maximum": schema["maximum"]}
-            self._refusal = {"rule": schemas.MUST_BE_WHOLE, **limits}
+            self._refusal = {"rule": fields.MUST_BE_WHOLE, **limits}
         elif schema.get("type") == "boolean":
             self._parse = lambda text: {"true": True, "false": False}.get(text, text)
-            self._refusal = {"rule": schemas.MUST_BE_ONE_OF, "choices": "true, false"}
+            self._refusal = {"rule": fields.MUST_BE_ONE_OF, "choices": "true, false"}
         elif "enum" in schema:
-            self._refusal = {"rule": schemas.MUST_BE_ONE_OF, "choices": ", ".join(schema["enum"])}
+            self._refusal = {"rule": fields.MUST_BE_ONE_OF, "choices": ", ".join(schema["enum"])}
         elif schema.get("format") == "date-time":
             self._parse, self._validator = read_time, Draft4Validator({})
-            self._refusal = {"rule": schemas.MUST_BE_TIME}
+            self._refusal = {"rule": fields.MUST_BE_TIME}
         elif schema.get("format") == "date":
             self._parse, self._validator = read_date, Draft4Validator({})
-            self._refusal = {"rule": schemas.MUST_BE_DATE}
+            self._refusal = {"rule": fields.MUST_BE_DATE}
         elif {each.get("format") for each in schema.get("anyOf", ())} == {"date-time", "date"}:
             self._parse, self._validator = _read_time_or_date, Draft4Validator({})
-            self._refusal = {"rule": schemas.MUST_BE_TIME_OR_DATE}
+            self._refusal = {"rule": fields.MUST_BE_TIME_OR_DATE}
 
     def read(self, text: str) -> Any:
         """Return the parameter's value: a number, a word, yes or no, a date, or a time in microseconds.
@@ -73,5 +73,5 @@ class Parameter:
         if not texts:
             return self.default
         if len(texts) > 1:
-            raise FieldInvalid(field=self.name, rule=schemas.MUST_BE_ONCE)
+            raise FieldInvalid(field=self.name, rule=fields.MUST_BE_ONCE)
         return self.read(texts[0])

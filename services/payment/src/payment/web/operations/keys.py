@@ -6,10 +6,10 @@ from payment.core.units import SECOND_US
 from payment.ledger.answers import CallerAnswer, KeyAnswer, MadeKeyAnswer
 from payment.ledger.keys import MadeKey, NewKey, Rotation
 from payment.web.endpoints import Request
+from payment.web.fields import MUST_BE_TO_COME
 from payment.web.http_errors import FieldInvalid
 from payment.web.idempotent import key_of
 from payment.web.replies import Reply
-from payment.web.schemas import MUST_BE_TO_COME
 from payment.web.security import ADMIN
 
 _key_answer = KeyAnswer()
