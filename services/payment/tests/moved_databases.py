@@ -35,6 +35,14 @@ ODD = "a\\tb\\N \\. 'x' \"y\" \t\r\n %s {} é e\u0301 नमस्ते 😀 \x
 """Text that a line of COPY, a quote or an encoding could break."""
 
 LEASE = "INSERT INTO leases (service, target_id, owner, until_us, taken_over) VALUES"
+RECONCILIATION = (
+    "INSERT INTO reconciliations "
+    "(id, state, since_us, repair, actor, created_us, after_us, owner, until_us) VALUES"
+)
+FINDING = (
+    "INSERT INTO reconciliation_findings "
+    "(reconciliation_id, number, service, target_id, payment_id, verdict, expected, error) VALUES"
+)
 ADDED = [
     ("UPDATE refunds SET reason = ? WHERE id IN (SELECT min(id) FROM refunds)", (ODD,)),
     ("UPDATE refunds SET reason = '' WHERE id IN (SELECT max(id) FROM refunds)", ()),
@@ -51,17 +59,8 @@ ADDED = [
         (ODD,),
     ),
     ("INSERT INTO known_routes (route, since_us) VALUES ('PUT http://order/…', 1)", ()),
-    (
-        "INSERT INTO reconciliations (id, state, since_us, repair, actor, created_us, after_us, owner, until_us) "
-        "VALUES ('Kx3fT9aB', 'open', 0, 1, 'anybody', 1, 0, 'gone', 1)",
-        (),
-    ),
-    (
-        "INSERT INTO reconciliation_findings "
-        "(reconciliation_id, number, service, target_id, payment_id, verdict, expected, error) "
-        "VALUES ('Kx3fT9aB', 1, 'order', 7, 1, 'unanswered', 'paid', ?)",
-        (ODD,),
-    ),
+    (f"{RECONCILIATION} ('Kx3fT9aB', 'open', 0, 1, 'anybody', 1, 0, 'gone', 1)", ()),
+    (f"{FINDING} ('Kx3fT9aB', 1, 'order', 7, 1, 'unanswered', 'paid', ?)", (ODD,)),
     # ids that are in no row any more
     ("UPDATE sqlite_sequence SET seq = seq + 5", ()),
 ]

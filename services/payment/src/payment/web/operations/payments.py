@@ -21,11 +21,9 @@ from payment.web.idempotent import key_of, reply_of
 from payment.web.replies import CSV, CSV_UTF_8, JSON, Reply, Stream, best_type
 
 CSV_PAGE_ROWS = 100
-CSV_ROWS_AT_ONCE = 20
-"""Few enough that no payment waits for more than a millisecond while they are read or written out."""
-
-CSV_SMALLER = 4
-"""Beside other files each reads and writes out so many times fewer at once: one of them is always at it."""
+CSV_ROWS_AT_ONCE = (20, 5)
+"""Of the only file; of one of several, of which one is always at it. Few enough that no payment waits for
+more than a millisecond, or a quarter of one, while they are written out."""
 
 FILES_REST_MAX = 9
 """All files have their rows read and written out in turn. After some they rest for as long, and for so many
@@ -103,10 +101,9 @@ async def _csv_of(ledger: Ledger, selection: Selection, after: Position | None) 
         text = names
         async with _turn:
             began_s = time.monotonic()
-            part = CSV_SMALLER if len(_files) > 1 else 1
-            page = await ledger.page(selection, after, CSV_PAGE_ROWS // part)
+            page = await ledger.page(selection, after, CSV_PAGE_ROWS)
             rows, after = page.payments, page.following
-            at_once = CSV_ROWS_AT_ONCE // part
+            at_once = CSV_ROWS_AT_ONCE[len(_files) > 1]
             for first in range(0, len(rows), at_once):
                 some = _payment_answer.dump(rows[first : first + at_once], many=True)
                 text += as_csv(each.values() for each in some)
