@@ -95,6 +95,7 @@ def test_an_older_images_payments_are_upgraded(stack: Stack) -> None:
         "reference": None,
         "expires_at": None,
         "late": False,
+        "settled_at": "2026-01-31T12:34:56.789012Z",
     }
     again = stack.pay(1, Idempotency_Key="kunci-1")
     assert (again.status_code, again.json()["payment_id"]) == (201, 1)
