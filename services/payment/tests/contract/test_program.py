@@ -88,7 +88,7 @@ def test_from_an_empty_folder_to_a_verdict(order: Stub, tmp_path: Path) -> None:
     code, said = run(*known)
     assert code == HOLDS, said
     assert "7 of 7 interactions hold" in said
-    assert time.monotonic() - began_s < 60
+    assert time.monotonic() - began_s < 240, "a coffee, on a machine that does five other things"
     assert run(*known, "--order-path", "/orders/{order_id}/payment-status")[0] == BROKEN
     assert run("--order-url", "http://127.0.0.1:1")[0] == INVALID
     (agreed,) = (tmp_path / "verification").glob("lib/*/site-packages/payment_contracts/agreed")

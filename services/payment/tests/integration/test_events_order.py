@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import Connection, make_url
+from sqlalchemy.exc import OperationalError
 
 from conftest import ALSO_POOLED
 from followers import Follower, by_subject, read_all
@@ -89,8 +91,12 @@ def test_writers_of_many_connections_and_readers_who_go_on(database: Database) -
 
     def write(_: int) -> None:
         for _ in range(total // writers):
-            with database.write() as connection:
-                happen(connection, next(given))
+            number, is_written = next(given), False
+            while not is_written:
+                with suppress(OperationalError):  # locked for too long: it is not written, and sent again
+                    with database.write() as connection:
+                        happen(connection, number)
+                    is_written = True
 
     def read(done: threading.Event) -> list[str]:
         seen: list[str] = []
