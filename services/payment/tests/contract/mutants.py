@@ -75,7 +75,7 @@ MUTANTS = {
         RECORDS, 'read_path="/orders/{order_id}"', 'read_path="/order/{order_id}"'
     ),
     "a status read in other letters": Mutant(
-        CLIENT, "return RemoteState(status)", "return RemoteState(status.lower())"
+        CLIENT, "RemoteState(_printable(status))", "RemoteState(status.lower())"
     ),
     "any 404 shows the route": Mutant(
         CLIENT, "if shows_route(status):", "if shows_route(status) or status == 404:"

@@ -1,5 +1,6 @@
 """POST /reconciliations: a worker compares, shows how far it is, and what it found; on both databases."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -124,7 +125,7 @@ def test_one_at_a_time_and_it_waits_for_a_worker(start: Start, rounds: range) ->
 class Gate:
     """An Order that answers some questions, and holds all others until it is opened."""
 
-    def __init__(self, answers: int) -> None:
+    def __init__(self, answers: int, status: str = "pending") -> None:
         self.left = threading.Semaphore(answers)
         self.held = threading.Event()
         gate = self
@@ -140,7 +141,7 @@ class Gate:
                 if not gate.left.acquire(blocking=False):
                     gate.held.set()
                     gate.left.acquire()
-                body = b'{"status":"pending"}'
+                body = json.dumps({"status": status}).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
@@ -232,6 +233,20 @@ def test_a_service_that_is_silent_is_no_difference_and_no_failure(start: Start, 
     (finding,) = shown(service, f"/reconciliations/{row['id']}/findings")["findings"]
     assert (finding["verdict"], finding["found"]) == ("unanswered", None)
     assert finding["error"]
+
+
+def test_whatever_a_service_says_can_be_kept(start: Start) -> None:
+    """PostgreSQL can store neither a zero nor half of a character."""
+    odd = Gate(100, status="\x00 \ud800 paid\n")
+    service = start("serve", "--no-worker")
+    service.book(range(1, 4), user_id=1)
+    all_told_before(service)
+    start("worker", ORDER_SERVICE_URL=odd.url)
+    row = ended(service, ask(service, service="order"))
+    odd.close()
+    assert (row["state"], counts(row)) == ("finished", {"differs": 3})
+    found = shown(service, f"/reconciliations/{row['id']}/findings")["findings"]
+    assert {finding["found"] for finding in found} == {"? ? paid?"}
 
 
 @pytest.mark.parametrize(

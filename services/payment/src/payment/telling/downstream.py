@@ -150,7 +150,7 @@ class NeighbourClient:
         field = self.neighbour.read_field
         status = (_object(response, body) or {}).get(field)
         if isinstance(status, str):
-            return RemoteState(status)
+            return RemoteState(_printable(status))
         return RemoteState(None, f"HTTP {response.status_code}: the answer has no {field}")
 
     def end_slow_calls(self) -> None:

@@ -122,6 +122,11 @@ class Lane:
         return self._neighbour.name
 
     @property
+    def is_busy(self) -> bool:
+        """Say whether it has something in hand; whoever runs beside it asks."""
+        return not self._in_hand.is_empty
+
+    @property
     def is_stuck(self) -> bool:
         """Say whether its thread hangs, or is no more."""
         return self._pulse.is_stuck or not (self._thread.is_alive() or self._stopping.is_set())

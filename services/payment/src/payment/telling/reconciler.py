@@ -19,6 +19,7 @@ from payment.core.settings import Settings
 from payment.core.states import DISAGREEMENTS, Verdict
 from payment.core.units import SECOND_US
 from payment.ledger import reconciliations
+from payment.ledger.batch import fails_alone
 from payment.ledger.listing import Position
 from payment.ledger.reconciliations import Step
 from payment.storage.base import Database
@@ -27,6 +28,16 @@ from payment.telling.reconcile import Chunk, reconcile, tell_again
 
 PAUSE_MAX_S = 1.0
 """The longest between two looks, each at one entry of an index that is nearly always empty."""
+
+ASKS_PART = 4
+"""Of the neighbours' `LANE_CONCURRENCY` it takes one in so many: news goes first."""
+
+RESTS_MAX = 9
+"""While the lanes have something to tell, a rest follows each chunk of payments, at most so many times as
+long: it takes a tenth of the worker's time from them."""
+
+LOOK_S = 0.1
+"""How often a rest looks whether they still have."""
 
 
 class Reconciler:
@@ -37,6 +48,7 @@ class Reconciler:
         settings: of the neighbours, and how often to look.
         stopping: ends the thread when it is set, after the chunk of payments in hand.
         told_again: called in that thread when something is to be told again.
+        is_busy: says whether this worker has news to tell.
     """
 
     def __init__(
@@ -45,11 +57,13 @@ class Reconciler:
         settings: Settings,
         stopping: threading.Event,
         told_again: Callable[[], None],
+        is_busy: Callable[[], bool],
     ) -> None:
         self._database = database
         self._settings = settings
         self._stopping = stopping
         self._told_again = told_again
+        self._is_busy = is_busy
         self._lease_us = round(settings.lease_s * SECOND_US)
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._log = get_logger()
@@ -92,11 +106,11 @@ class Reconciler:
             if not self._compare(asked):
                 log.info("no longer reconciling")
                 return
-        except SQLAlchemyError:
-            raise
-        except Exception as failure:  # its reason is kept, or it would be tried without end
-            log.exception("a reconciliation failed")
-            error = f"{type(failure).__name__}: {failure}".partition("\n")[0]
+        except Exception as failure:
+            if isinstance(failure, SQLAlchemyError) and not fails_alone(failure):
+                raise
+            log.exception("a reconciliation failed")  # it says so, or it would be tried without end
+            error = f"{type(failure).__name__}; the worker's log says more"
         finally:
             ended.set()
             renewing.join()
@@ -112,11 +126,14 @@ class Reconciler:
             self._database,
             [client_of(neighbour, self._settings) for neighbour in neighbours],
             after=Position(asked["after_us"], asked["after_id"]),
-            concurrency=self._settings.lane_concurrency,
+            concurrency=max(1, self._settings.lane_concurrency // ASKS_PART),
         )
+        began_s = time.monotonic()
         for chunk in chunks:
             if not self._keep(asked, chunk):
                 return False
+            self._rest(RESTS_MAX * (time.monotonic() - began_s))
+            began_s = time.monotonic()
             if self._stopping.is_set():
                 with self._database.write() as connection:
                     reconciliations.give_back(connection, asked["id"], self._owner)
@@ -140,6 +157,12 @@ class Reconciler:
         if is_ours and repaired:
             self._told_again()
         return is_ours
+
+    def _rest(self, longest_s: float) -> None:
+        """Let the lanes tell what they have, for so long at most."""
+        until_s = time.monotonic() + longest_s
+        while self._is_busy() and time.monotonic() < until_s and not self._stopping.wait(LOOK_S):
+            pass
 
     def _renew(self, reconciliation_id: str, ended: threading.Event) -> None:
         while not ended.wait(self._settings.lease_s / 3):

@@ -31,7 +31,9 @@ class Worker:
         ]
         self._settings = settings
         self._expirer = Expirer(database, settings, self._stopping, expired=self.wake)
-        self._reconciler = Reconciler(database, settings, self._stopping, told_again=self.wake)
+        self._reconciler = Reconciler(
+            database, settings, self._stopping, told_again=self.wake, is_busy=self._is_busy
+        )
 
     def start(self) -> None:
         """Start telling."""
@@ -50,6 +52,9 @@ class Worker:
     def stuck(self) -> list[str]:
         """Return the neighbours whose lanes do not turn."""
         return [lane.name for lane in self._lanes if lane.is_stuck]
+
+    def _is_busy(self) -> bool:
+        return any(lane.is_busy for lane in self._lanes)
 
     def _warn_of_tokens_in_the_open(self) -> None:
         """Say which token whoever is on the network can read."""
