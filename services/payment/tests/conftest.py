@@ -17,6 +17,7 @@ from chromium import NO_PLAYWRIGHT, NOT_RUN, Chromium, Visitor
 from dealing import long_files_first
 from forked import run
 from moved_databases import fill
+from open_connections import left_open, watch_connections
 from payment.storage.opening import open_database
 from payment_life import new_order_id
 from pgbouncer import PgBouncer
@@ -52,6 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
     settings.load_profile("payment")
+    watch_connections()
     if config.getoption("numprocesses", None) and not (GIVEN in os.environ or hasattr(config, "workerinput")):
         server = PostgresServer()
         config.add_cleanup(server.remove)
@@ -73,6 +75,13 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def connections_are_closed() -> Iterator[None]:
+    """Every file closes the connections that its tests opened in this process."""
+    yield
+    assert left_open() == set()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -9,12 +10,29 @@ from sqlalchemy.engine import make_url
 
 from payment.core.settings import read_settings
 from payment.ledger import claims
+from payment.storage.base import Database
 from payment.storage.opening import open_database
 from payment.telling import pulse
 from payment.telling.worker import Worker
 from payment.watching.exposition import Exposition
 from payment.watching.server import serve_metrics
 from processes import http_client, wait_for
+
+
+@pytest.fixture
+def database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """The database that the settings name."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    with closing(open_database(make_url(database_url))) as opened:
+        yield opened
+
+
+@pytest.fixture
+def worker(database: Database) -> Iterator[Worker]:
+    """A worker that has not begun; it is stopped at the end."""
+    made = Worker(database, read_settings())
+    yield made
+    made.stop()
 
 
 @pytest.fixture
@@ -34,31 +52,22 @@ def hangs(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 
 def test_a_worker_whose_lane_hangs_is_not_healthy_and_says_which(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, hangs: threading.Event
+    database: Database, worker: Worker, monkeypatch: pytest.MonkeyPatch, hangs: threading.Event
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setattr(pulse, "STUCK_AFTER_S", 0.3)
-    database = open_database(make_url(database_url))
-    worker = Worker(database, read_settings())
     worker.start()
     metrics = serve_metrics("127.0.0.1", 0, Exposition(database), worker.stuck)
-    try:
-        with http_client(metrics.removesuffix("/metrics")) as http:
-            wait_for(lambda: http.get("/healthz").status_code == 200)
-            assert http.get("/healthz").json() == {"status": "ok"}
-            hangs.set()
-            worker.wake()
-            wait_for(lambda: http.get("/healthz").status_code == 503)
-            assert http.get("/healthz").json() == {"status": "stuck", "lanes": ["order"]}
-            assert "payment_told" in http.get("/metrics").text, "it is still scraped"
-    finally:
-        hangs.clear()
-        worker.begin_stop()
+    with http_client(metrics.removesuffix("/metrics")) as http:
+        wait_for(lambda: http.get("/healthz").status_code == 200)
+        assert http.get("/healthz").json() == {"status": "ok"}
+        hangs.set()
+        worker.wake()
+        wait_for(lambda: http.get("/healthz").status_code == 503)
+        assert http.get("/healthz").json() == {"status": "stuck", "lanes": ["order"]}
+        assert "payment_told" in http.get("/metrics").text, "it is still scraped"
 
 
-def test_a_lane_whose_thread_ended_is_not_healthy(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    worker = Worker(open_database(make_url(database_url)), read_settings())
+def test_a_lane_whose_thread_ended_is_not_healthy(worker: Worker) -> None:
     assert worker.stuck() == ["order", "user"], "none has begun"
     worker.start()
     assert worker.stuck() == []
