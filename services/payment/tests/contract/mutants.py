@@ -38,7 +38,7 @@ MUTANTS = {
     "another method": Mutant(
         CLIENT, '"PUT",\n                target_id', '"GET",\n                target_id'
     ),
-    "another path": Mutant(CLIENT, "self._base_url + path,", 'self._base_url + path + "s",'),
+    "another path": Mutant(CLIENT, ", str(target_id))", ', f"{target_id}s")'),
     "another field": Mutant(
         CLIENT, "{self.neighbour.put_field: status}", '{self.neighbour.put_field + "x": status}'
     ),

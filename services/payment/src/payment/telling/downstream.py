@@ -106,6 +106,8 @@ class NeighbourClient:
         self._headers = {"User-Agent": f"payment/{__version__}", "Accept": "application/json"}
         if settings.token:
             self._headers["Authorization"] = f"Bearer {settings.token}"
+        self._quoted_placeholder = f"%7B{neighbour.placeholder}%7D"
+        self._same_in_all: dict[str, requests.PreparedRequest] = {}  # by method
         self._tls = tls_context(settings) if settings.url.lower().startswith("https:") else None
         self._of_thread = threading.local()
         # by thread; each thread writes its own, `end_slow_calls` reads all
@@ -178,9 +180,10 @@ class NeighbourClient:
         No `requests.Session`: it would keep cookies, follow redirects, read the environment, and take a third
         of the time of a call.
         """
-        path = self._paths[method].format(**{self.neighbour.placeholder: target_id})
-        call = requests.PreparedRequest()
-        call.prepare(method, self._base_url + path, {**self._headers, **(headers or {})}, data=data)
+        call = self._prepared(method).copy()
+        call.url = (call.url or "").replace(self._quoted_placeholder, str(target_id))
+        call.headers.update(headers or {})
+        call.prepare_body(data, files=None)
         self._calling_since_s[threading.get_ident()] = time.monotonic()
         try:
             response = self._connection().send(call, stream=True, timeout=self._timeout)
@@ -193,6 +196,15 @@ class NeighbourClient:
                     return response, b""  # it said yes; what else it says does not matter
         finally:
             del self._calling_since_s[threading.get_ident()]
+
+    def _prepared(self, method: str) -> requests.PreparedRequest:
+        """Return what is the same in all calls; to prepare it each time takes a tenth of a call."""
+        call = self._same_in_all.get(method)
+        if call is None:
+            call = requests.PreparedRequest()
+            call.prepare(method, self._base_url + self._paths[method], self._headers)
+            self._same_in_all[method] = call
+        return call
 
     def _route(self, method: str) -> str:
         return f"{method} {self._base_url}{self._paths[method]}"
