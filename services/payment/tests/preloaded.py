@@ -1,8 +1,8 @@
 """What the fork server (`forked`) does once for all that it forks: import it, and read what never changes.
 
-That is our description, which Connexion also resolves and holds against OpenAPI's own schema, and the words
-in Indonesian: more than half of a forked start. Another description is read as ever, and services that are
-started as people do (`test_process.py`) do all of it.
+That is our description, which Connexion also resolves, and the words in Indonesian: more than half of a
+forked start. Another description is read as ever, and services that are started as people do
+(`test_process.py`) do all of it.
 """
 
 import gc

@@ -4,6 +4,7 @@ import inspect
 import re
 import warnings
 from collections.abc import Iterator
+from copy import deepcopy
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -20,6 +21,9 @@ from payment.web.schemas import BodySchema
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Connexion and what it loads warn of one another while they load
+    from connexion.exceptions import InvalidSpecification
+    from connexion.spec import Specification
+
     from payment.web.app import OPERATIONS, find_operation
 
 DOCUMENTS = ["payment", "order", "user"]
@@ -128,6 +132,15 @@ def examples(node: Any, at: str) -> Iterator[tuple[str, Any, Any]]:
 
 
 EXAMPLES = [found for name in DOCUMENTS for found in examples(resolved(name), name)]
+
+
+def test_ours_is_openapi_which_a_start_does_not_look_into() -> None:
+    load: Any = Specification.from_dict  # Connexion ships no types
+    ours = deepcopy(description())
+    load(ours)
+    del ours["info"]["title"]
+    with pytest.raises(InvalidSpecification):
+        load(ours)
 
 
 @pytest.mark.parametrize("name", operations("payment"))

@@ -44,8 +44,9 @@ class Environment(FileAwareEnv):
 
     def parsed(self, name: str, default: str, parse: Callable[[str], T]) -> T:
         """Return what `parse` makes of the text; it raises ValidationError if that is wrong."""
-        text: str | None = self.str(name, default, validate=parse)
-        return parse(default if text is None else text)
+        results = list[T]()  # of the one time that it is parsed: it may read a file
+        self.str(name, default, validate=lambda text: results.append(parse(text)))
+        return results[0] if results else parse(default)
 
     def problems(self) -> dict[str, list[str]]:
         """Return what is wrong, by the name of the setting. Nothing can be read any more."""

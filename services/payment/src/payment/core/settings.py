@@ -24,7 +24,7 @@ KeysRequired = Literal["none", "split", "all"]
 """Which POSTs have to bring an Idempotency-Key: none, those of a split bill's shares, all that take one."""
 
 DAY_S = 24 * 3600.0
-_OPENAPI = Path(__file__).parents[1] / "openapi.yaml"
+OUR_OPENAPI = (Path(__file__).parents[1] / "openapi.yaml").resolve()
 
 
 class SettingsError(Exception):
@@ -273,7 +273,7 @@ def _limits(env: Environment) -> dict[str, Any]:
         "headers_max_bytes": env.count("HEADERS_MAX_BYTES", 64 * 1024),
         "request_timeout_s": env.seconds("REQUEST_TIMEOUT_S", 10.0),
         "write_timeout_s": env.seconds("WRITE_TIMEOUT_S", 10.0),
-        "openapi_file": env.path("OPENAPI_FILE", _OPENAPI.resolve(), validate=rules.is_file),
+        "openapi_file": env.path("OPENAPI_FILE", OUR_OPENAPI, validate=rules.is_file),
     }
 
 

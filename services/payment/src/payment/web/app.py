@@ -1,17 +1,18 @@
 """The HTTP application: Connexion's middlewares around our endpoints."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 from connexion.middleware.lifespan import LifespanMiddleware
 from connexion.middleware.main import ConnexionMiddleware
 from connexion.resolver import Resolver
+from connexion.spec import OpenAPISpecification
 from starlette.types import ASGIApp
 
 from payment.core.setting_rules import ANY_HOST
-from payment.core.settings import Settings
+from payment.core.settings import OUR_OPENAPI, Settings
 from payment.core.tracing import Tracer
 from payment.ledger.key_ring import KeyRing
 from payment.ledger.ledger import Ledger
@@ -114,12 +115,27 @@ def create_app(
         validator_map={"body": {JSON: partial(JsonBody, **limits)}},
         swagger_ui_options=OPTIONS,
     )
-    app.add_api(read_specification(settings.openapi_file), resolver=Resolver(find_operation))
+    with _taken_as_right() if settings.openapi_file == OUR_OPENAPI else nullcontext():
+        app.add_api(read_specification(settings.openapi_file), resolver=Resolver(find_operation))
     for api in app.apis:
         refuse_security(api.specification, asks_for_keys=key_ring is not None)
         if beside:
             beside.calls.open(app, api.specification)
     return Prefixed(app, settings.root_path) if settings.root_path else app
+
+
+@contextmanager
+def _taken_as_right() -> Iterator[None]:
+    """Have Connexion take descriptions for OpenAPI without a look: for ours, which the tests hold against it.
+
+    That look is a tenth of a start.
+    """
+    schema = OpenAPISpecification.openapi_schema
+    OpenAPISpecification.openapi_schema = {}
+    try:
+        yield
+    finally:
+        OpenAPISpecification.openapi_schema = schema
 
 
 def find_operation(operation_id: str) -> Handler:
