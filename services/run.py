@@ -309,19 +309,27 @@ def main() -> int:
 
 
 def refuse_taken_ports(services: list[Service]) -> bool:
-    """Say which ports are taken, and what to do about each; return whether any is."""
-    taken = [service for service in services if is_taken(service.port)]
+    """Say which ports are taken, by others or one of ours, and what to do; return whether any is."""
+    wanted: dict[int, str] = {}
     others = (port for port in range(5005, 2**16) if port not in {each.port for each in services})
-    for service in taken:
+    is_refused = False
+    for service in services:
+        ours = wanted.setdefault(service.port, service.name)
+        if ours != service.name:
+            users, stop = f" ({ours})", ""
+        elif is_taken(service.port):
+            by = f" ({who_has(service.port)})" if shutil.which("ss") or shutil.which("lsof") else ""
+            users, stop = "", f"Hentikan yang memakainya / stop what uses it{by}, atau / or: "
+        else:
+            continue
+        is_refused = True
         another = next((port for port in others if not is_taken(port)), 0)
-        by = f" ({who_has(service.port)})" if shutil.which("ss") or shutil.which("lsof") else ""
         print(
-            f"Port {service.port} ({service.name}) sudah dipakai / is in use. Hentikan yang memakainya / "
-            f"stop what uses it{by}, atau pakai yang lain / or take another: "
-            f"{service.port_setting}={another}",
+            f"Port {service.port} ({service.name}) sudah dipakai / is in use{users}. {stop}"
+            f"Pakai yang lain / take another: {service.port_setting}={another}",
             file=sys.stderr,
         )
-    return bool(taken)
+    return is_refused
 
 
 def who_has(port: int) -> str:

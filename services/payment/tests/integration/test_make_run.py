@@ -17,6 +17,18 @@ from processes import wait_for
 from programs import Process, storm
 
 
+def test_two_of_the_stack_cannot_have_one_port(tmp_path: Path) -> None:
+    port = str(free_port())
+    ports = {"PORT": str(free_port()), "ORDER_PORT": port, "USER_PORT": port}
+    process = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)
+    assert process.wait(10) == 1
+    process.kill()
+    (line,) = process.lines
+    said = rf"Port {port} \(user\) sudah dipakai / is in use \(order\). .* / take another: USER_PORT=\d+"
+    assert re.fullmatch(said, line.strip()), line
+    assert list(tmp_path.iterdir()) == [], "nothing was begun"
+
+
 def test_make_runs_program_brings_up_the_whole_journey(tmp_path: Path) -> None:
     ports = {name: str(free_port()) for name in ("PORT", "ORDER_PORT", "USER_PORT")}
     stray = {"TOKEN": "of-another-program"}  # it happens to stand in somebody's shell
@@ -37,7 +49,7 @@ def test_make_runs_program_brings_up_the_whole_journey(tmp_path: Path) -> None:
     for name, port in ports.items():
         (line,) = [line for line in second.lines if f"Port {port} (" in line]
         assert "sudah dipakai / is in use" in line
-        (another,) = re.findall(rf"or take another: {name}=(\d+)$", line)
+        (another,) = re.findall(rf" / take another: {name}=(\d+)$", line)
         assert another not in ports.values()
 
     process.send_signal(signal.SIGINT)
