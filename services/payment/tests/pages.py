@@ -12,9 +12,10 @@ NOT_OF_THE_TOUR = ("make ", "ORDER_SERVICE_URL=")
 """Commands that start something else: `make test`, say, or a service beside real neighbours."""
 VARIES = re.compile(
     r"20\d\d-\d\d-\d\d(T[\d:.]+Z)?|(?<=cursor=)[\w-]{20,}|"
-    r'(?<=cursor":")[\w-]{20,}|(?<="circuit":")\w+'
+    r'(?<=cursor":")[\w-]{20,}|(?<="circuit":")\w+|(?<=HTTP/1\.1 422 )[\w ]+'
 )
-"""Times and dates, the cursors that are made of them, and whether an outage has opened the circuit yet."""
+"""Times and dates, the cursors that are made of them, whether an outage has opened the circuit yet, and how
+Python calls 422: since 3.13 as RFC 9110 does."""
 END = "--- end of a command"
 OUTAGE, SHORTER = '"away_s":20', '"away_s":8'
 """Who reads needs the time to type the next command; a test does not."""

@@ -146,7 +146,7 @@ def test_a_reader_that_is_only_slow_gets_all_of_it(start: Start, wires: Wires) -
 
 def test_answers_that_nobody_reads_hold_no_place_either(start: Start, wires: Wires) -> None:
     """Pipelined lists: each waits to be sent until the one before it was taken."""
-    service = start("serve", "--no-worker", REQUESTS_MAX="1", WRITE_TIMEOUT_S="3")
+    service = start("serve", "--no-worker", REQUESTS_MAX="1", WRITE_TIMEOUT_S="6")
     service.book(range(1, 301))
     stalled = []
     for _ in range(2):  # one after the other: there is one place for reads
@@ -156,7 +156,7 @@ def test_answers_that_nobody_reads_hold_no_place_either(start: Start, wires: Wir
     def reads_as_if_alone() -> bool:
         return all(service.http.get("/payments/1").status_code == 200 for _ in range(8))
 
-    wait_for(reads_as_if_alone, 2.5, "both are stalled")
+    wait_for(reads_as_if_alone, 5, "both are stalled")
     wait_for(lambda: broken_off(service) == 2, 20, "both are ended")
     assert all(everything(wire).count(b"HTTP/1.1 200") < 100 for wire in stalled)
 

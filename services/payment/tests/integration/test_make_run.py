@@ -40,8 +40,8 @@ def test_make_runs_program_brings_up_the_whole_journey(tmp_path: Path) -> None:
         f"{payment}/payments", json={"order_id": 1, "user_id": 1, "amount": 20000}, verify=False
     )
     assert booked.text == '{"message":"Pembayaran diproses","payment_id":1}'
-    wait_for(lambda: httpx.get(f"{order}/orders/1", verify=False).json()["status"] == "paid", 1)
-    wait_for(lambda: httpx.get(f"{user}/users/1", verify=False).json()["payment_status"] == "paid", 1)
+    wait_for(lambda: httpx.get(f"{order}/orders/1", verify=False).json()["status"] == "paid")
+    wait_for(lambda: httpx.get(f"{user}/users/1", verify=False).json()["payment_status"] == "paid")
 
     second = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, cwd=tmp_path)
     assert second.wait(10) == 1

@@ -141,7 +141,7 @@ def test_interim_answers_that_drip_take_no_longer_than_a_call_may() -> None:
         result = tell(client)
         done.set()
     assert (result.outcome, result.may_come_late) == (Outcome.OUTAGE, True)
-    assert time.monotonic() - began_s < 4
+    assert time.monotonic() - began_s < 7, "all of it takes eight"
 
 
 @pytest.mark.parametrize(

@@ -91,9 +91,9 @@ def test_a_session_that_ends_unasked_is_heard_and_costs_nothing_more(
     async def work(session: AsyncSession) -> None:
         await answer(session, PID)
         await heard_of_its_end(session, postgres)
-        began_s = time.process_time()
+        began_s = time.thread_time()
         await asyncio.sleep(0.5)
-        assert time.process_time() - began_s < 0.25, "what is at its end would be read again and again"
+        assert time.thread_time() - began_s < 0.25, "what is at its end would be read again and again"
         with pytest.raises(psycopg.OperationalError):
             await answer(session, PID)
 

@@ -39,7 +39,7 @@ def test_one_unknown_order_does_not_hold_up_a_lane_that_has_just_begun(start: St
     service.pay(6)
     wait_for(lambda: small.received(6), what="a PUT for the unknown order")
     service.pay(1)
-    wait_until_told(small, 1, within_s=3)
+    wait_until_told(small, 1)
     row = wait_for(lambda: (row := row_of(service, 6))["state"] == "dead" and row, what="dead after its hour")
     assert row["last_error"] == "unknown order: HTTP 404 Pesanan tidak ditemukan"
     assert row["attempts"] > 1
@@ -61,7 +61,7 @@ def test_unknown_orders_on_a_route_that_is_known_do_not_open_the_circuit(start: 
         service.pay(order_id)
     wait_for(lambda: len(small.received()) > 30, what="each is tried again")
     service.pay(2)
-    wait_until_told(small, 2, within_s=2)
+    wait_until_told(small, 2)
     assert opened(service) == []
     assert row_of(service, 6)["last_outcome"] == "unknown"
 
