@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from pathlib import Path
 from uuid import uuid4
 from zoneinfo import ZoneInfo
@@ -126,7 +127,7 @@ def test_over_http_it_is_422_in_words_and_changes_nothing(start_alone: Service, 
     )
     assert problem.json() == {
         "type": "urn:payment:problem:cannot-be-stored",
-        "title": "Unprocessable Entity",
+        "title": HTTPStatus(422).phrase,
         "status": 422,
         "detail": "The database cannot store what this request holds",
     }
