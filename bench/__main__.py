@@ -88,7 +88,8 @@ def main() -> int:
     for problem in everything.problems:
         print(f"INVALID: {problem}", file=sys.stderr)
     if not chosen.only:
-        PAGE.write_text(report.page(everything, conditions, CHART.name))
+        before = PAGE.read_text() if PAGE.exists() else ""
+        PAGE.write_text(report.page(everything, conditions, CHART.name, before))
         CHART.write_text(report.chart(everything.rows))
     return 2 if everything.problems else 0
 

@@ -103,8 +103,12 @@ def _grouped(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     return lines
 
 
-def page(measured: Measured, conditions: str, chart: str) -> str:
-    """docs/benchmarks.md: the chart, the table, what does not count, and how to read them."""
+def page(measured: Measured, conditions: str, chart: str, before: str) -> str:
+    """docs/benchmarks.md: the chart, the table, what does not count, and how to read them.
+
+    What people wrote there, from its first heading of the second level on, is kept from the page `before`.
+    """
+    _, heading, written = before.partition("\n## ")
     lines = [HEADINGS, tuple("---" for _ in HEADINGS), *_grouped(measured.rows)]
     invalid = "".join(f"\n**Does not count:** {problem}\n" for problem in measured.problems)
     as_table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -128,7 +132,7 @@ The figures are of one machine on one day: read the ratios.
 - Client, server and database shared the machine and its cores. One process a server.
 - The peers do less than ours: no idempotency, no split bills, no checks in their tables.
   `fastapi_thin` keeps the payment and nothing else: an order can be paid twice, and nobody is told.
-"""
+{heading}{written}"""
 
 
 WIDTH, LABELS, BARS = 760, 190, 400
