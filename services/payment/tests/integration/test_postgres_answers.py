@@ -1,15 +1,19 @@
 """How PostgreSQL's answers are waited for: whatever comes, or does not, on a socket that stays watched."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import psycopg
 import pytest
 from sqlalchemy import URL
 
 from payment.storage import postgres_session
+from payment.storage.postgres_answers import Answers
 from payment.storage.postgres_session import AsyncSession, NoAnswer
 
 PID = "SELECT pg_backend_pid()"
@@ -137,3 +141,66 @@ def test_who_waits_no_longer_ends_the_session(with_session: Callable[[Work], Non
         assert session.closed
 
     with_session(work)
+
+
+def test_what_comes_unasked_is_known_after_the_loop_has_heard_it(
+    with_session: Callable[[Work], None], postgres: URL
+) -> None:
+    """As the end of a session is, before its socket is closed: nothing is to be written there unread."""
+
+    async def work(session: AsyncSession) -> None:
+        await session.execute(b"LISTEN unasked")
+        await answer(session, PID)
+        said = [session.has_something_to_say]
+        async with a_session(postgres) as other:
+            await answer(other, "SELECT pg_notify('unasked', '')")
+        for _ in range(20):
+            await asyncio.sleep(0.02)  # the loop hears it, and reads it away
+        said.append(session.has_something_to_say)
+        await session.execute(PID.encode())
+        said.append(session.has_something_to_say)
+        assert said == [False, True, False], "and it was no end"
+
+    with_session(work)
+
+
+def test_the_time_is_over_also_if_it_ends_while_a_part_of_the_answer_is_taken() -> None:
+    """Both come in one turn of a loop that was busy; here the connection is a socket that we fill."""
+
+    class Slow:
+        """A connection whose results come one by one."""
+
+        def __init__(self) -> None:
+            self._ours, self.theirs = socket.socketpair()
+            self._ours.settimeout(0)
+            self.socket = self._ours.fileno()
+            self._heard = self._given = 0
+
+        def consume_input(self) -> None:
+            self._heard += len(self._ours.recv(10))
+
+        def is_busy(self) -> bool:
+            return self._given >= self._heard
+
+        def get_result(self) -> Any:
+            self._given += 1
+            return SimpleNamespace(status=psycopg.pq.ExecStatus.TUPLES_OK)
+
+        def close(self) -> None:
+            self._ours.close()
+            self.theirs.close()
+
+    async def work() -> None:
+        slow: Any = Slow()
+        answers = Answers(slow)
+        waiting = asyncio.create_task(answers.all(0.2))
+        await asyncio.sleep(0.05)
+        slow.theirs.send(b"x")
+        time.sleep(0.3)  # noqa: ASYNC251  # the loop is busy past the end of the time
+        done, _ = await asyncio.wait([waiting], timeout=5)
+        answers.ignore()
+        slow.close()
+        assert done
+        assert isinstance(waiting.exception(), TimeoutError)
+
+    asyncio.run(work())

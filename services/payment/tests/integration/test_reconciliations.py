@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -10,11 +11,12 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import make_url, update
+from sqlalchemy import delete, make_url, update
 
 from key_holders import holder
+from payment.ledger.reconciliations import KEPT
 from payment.storage.opening import open_current
-from payment.storage.tables import notifications
+from payment.storage.tables import notifications, payments, reconciliations
 from processes import Service, Stub, wait_for, wait_until_all_told
 
 Start = Callable[..., Service]
@@ -221,6 +223,93 @@ def test_it_is_cancelled_while_it_asks(start: Start, gate: Gate) -> None:
     assert ended(service, again)["state"] == "finished", "the worker has left the first"
     assert shown(service, path) == cancelled
     assert (cancelled["state"], cancelled["told_again"]) == ("cancelled", 200)
+
+
+@pytest.fixture
+def closed() -> Iterator[Gate]:
+    """An Order that answers nothing before it is opened."""
+    gate = Gate(0)
+    yield gate
+    gate.close()
+
+
+def begun(start: Start, closed: Gate, payments_made: int, **asked: Any) -> tuple[Service, Service, str]:
+    """Return a service, its worker, and a reconciliation whose first question hangs."""
+    service = start("serve", "--no-worker")
+    service.book(range(1, payments_made + 1), user_id=1)
+    all_told_before(service)
+    worker = start("worker", READ_TIMEOUT_S="60", ORDER_SERVICE_URL=closed.url)
+    path = ask(service, service="order", **asked)
+    wait_for(closed.held.is_set, what="a question that hangs")
+    return service, worker, path
+
+
+def test_a_worker_that_stops_leaves_a_service_that_hangs(start: Start, closed: Gate) -> None:
+    service, worker, path = begun(start, closed, 60)
+    began_s = time.monotonic()
+    assert worker.stop() == 0
+    assert time.monotonic() - began_s < 15, "and not the minute that each question may take"
+    assert counts(shown(service, path)) == {}
+    closed.open()
+    start("worker", LEASE_S="600", ORDER_SERVICE_URL=closed.url)
+    assert counts(ended(service, path)) == {"differs": 60}, "its lease was given back"
+
+
+def test_one_that_is_cancelled_leaves_a_service_that_hangs(start: Start, closed: Gate) -> None:
+    service = start("serve", "--no-worker")
+    service.book(range(1, 61), user_id=1)
+    all_told_before(service)
+    start("worker", READ_TIMEOUT_S="60", LEASE_S="1", ORDER_SERVICE_URL=closed.url)
+    path = ask(service, service="order")
+    wait_for(closed.held.is_set, what="a question that hangs")
+    service.http.post(f"{path}/cancel").raise_for_status()
+    assert ended(service, ask(service, since="2999-01-01"), 15)["state"] == "finished"
+
+
+def test_what_is_pruned_meanwhile_is_left_out(start: Start, closed: Gate) -> None:
+    service, _, path = begun(start, closed, 10, repair=True)
+    database = open_current(make_url(service.environment["DATABASE_URL"]))
+    with database.write() as connection:
+        connection.execute(delete(notifications).where(notifications.c.payment_id <= 5))
+        connection.execute(delete(payments).where(payments.c.id <= 5))
+    database.close()
+    closed.open()
+    row = ended(service, path)
+    assert (row["state"], counts(row)) == ("finished", {"differs": 5, "told_again": 5})
+
+
+def test_it_ends_at_the_last_payment_that_was_there_when_it_began(start: Start, closed: Gate) -> None:
+    service, _, path = begun(start, closed, 10)
+    service.book(range(11, 31), user_id=1)
+    closed.open()
+    assert counts(ended(service, path)) == {"differs": 10}
+
+
+def test_a_service_that_restarts_is_waited_for(start: Start, order: Stub) -> None:
+    service = start("serve", "--no-worker")
+    service.book(range(1, 101), user_id=1)
+    all_told_before(service)
+    order.kill()
+    worker = start("worker")
+    path = ask(service, service="order")
+    worker.process.line_with("does not answer and is asked again")
+    order.start()
+    row = ended(service, path)
+    assert row["state"] == "finished"
+    assert counts(row).keys().isdisjoint({"unanswered"})
+
+
+def test_a_clock_that_was_ahead_does_not_make_the_newest_the_oldest(start: Start) -> None:
+    service = start("serve", "--no-worker")
+    for _ in range(KEPT):
+        service.http.post(f"{ask(service)}/cancel").raise_for_status()
+    database = open_current(make_url(service.environment["DATABASE_URL"]))
+    with database.write() as connection:
+        later = reconciliations.c.created_us + 3_600_000_000
+        connection.execute(update(reconciliations).values(created_us=later))
+    database.close()
+    assert shown(service, ask(service))["state"] == "waiting"
+    assert len(shown(service, "/reconciliations")["reconciliations"]) == KEPT
 
 
 def test_a_service_that_is_silent_is_no_difference_and_no_failure(start: Start, order: Stub) -> None:

@@ -184,7 +184,9 @@ def test_a_third_neighbour_is_told_through_its_outage_and_compared(
 
     def verdicts() -> dict[tuple[str, int], Verdict]:
         asked = [client_of(each, settings) for each in NEIGHBOURS.values()]
-        chunks = reconcile(database, asked, after=Position(0, 0), concurrency=4)
+        chunks = reconcile(
+            database, asked, after=Position(0, 0), until_us=time.time_ns() // 1000, concurrency=4
+        )
         findings = [finding for chunk in chunks for finding in chunk.findings]
         with database.write() as connection:
             tell_again(connection, findings, Cause())

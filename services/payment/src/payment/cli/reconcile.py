@@ -55,6 +55,7 @@ def reconcile(
             database,
             asked,
             after=Position(since_us, 0),
+            until_us=last_us,
             concurrency=settings.lane_concurrency,
         ):
             if repair and any(finding.verdict is Verdict.DIFFERS for finding in chunk.findings):

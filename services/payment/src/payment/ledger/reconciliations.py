@@ -92,15 +92,16 @@ def ask(connection: Connection, asked: Asked, cause: Cause, now_us: int) -> RowM
         running = connection.execute(select(_row.id).where(_IS_OPEN)).scalar()
         if running is not None:  # else it has ended since
             raise ReconciliationRunning(reconciliation_id=running)
-    _forget_the_oldest(connection)
+    _forget_the_oldest_but(connection, made)
     return find(connection, made)
 
 
-def _forget_the_oldest(connection: Connection) -> None:
-    newest = select(_row.id).order_by(_row.created_us.desc(), _row.id.desc()).limit(KEPT)
-    kept = connection.execute(newest).scalars().all()
-    connection.execute(delete(reconciliation_findings).where(_found.reconciliation_id.not_in(kept)))
-    connection.execute(delete(reconciliations).where(_row.id.not_in(kept)))
+def _forget_the_oldest_but(connection: Connection, made: str) -> None:
+    """Forget what is more than is kept, never the one just made, though others' clocks may be ahead."""
+    newest = select(_row.id).where(_row.id != made).order_by(_row.created_us.desc(), _row.id.desc())
+    forgotten = connection.execute(newest.offset(KEPT - 1)).scalars().all()
+    connection.execute(delete(reconciliation_findings).where(_found.reconciliation_id.in_(forgotten)))
+    connection.execute(delete(reconciliations).where(_row.id.in_(forgotten)))
 
 
 def find(connection: Connection, reconciliation_id: str) -> RowMapping:
@@ -171,13 +172,15 @@ def take(connection: Connection, owner: str, now_us: int, *, lease_us: int) -> R
         first_us, last_us = find_span(connection, row["since_us"]) or (now_us, now_us)
         span = {"first_us": first_us, "last_us": last_us}
         connection.execute(update(reconciliations).where(_row.id == row["id"]).values(span))
+        return find(connection, row["id"])
     return row
 
 
-def renew(connection: Connection, reconciliation_id: str, owner: str, *, lease_us: int) -> None:
-    """Keep the lease for so many microseconds from now on, if it is still ours."""
+def renew(connection: Connection, reconciliation_id: str, owner: str, *, lease_us: int) -> bool:
+    """Keep the lease for so many microseconds from now on; return False if it is not ours any more."""
     ours = {"of_id": reconciliation_id, "of_owner": owner, "lease_us": lease_us}
-    connection.execute(update(reconciliations).where(*_IS_OURS).values(until_us=_UNTIL_US), ours)
+    kept = update(reconciliations).where(*_IS_OURS).values(until_us=_UNTIL_US).returning(_row.id)
+    return connection.execute(kept, ours).first() is not None
 
 
 def keep(connection: Connection, reconciliation_id: str, owner: str, step: Step) -> bool:

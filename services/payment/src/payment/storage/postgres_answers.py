@@ -17,6 +17,8 @@ class Answers:
         pgconn: the connection, which does not block.
 
     Attributes:
+        was_spoken_to: something came that nobody had asked for; mostly it is the end of the connection.
+        _is_late: the time for the answer is over.
         _watched: where the socket is watched, and its descriptor, which libpq forgets when it closes it; None
             while it is not.
         _waiting: who waits for something to come, if anybody does. `_hear` resolves it.
@@ -26,6 +28,8 @@ class Answers:
         self._pgconn = pgconn
         self._watched: tuple[asyncio.AbstractEventLoop, int] | None = None
         self._waiting: asyncio.Future[None] | None = None
+        self._is_late = False
+        self.was_spoken_to = False
 
     async def all(self, within_s: float) -> list[PGresult]:
         """Return the results of the statement that was sent, to the last.
@@ -36,7 +40,8 @@ class Answers:
         """
         self._watch()
         results: list[PGresult] = []
-        timer = asyncio.get_running_loop().call_later(within_s, self._resolve, TimeoutError())
+        self._is_late = False
+        timer = asyncio.get_running_loop().call_later(within_s, self._too_late)
         try:
             while True:
                 while self._pgconn.is_busy():
@@ -54,6 +59,7 @@ class Answers:
 
     def ignore(self) -> None:
         """Watch the socket no longer: before anybody else does, and before it is closed."""
+        self.was_spoken_to = False
         watched, self._watched = self._watched, None
         if watched is not None:
             loop, descriptor = watched
@@ -67,13 +73,20 @@ class Answers:
             loop.add_reader(descriptor, self._hear)
 
     async def _something(self) -> None:
+        if self._is_late:  # the timer came when nobody waited
+            raise TimeoutError
         self._waiting = asyncio.get_running_loop().create_future()
         try:
             await self._waiting
         finally:
             self._waiting = None
 
+    def _too_late(self) -> None:
+        self._is_late = True
+        self._resolve(TimeoutError())
+
     def _hear(self) -> None:
+        self.was_spoken_to = self.was_spoken_to or self._waiting is None
         try:
             self._pgconn.consume_input()
         except psycopg.Error as error:

@@ -4,7 +4,6 @@ Several statements go as one text, with psycopg's quoting: each sees what was co
 the reads see what the locks waited for. psycopg's pipeline mode takes half as much CPU again.
 """
 
-import select
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -34,15 +33,6 @@ Write = tuple[TextClause, Mapping[str, str]]
 def _array(numbers: Iterable[int]) -> str:
     """Return an array as PostgreSQL writes it."""
     return f"{{{','.join(map(str, numbers))}}}"
-
-
-def _has_something_to_say(session: AsyncSession) -> bool:
-    """Say whether something comes that nobody has asked for, or has come: then it was the end."""
-    if session.info.status != ConnStatus.OK:
-        return True
-    looking = select.poll()
-    looking.register(session.fileno(), select.POLLIN)
-    return bool(looking.poll(0))
 
 
 class PostgresBatch(BatchTransaction):
@@ -99,7 +89,10 @@ class PostgresBatch(BatchTransaction):
         Not behind a pooler, nor on a connection that has something to say: the server may have ended it, and
         nobody could tell that from one that broke after the COMMIT.
         """
-        return not self._session.is_pooled and not _has_something_to_say(self._session)
+        session = self._session
+        if session.is_pooled or session.pgconn.status != ConnStatus.OK:
+            return False
+        return not session.has_something_to_say
 
     def write_unread(self, locks: Collection[int], rows: Rows) -> Sequence[int]:
         """See `BatchTransaction.write_unread`; one statement, which is a transaction of its own."""

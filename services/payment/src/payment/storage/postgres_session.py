@@ -7,6 +7,7 @@ and nothing is prepared (docs/decisions/0012).
 
 import asyncio
 import itertools
+import select
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
@@ -125,6 +126,8 @@ class AsyncSession(psycopg.AsyncConnection[Any]):
         self.prepared: dict[str, str] = {}
         self.new_names = map("batch_{}".format, itertools.count())
         self._answers = Answers(self.pgconn)
+        self._looking = select.poll()
+        self._looking.register(self.pgconn.socket, select.POLLIN)
 
     @classmethod
     async def open(cls, *arguments: Any, **parameters: Any) -> Self:
@@ -152,6 +155,11 @@ class AsyncSession(psycopg.AsyncConnection[Any]):
         """See `psycopg.AsyncConnection.close`."""
         self._answers.ignore()
         await super().close()
+
+    @property
+    def has_something_to_say(self) -> bool:
+        """Say whether something comes that nobody has asked for, or has come: then it was the end, mostly."""
+        return self._answers.was_spoken_to or bool(self._looking.poll(0))
 
     async def run_prepared(self, statement: str, values: Sequence[str] = ()) -> PGresult:
         """Run a statement alone, as a transaction of its own; it is prepared at the first time.

@@ -161,7 +161,13 @@ class NeighbourClient:
         The time-outs alone do not bound an answer that drips: each read is in time, the whole is not. Who
         makes calls also calls this now and then, from any thread.
         """
-        began_before_s = time.monotonic() - sum(self._timeout)
+        self._end_calls_since(time.monotonic() - sum(self._timeout))
+
+    def end_calls(self) -> None:
+        """End every call, from any thread; one that still connects has its time-out."""
+        self._end_calls_since(time.monotonic())
+
+    def _end_calls_since(self, began_before_s: float) -> None:
         for thread_id, since_s in list(self._calling_since_s.items()):
             if since_s < began_before_s and (open_socket := self._sockets.get(thread_id)) is not None:
                 with contextlib.suppress(OSError):

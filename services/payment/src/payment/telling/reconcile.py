@@ -7,7 +7,7 @@ that there is never a second PUT at a time for one target.
 """
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,10 @@ def reconcile(
     clients: Collection[NeighbourClient],
     *,
     after: Position,
+    until_us: int,
     concurrency: int,
+    patience_s: Sequence[float] = (),
+    goes_on: Callable[[], bool] = lambda: True,
 ) -> Iterator[Chunk]:
     """Compare every order and guest whose newest payment comes after a place in the list by time.
 
@@ -79,17 +82,32 @@ def reconcile(
         database: where the payments are.
         clients: the neighbours to ask.
         after: the place.
+        until_us: when the last payment to be looked at was made; later ones are news, which the outbox has.
         concurrency: the most questions at a time.
+        patience_s: how long to wait, time after time, before neighbours that do not answer are asked again;
+            after that they are not asked any more.
+        goes_on: says whether to go on; asked now and then.
+
+    Raises:
+        BrokenOff: it does not go on.
     """
     asked = [client.neighbour for client in clients]
     _look_up_routes(database, clients)
-    with Asking(clients, concurrency) as asking:
+    waits_s = iter(patience_s)
+    with Asking(clients, concurrency, goes_on) as asking:
         while True:
             with database.read() as connection:
-                targets, last = _targets_after(connection, after, asked)
+                targets, last = _targets_between(connection, after, until_us, asked)
             if last is None:
                 return
             findings = _compare(database, asking, targets)
+            if asking.has_given_up:
+                if (wait_s := next(waits_s, None)) is not None:
+                    get_logger().info("somebody does not answer and is asked again", wait_s=wait_s)
+                    asking.hope_again(wait_s)
+                    continue
+            else:
+                waits_s = iter(patience_s)
             _keep_routes(database, clients)
             yield Chunk(findings, last)
             after = last
@@ -104,7 +122,15 @@ def tell_again(connection: Connection, findings: Iterable[Finding], cause: Cause
         cause: who wants it.
     """
     differ = [each.target for each in findings if each.verdict is Verdict.DIFFERS]
-    news = [Notification(target.neighbour, target.id, target.payment_id, cause) for target in differ]
+    row = payments.c
+    still_there = select(row.id).where(row.id.in_([target.payment_id for target in differ]))
+    # `prune` may be deleting them; FOR KEY SHARE, which SQLite leaves out, holds those that are there
+    there = set(connection.execute(still_there.with_for_update(read=True, key_share=True)).scalars())
+    news = [
+        Notification(target.neighbour, target.id, target.payment_id, cause)
+        for target in differ
+        if target.payment_id in there
+    ]
     outbox.tell_again(connection, news, time.time_ns() // 1000)
 
 
@@ -128,8 +154,8 @@ def _keep_routes(database: Database, clients: Iterable[NeighbourClient]) -> None
             get_logger().info("known routes are not kept", **facts_of(error))
 
 
-def _targets_after(
-    connection: Connection, after: Position, neighbours: Collection[Neighbour]
+def _targets_between(
+    connection: Connection, after: Position, until_us: int, neighbours: Collection[Neighbour]
 ) -> tuple[list[Target], Position | None]:
     """Return what the next payments are the newest of, and where the last of these payments is.
 
@@ -151,7 +177,7 @@ def _targets_after(
             is_newest_of("user_id").label("is_newest"),
             *(is_newest_of(column).label(f"is_newest_of_{column}") for column in set(columns.values())),
         )
-        .where(tuple_(row.created_us, row.id) > (after.created_us, after.id))
+        .where(tuple_(row.created_us, row.id) > (after.created_us, after.id), row.created_us <= until_us)
         .order_by(row.created_us, row.id)
         .limit(CHUNK)
     ).all()
@@ -172,13 +198,17 @@ def _target_in(neighbour: Neighbour, row: Row[Any]) -> int | None:
 
 def _compare(database: Database, asking: Asking, targets: Collection[Target]) -> list[Finding]:
     findings = {each.target: each for each in _look(_stand_now(database, targets), asking)}
-    doubtful = [target for target in targets if findings[target].verdict in DISAGREEMENTS]
+    doubtful = [each.target for each in findings.values() if each.verdict in DISAGREEMENTS]
     before = _stand_now(database, doubtful)
-    again = _look(before, asking)
+    again = {each.target: each for each in _look(before, asking)}
     after = _stand_now(database, doubtful)
-    for each in again:
-        is_moving = after[each.target] != before[each.target]
-        findings[each.target] = Finding(each.target, Verdict.WAITING, each.expected) if is_moving else each
+    for target in doubtful:
+        if target not in after:  # pruned meanwhile
+            del findings[target]
+            continue
+        each = again[target]
+        is_moving = after[target] != before[target]
+        findings[target] = Finding(target, Verdict.WAITING, each.expected) if is_moving else each
     return list(findings.values())
 
 
@@ -200,11 +230,11 @@ def _verdict_on(target: Target, standing: Standing, known: RemoteState | None) -
 
 
 def _stand_now(database: Database, targets: Collection[Target]) -> dict[Target, Standing]:
-    """Return what is to be told now of each target."""
+    """Return what is to be told now of each target whose payment is still there."""
     standings: dict[Target, Standing] = {}
     with database.read() as connection:
         for neighbour in dict.fromkeys(target.neighbour for target in targets):
             its_own = [target for target in targets if target.neighbour is neighbour]
             found = find_standings(connection, neighbour, [target.payment_id for target in its_own])
-            standings |= {target: found[target.payment_id] for target in its_own}
+            standings |= {each: found[each.payment_id] for each in its_own if each.payment_id in found}
     return standings

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sqlalchemy import RowMapping
@@ -23,6 +24,7 @@ from payment.ledger.batch import fails_alone
 from payment.ledger.listing import Position
 from payment.ledger.reconciliations import Step
 from payment.storage.base import Database
+from payment.telling.asking import BrokenOff
 from payment.telling.downstream import client_of
 from payment.telling.reconcile import Chunk, reconcile, tell_again
 
@@ -36,6 +38,9 @@ RESTS_MAX = 9
 """While the lanes have something to tell, a rest follows each chunk of payments, at most so many times as
 long: it takes a tenth of the worker's time from them."""
 
+PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, *[60.0] * 9)
+"""How long it waits for a neighbour that does not answer, ten minutes in all; then it goes on without it."""
+
 LOOK_S = 0.1
 """How often a rest looks whether they still have."""
 
@@ -46,7 +51,7 @@ class Reconciler:
     Args:
         database: where the payments are.
         settings: of the neighbours, and how often to look.
-        stopping: ends the thread when it is set, after the chunk of payments in hand.
+        stopping: ends the thread when it is set; the chunk of payments in hand is left to whoever goes on.
         told_again: called in that thread when something is to be told again.
         is_busy: says whether this worker has news to tell.
     """
@@ -74,7 +79,7 @@ class Reconciler:
         self._thread.start()
 
     def join(self, timeout_s: float) -> None:
-        """Wait until the chunk in hand is written and the lease given back."""
+        """Wait until the lease is given back."""
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
@@ -98,14 +103,17 @@ class Reconciler:
     def _work_off(self, asked: RowMapping) -> None:
         log = self._log.bind(reconciliation=asked["id"])
         log.info("reconciling")
-        ended = threading.Event()
-        renewing = threading.Thread(target=self._renew, args=(asked["id"], ended), daemon=True)
+        ended, lost = threading.Event(), threading.Event()
+        renewing = threading.Thread(target=self._renew, args=(asked["id"], ended, lost), daemon=True)
         renewing.start()
         error = None
         try:
-            if not self._compare(asked):
-                log.info("no longer reconciling")
-                return
+            self._compare(asked, lost)
+        except BrokenOff:
+            with self._database.write() as connection:
+                reconciliations.give_back(connection, asked["id"], self._owner)
+            log.info("no longer reconciling")
+            return
         except Exception as failure:
             if isinstance(failure, SQLAlchemyError) and not fails_alone(failure):
                 raise
@@ -116,29 +124,38 @@ class Reconciler:
             renewing.join()
         with self._database.write() as connection:
             reconciliations.end(connection, asked["id"], self._owner, _now_us(), error=error)
-        log.info("reconciled")
+        if not error:
+            log.info("reconciled")
 
-    def _compare(self, asked: RowMapping) -> bool:
-        """Go through the payments; return False if it is not ours any more, or this worker stops."""
+    def _compare(self, asked: RowMapping, lost: threading.Event) -> None:
+        """Go through the payments.
+
+        Raises:
+            BrokenOff: it is not ours any more, or this worker stops.
+        """
+
+        def goes_on() -> bool:
+            return not (self._stopping.is_set() or lost.is_set())
+
         named = asked["service"]
         neighbours = [each for each in NEIGHBOURS.values() if named in (None, each.name)]
         chunks = reconcile(
             self._database,
             [client_of(neighbour, self._settings) for neighbour in neighbours],
             after=Position(asked["after_us"], asked["after_id"]),
+            until_us=asked["last_us"],
             concurrency=max(1, self._settings.lane_concurrency // ASKS_PART),
+            patience_s=PATIENCE_S,
+            goes_on=goes_on,
         )
         began_s = time.monotonic()
         for chunk in chunks:
             if not self._keep(asked, chunk):
-                return False
+                raise BrokenOff
             self._rest(RESTS_MAX * (time.monotonic() - began_s))
             began_s = time.monotonic()
-            if self._stopping.is_set():
-                with self._database.write() as connection:
-                    reconciliations.give_back(connection, asked["id"], self._owner)
-                return False
-        return True
+            if not goes_on():
+                raise BrokenOff
 
     def _keep(self, asked: RowMapping, chunk: Chunk) -> bool:
         cause = Cause(asked["actor"], asked["request_id"], asked["traceparent"])
@@ -164,11 +181,14 @@ class Reconciler:
         while self._is_busy() and time.monotonic() < until_s and not self._stopping.wait(LOOK_S):
             pass
 
-    def _renew(self, reconciliation_id: str, ended: threading.Event) -> None:
+    def _renew(self, reconciliation_id: str, ended: threading.Event, lost: threading.Event) -> None:
+        renew = partial(reconciliations.renew, lease_us=self._lease_us)
         while not ended.wait(self._settings.lease_s / 3):
             try:
                 with self._database.write() as connection:
-                    reconciliations.renew(connection, reconciliation_id, self._owner, lease_us=self._lease_us)
+                    if not renew(connection, reconciliation_id, self._owner):
+                        lost.set()
+                        return
             except SQLAlchemyError as error:
                 self._log.warning("a lease was not renewed", **facts_of(error))
 

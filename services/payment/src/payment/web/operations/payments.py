@@ -29,6 +29,9 @@ FILES_REST_MAX = 9
 """All files have their rows read and written out in turn. After some they rest for as long, and for so many
 times as long if there are so many of them: one takes half of the process at most, however many a tenth."""
 
+REST_MAX_S = 0.5
+"""But no longer: what took long waited for the database."""
+
 _payment_answer = PaymentAnswer()
 _turn = asyncio.Lock()
 _files: set[AsyncGenerator[str]] = set()  # each adds itself when it begins, and removes itself
@@ -108,7 +111,7 @@ async def _csv_of(ledger: Ledger, selection: Selection, after: Position | None) 
                 some = _payment_answer.dump(rows[first : first + at_once], many=True)
                 text += as_csv(each.values() for each in some)
                 rest = min(max(1, len(_files)), FILES_REST_MAX)
-                await asyncio.sleep(rest * (time.monotonic() - began_s))
+                await asyncio.sleep(min(rest * (time.monotonic() - began_s), REST_MAX_S))
                 began_s = time.monotonic()
         has_more = after is not None
         yield text
