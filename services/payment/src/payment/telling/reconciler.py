@@ -38,6 +38,9 @@ RESTS_MAX = 9
 """While the lanes have something to tell, a rest follows each chunk of payments, at most so many times as
 long: it takes a tenth of the worker's time from them."""
 
+REST_MAX_S = 30.0
+"""But no longer: what took long waited for a neighbour."""
+
 PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, *[60.0] * 9)
 """How long it waits for a neighbour that does not answer, ten minutes in all; then it goes on without it."""
 
@@ -152,7 +155,7 @@ class Reconciler:
         for chunk in chunks:
             if not self._keep(asked, chunk):
                 raise BrokenOff
-            self._rest(RESTS_MAX * (time.monotonic() - began_s))
+            self._rest(min(RESTS_MAX * (time.monotonic() - began_s), REST_MAX_S), goes_on)
             began_s = time.monotonic()
             if not goes_on():
                 raise BrokenOff
@@ -175,11 +178,11 @@ class Reconciler:
             self._told_again()
         return is_ours
 
-    def _rest(self, longest_s: float) -> None:
+    def _rest(self, longest_s: float, goes_on: Callable[[], bool]) -> None:
         """Let the lanes tell what they have, for so long at most."""
         until_s = time.monotonic() + longest_s
-        while self._is_busy() and time.monotonic() < until_s and not self._stopping.wait(LOOK_S):
-            pass
+        while self._is_busy() and time.monotonic() < until_s and goes_on():
+            self._stopping.wait(LOOK_S)
 
     def _renew(self, reconciliation_id: str, ended: threading.Event, lost: threading.Event) -> None:
         renew = partial(reconciliations.renew, lease_us=self._lease_us)
