@@ -25,6 +25,8 @@ def database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dat
     monkeypatch.setenv("DATABASE_URL", database_url)
     with closing(open_database(make_url(database_url))) as opened:
         yield opened
+        # a scrape does not wait for its census long, and what that gives back after the end nobody closes
+        wait_for(lambda: all(thread.name != "census" for thread in threading.enumerate()))
 
 
 @pytest.fixture
