@@ -70,12 +70,18 @@ def _headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 class Service:
-    """Our service as a process, with an HTTP client for it."""
+    """Our service as a process, with an HTTP client for it. `program` is what is run in its place."""
 
     def __init__(
-        self, environment: dict[str, str], *arguments: str, cwd: Path | None = None, powerless: bool = False
+        self,
+        environment: dict[str, str],
+        *arguments: str,
+        cwd: Path | None = None,
+        powerless: bool = False,
+        program: str | Path = "payment",
     ) -> None:
         self.environment = environment
+        self._program = program
         self._powerless = powerless
         self.arguments = arguments or ("serve",)
         self._cwd = cwd
@@ -88,7 +94,7 @@ class Service:
     def start(self) -> None:
         """Start it (again); returns when it listens."""
         self.process = Process(
-            ("payment", self.arguments),
+            (self._program, self.arguments),
             {"LOG_FORMAT": "json", "PORT": "0"} | self.environment,
             self._cwd,
             powerless=self._powerless,

@@ -126,7 +126,7 @@ class _Batch:
             else:
                 answer = self._resolve(request)
         except PaymentError as refusal:
-            return refusal
+            return refusal.with_traceback(None)  # else it holds all that the batch has read
         if key:
             self._used_keys[key.identity] = UsedKey(key.fingerprint, answer)
             self._written.keys.append((key, answer))

@@ -7,6 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
+from math import ceil
 from typing import Generic, TypeVar
 
 from payment.core.errors import PaymentError, Unavailable
@@ -90,16 +91,28 @@ class GroupCommit(Generic[Item, Result]):
             await asyncio.shield(self._writing)  # who stops waiting for the end does not end the writing
 
     async def _write_all(self) -> None:
+        written = 0  # by the batch before
         try:
             while self._queue:
-                waiting = self._queue.popleft()
-                if not _was_told(waiting[1]):
-                    self._batch.append(waiting)
-                if self._batch and (len(self._batch) == self._batch_max or not self._queue):
+                # Half of those who wait and those who, just answered, may come again: so the others come
+                # while these are written, and neither we nor the database wait for each other.
+                size = min(self._batch_max, ceil((written + len(self._queue)) / 2))
+                self._batch = self._take(size)
+                if self._batch:
                     await self._write_batch(self._batch)
-                    self._batch = []
+                written = len(self._batch)
+                self._batch = []
         finally:
             self._writing = None
+
+    def _take(self, size: int) -> list[tuple[Item, asyncio.Future[Result]]]:
+        """Take so many from the queue, but nobody who was told already."""
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        while self._queue and len(batch) < size:
+            waiting = self._queue.popleft()
+            if not _was_told(waiting[1]):
+                batch.append(waiting)
+        return batch
 
     async def _write_batch(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:

@@ -125,7 +125,10 @@ class Ledger:
         """
         result = await self._bookings.submit(request)
         if isinstance(result, PaymentError):
-            raise result
+            try:
+                raise result
+            finally:
+                del result  # which holds this frame now
         return result
 
     async def payment(self, payment_id: int) -> RowMapping:

@@ -4,6 +4,7 @@ import re
 from asyncio import TimerHandle, Transport
 from typing import Any
 from urllib.parse import unquote
+from weakref import proxy
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -172,7 +173,7 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
         if b"%" in self.scope["raw_path"]:
             self.scope["path"] = path_of(self.scope["raw_path"])
-        self.scope[ARRIVAL] = self.cycle  # type: ignore[literal-required]  # ours, beside ASGI's
+        self.scope[ARRIVAL] = proxy(self.cycle)  # type: ignore[literal-required]  # it has the scope itself
         self.headers = Closed(self.headers)
         if len(self.pipeline) > PIPELINED_MAX:
             self.transport.close()
@@ -283,11 +284,12 @@ def path_of(raw_path: bytes) -> str:
 
 def answer_without_chunks(cycle: RequestResponseCycle) -> None:
     """Have an answer of unknown length end with the connection: HTTP/1.0 knows no chunks (RFC 9112, 6.1)."""
+    itself = proxy(cycle)  # which has this function
 
     async def send(message: Any) -> None:
         if message["type"] == "http.response.body":  # each part is as long as uvicorn expects
-            cycle.expected_content_length = len(message.get("body", b""))
-        await RequestResponseCycle.send(cycle, message)
+            itself.expected_content_length = len(message.get("body", b""))
+        await RequestResponseCycle.send(itself, message)
 
     cycle.keep_alive = False
     cycle.chunked_encoding = False
