@@ -135,7 +135,7 @@ The figures are of one machine on one day: read the ratios.
 {heading}{written}"""
 
 
-WIDTH, LABELS, BARS = 760, 190, 400
+WIDTH, LABELS, BARS = 760, 190, 340
 LINE, GAP = 24, 34
 STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #1f2328 }
@@ -167,7 +167,7 @@ def chart(rows: Sequence[Row]) -> str:
             kind = "ours" if n == 0 else "other"
             says = f"{row.figure:,.0f} {row.unit}"
             if row.ours_by_it:
-                says += f" (ours ÷ it: {row.ours_by_it.median:.1f})"
+                says += f" (ours ÷ it: {row.ours_by_it.median:.2f})"
             parts.append(f'<text x="{LABELS - 10}" y="{y + 13}" text-anchor="end">{escape(row.who)}</text>')
             parts.append(f'<rect class="{kind}" x="{LABELS}" y="{y}" width="{length}" height="17" rx="3"/>')
             parts.append(f'<text x="{LABELS + length + 8}" y="{y + 13}">{escape(says)}</text>')
