@@ -58,6 +58,8 @@ class Collector:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+            wbufsize = -1
 
             def do_POST(self) -> None:  # http.server calls it
                 body = self.rfile.read(int(self.headers["Content-Length"]))

@@ -24,9 +24,14 @@ API_HEADERS = {
 @functools.cache
 def description(name: str = "payment") -> dict[str, Any]:
     """Return a parsed file of openapi/."""
+    return parsed((ROOT / "openapi" / f"{name}.yaml").read_bytes())
+
+
+def parsed(text: bytes) -> dict[str, Any]:
+    """Return what a description in YAML says."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    parsed: dict[str, Any] = yaml.load((ROOT / "openapi" / f"{name}.yaml").read_bytes(), loader)
-    return parsed
+    found: dict[str, Any] = yaml.load(text, loader)
+    return found
 
 
 def resolve(node: Any, name: str = "payment") -> Any:

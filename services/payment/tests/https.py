@@ -56,6 +56,8 @@ class SecureOrder(ThreadingHTTPServer):
 
 class _Orders(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
     server: SecureOrder
     connection: ssl.SSLSocket
 

@@ -19,7 +19,7 @@ import pytest
 from click import Context
 from sqlalchemy import make_url, text
 
-from described import ROOT, description
+from described import ROOT, description, parsed
 from forked import run
 from payment.cli.program import COMMANDS as COMMANDS_OF_PROGRAM
 from payment.cli.program import cli
@@ -28,6 +28,27 @@ from processes import Service, Stub, Waiting, http_client, wait_for
 from programs import Process, storm
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+def test_the_description_is_the_same_in_both_formats_and_costs_nearly_nothing(shared: Service) -> None:
+    """Anybody may ask for it, and while it is made nobody pays."""
+    described = shared.http.get("/openapi.json").json()
+    assert described["components"] == description()["components"]
+    assert described["paths"].keys() == description()["paths"].keys()
+    body = described["paths"]["/payments"]["post"]["requestBody"]["content"]["application/json"]
+    assert body["schema"] == {"$ref": "#/components/schemas/NewPayment"}, "what it refers to is there once"
+    assert parsed(shared.http.get("/openapi.yaml").content) == described
+    before_s = _cpu_s(shared)
+    for _ in range(20):
+        for kind in ("json", "yaml"):
+            assert shared.http.get(f"/openapi.{kind}").status_code == 200
+    assert _cpu_s(shared) - before_s < 2
+
+
+def _cpu_s(service: Service) -> float:
+    """Return how much CPU the process has taken."""
+    of_process = Path(f"/proc/{service.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(of_process[11]) + int(of_process[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_the_api_description_and_its_page_are_served(shared: Service) -> None:

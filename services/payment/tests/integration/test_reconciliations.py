@@ -134,6 +134,8 @@ class Gate:
 
         class Orders(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+            wbufsize = -1
 
             def handle(self) -> None:
                 with suppress(ConnectionError):  # who asked was killed

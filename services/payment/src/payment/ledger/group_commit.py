@@ -96,8 +96,8 @@ class GroupCommit(Generic[Item, Result]):
             while self._queue:
                 # Half of those who wait and those who, just answered, may come again: so the others come
                 # while these are written, and neither we nor the database wait for each other.
-                size = min(self._batch_max, ceil((written + len(self._queue)) / 2))
-                self._batch = self._take(size)
+                size = ceil((written + len(self._queue)) / 2) if written else len(self._queue)
+                self._batch = self._take(min(size, self._batch_max))
                 if self._batch:
                     await self._write_batch(self._batch)
                 written = len(self._batch)

@@ -1,14 +1,18 @@
 """Swagger UI at /docs, and the description at /openapi.json: what they tell a browser that shows them."""
 
-from collections.abc import Mapping
-from functools import cached_property
+from asyncio import to_thread
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from connexion.jsonifier import Jsonifier
 from connexion.middleware.swagger_ui import SwaggerUIAPI, SwaggerUIMiddleware
 from connexion.options import SwaggerUIOptions
 from connexion.spec import Specification
+from connexion.utils import yamldumper
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from payment.web.in_scope import PREFIX
@@ -26,6 +30,10 @@ OPTIONS = SwaggerUIOptions(
 )
 """Our page and the files of Swagger UI that it loads (docs/decisions/0027)."""
 
+_jsonifier: Any = Jsonifier  # Connexion ships no types
+_to_json: Callable[[Any], str] = _jsonifier().dumps
+_to_yaml: Callable[[Any], str] = yamldumper
+
 
 def is_docs(path: str) -> bool:
     """Say whether a path is the page's or the description's."""
@@ -33,19 +41,34 @@ def is_docs(path: str) -> bool:
 
 
 class Described(SwaggerUIAPI):
-    """The description as it is served: with what Swagger UI would not show of it."""
+    """The description as it is served: with what Swagger UI would not show of it.
 
-    def _spec_for_prefix(self, request: Request) -> dict[str, Any]:
-        """Return it with the servers that it names; Connexion's own names one that is called nothing."""
-        prefix = self._base_path_for_prefix(request)
-        return {**self._shown, "servers": [{"url": prefix}]} if prefix else self._shown
+    Anybody may ask for it, so what is sent is made once: Connexion makes it anew for each who asks, with
+    everything in place that it refers to, while all others wait: seconds, for the YAML of ours.
+    """
 
-    @cached_property
-    def _shown(self) -> dict[str, Any]:
-        described: dict[str, Any] = self.specification.spec
+    async def _get_openapi_json(self, request: Request) -> Response:
+        return Response(self._json(self._base_path_for_prefix(request)), media_type="application/json")
+
+    async def _get_openapi_yaml(self, request: Request) -> Response:
+        text = await to_thread(self._yaml, self._base_path_for_prefix(request))  # takes 0.2 s, once
+        return Response(text, media_type="text/yaml")
+
+    @cache  # noqa: B019  # lives as long as the process
+    def _json(self, prefix: str) -> str:
+        return _to_json(self._shown(prefix))
+
+    @cache  # noqa: B019
+    def _yaml(self, prefix: str) -> str:
+        return _to_yaml(self._shown(prefix))
+
+    def _shown(self, prefix: str) -> dict[str, Any]:
+        """Return it with the servers that it names; under a prefix that is where a proxy shows us."""
+        described: dict[str, Any] = self.specification.raw
         of_all = described.get("security") or []
         paths = {path: with_scopes(methods, of_all) for path, methods in described["paths"].items()}
-        return {**described, "paths": paths}
+        servers = {"servers": [{"url": prefix}]} if prefix else {}
+        return {**described, **servers, "paths": paths}
 
 
 class DocsPage(SwaggerUIMiddleware):
