@@ -13,6 +13,7 @@ from nginx import Nginx
 from processes import Service, http_client
 
 LINKS = re.compile(r'\b(?:href|src|action|hx-get|hx-post|data-stream)="([^"]*)"')
+LEADS_RIGHT = re.compile(r"/pay/(console|docs)\b|[?#]|$")
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,19 @@ def test_locations_and_links_lead_through_the_proxy(proxy: Nginx, admin: Holder)
             page = http.get(page.links["next"]["url"])
         assert orders == [3, 2, 1]
         assert http.get("/pay/").headers["location"] == "/pay/console"
+
+
+def test_the_first_page_of_all_leads_to_the_docs(tmp_path: Path) -> None:
+    """It is another once there are payments."""
+    environment = {"DATABASE_URL": f"sqlite:///{tmp_path}/payment.db", "ROOT_PATH": "/pay"}
+    empty = Service(environment, "serve", "--no-worker", cwd=tmp_path)
+    try:
+        with http_client(empty.url) as http:
+            links = LINKS.findall(http.get("/console").text)
+    finally:
+        empty.kill()
+    assert "/pay/docs" in links
+    assert all(LEADS_RIGHT.match(link) for link in links), links
 
 
 def test_what_is_kept_of_a_request_has_no_prefix(proxy: Nginx, prefixed: Service, admin: Holder) -> None:
@@ -116,7 +130,7 @@ def test_each_link_of_the_console_leads_through_the_proxy(proxy: Nginx, admin: H
                 assert int(page.headers["content-length"]) == len(page.content)
             seen.add(path)
             links = [link.replace("&amp;", "&") for link in LINKS.findall(page.text)]
-            assert all(re.match(r"/pay/console|[?#]|$", link) for link in links), links
+            assert all(LEADS_RIGHT.match(link) for link in links), links
             pages = [link for link in links if link.startswith("/pay/console") and "stream" not in link]
             found = (link for link in pages if not re.search(r"sign-out|\.csv", link))
             to_see += [link for link in found if link not in seen and link not in to_see]

@@ -14,7 +14,7 @@ from payment.web.in_scope import PREFIX
 from payment.web.pages import CONSOLE, is_page
 
 _PATHS = frozenset({b"location", b"hx-redirect"})
-_LEADS = re.compile(rb'(?<! value)="' + CONSOLE.encode())
+_LEADS = re.compile(rb'(?<! value)="(?=/(?:console|docs)\b)')
 _PAGE_OF = b"hx-current-url"
 
 
@@ -79,7 +79,7 @@ class Prefixed:
 
         What people wrote in it has its quotes escaped; what a form sends back is ours to read.
         """
-        return _LEADS.sub(b'="' + self._raw + CONSOLE.encode(), html)
+        return _LEADS.sub(b'="' + self._raw, html)
 
 
 def _is_html(headers: Iterable[tuple[bytes, bytes]]) -> bool:
