@@ -78,8 +78,8 @@ def test_make_runs_program_brings_up_the_whole_journey(tmp_path: Path) -> None:
 
 
 def test_make_runs_stubs_demand_the_tokens_that_payment_sends(tmp_path: Path) -> None:
-    settings = {"ORDER_SERVICE_TOKEN": "pesanan-4711", "USER_SERVICE_TOKEN_FILE": "token"}
-    (tmp_path / "token").write_text("tamu-0815\n")
+    settings = {"ORDER_SERVICE_TOKEN": "rahasia-pesanan", "USER_SERVICE_TOKEN_FILE": "token"}
+    (tmp_path / "token").write_text("rahasia-tamu\n")
     ports = {name: str(free_port()) for name in ("PORT", "ORDER_PORT", "USER_PORT")}
     process = Process([sys.executable, str(ROOT / "services" / "run.py")], ports | settings, cwd=tmp_path)
     process.line_with("Ctrl-C")
@@ -94,8 +94,7 @@ def test_make_runs_stubs_demand_the_tokens_that_payment_sends(tmp_path: Path) ->
     wait_for(lambda: told() == [{"1": "paid"}] * 2, what="both are told")
     assert process.stop() == 0
     said = "".join(process.lines)
-    assert "4711" not in said
-    assert "0815" not in said
+    assert "rahasia" not in said
 
 
 def test_closing_the_terminal_ends_all(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from console_visitor import SIGN_IN, Visitor
 from key_holders import holder
 from payers import Load, payments_of
 from payment.storage.opening import open_database
-from processes import Service, Stub, http_client, wait_for, wait_until_told
+from payment_life import new_order_id
+from processes import Service, Stub, http_client, wait_for
 from programs import Process, storm
 from scrapes import Scrape, scrape, scrape_worker
 
@@ -83,10 +84,9 @@ def wait_for_event(service: Service, event: str, times: int = 1) -> dict[str, ob
 
 def pay_by_all(service: Service, count: int) -> Scrape:
     """Pay over new connections until so many processes have booked something; return a scrape of then."""
-    orders = iter(range(1, 1000))
 
     def pay() -> Scrape | None:
-        body = {"order_id": next(orders), "user_id": 1, "amount": 1}
+        body = {"order_id": new_order_id(), "user_id": 1, "amount": 1}
         answer = service.http.post("/payments", json=body, headers={"Connection": "close"})
         assert answer.status_code == 201
         seen = scrape(service)
@@ -123,7 +123,7 @@ def test_all_answer_on_one_port_and_each_line_of_the_one_log_says_whose_it_is(
     seen = pay_by_all(service, 2)
     assert len(seen.values_of("payment_build_info", "process")) == 3
     assert seen.samples["payment_circuit_open"], "that of the worker"
-    wait_until_told(order, 1)
+    wait_for(order.states, what="Order is told")
     listening = [line for line in service.log() if line["event"] == "listening"]
     assert [(line["processes"], line["worker"]) for line in listening] == [(2, True)], "said once"
     assert pids(service).keys() == {"1", "2", "worker"}

@@ -125,14 +125,14 @@ def test_a_frameworks_json_404_lets_nothing_die_where_the_route_was_there_before
 
 
 def test_services_that_demand_tokens_are_told_and_asked_with_theirs(start: Start, end: ExitStack) -> None:
-    order, user = Stub("order", TOKEN="pesanan-4711"), Stub("user", TOKEN="tamu-0815")
+    order, user = Stub("order", TOKEN="rahasia-pesanan"), Stub("user", TOKEN="rahasia-tamu")
     end.callback(order.kill)
     end.callback(user.kill)
     service = start(
         ORDER_SERVICE_URL=order.url,
         USER_SERVICE_URL=user.url,
-        ORDER_SERVICE_TOKEN="pesanan-4711",
-        USER_SERVICE_TOKEN="tamu-0815",
+        ORDER_SERVICE_TOKEN="rahasia-pesanan",
+        USER_SERVICE_TOKEN="rahasia-tamu",
     )
     service.pay(7, user_id=9)
     rows = wait_until_settled(service, 2)
@@ -142,20 +142,19 @@ def test_services_that_demand_tokens_are_told_and_asked_with_theirs(start: Start
     assert asked.returncode == 0, asked.stderr
     assert service.stop() == 0
     said = "".join((*service.process.lines, asked.stdout, asked.stderr))
-    assert "4711" not in said
-    assert "0815" not in said
+    assert "rahasia" not in said
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # nothing is asked of it
 def test_a_token_that_goes_over_plain_http_to_another_machine_is_warned_of(start: Start) -> None:
     """Once; not of one that stays here, nor over https. 192.0.2.1 is nobody's (RFC 5737)."""
-    away = {"ORDER_SERVICE_URL": "http://192.0.2.1:5003", "ORDER_SERVICE_TOKEN": "pesanan-4711"}
-    here = {"USER_SERVICE_URL": "http://127.0.0.1:1", "USER_SERVICE_TOKEN": "tamu-0815"}
+    away = {"ORDER_SERVICE_URL": "http://192.0.2.1:5003", "ORDER_SERVICE_TOKEN": "rahasia-pesanan"}
+    here = {"USER_SERVICE_URL": "http://127.0.0.1:1", "USER_SERVICE_TOKEN": "rahasia-tamu"}
     service = start(**away, **here)
     assert service.stop() == 0
     warned = [line for line in service.log() if "plain http" in line["event"]]
     assert [(line["service"], line["see"]) for line in warned] == [("order", "ORDER_SERVICE_URL")]
-    assert "4711" not in str(service.log())
+    assert "rahasia" not in str(service.log())
     safe = start(**away | {"ORDER_SERVICE_URL": "https://192.0.2.1"})
     assert safe.stop() == 0
     assert not any("plain http" in line["event"] for line in safe.log())
