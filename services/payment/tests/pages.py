@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ VARIES = re.compile(
 """Times and dates, the cursors that are made of them, whether an outage has opened the circuit yet, and how
 Python calls 422: since 3.13 as RFC 9110 does."""
 END = "--- end of a command"
+ZONE = "Asia/Jakarta"
+"""The time zone of the pages."""
 OUTAGE, SHORTER = '"away_s":20', '"away_s":8'
 """Who reads needs the time to type the next command; a test does not."""
 
@@ -36,8 +39,14 @@ def steps_of(page: str) -> list[Step]:
     return [Step(command, printed) for command, _, printed in said if not command.startswith(NOT_OF_THE_TOUR)]
 
 
-def come(commands: list[str], ports: dict[str, str], folder: Path) -> list[str]:
-    """Paste commands into one bash at once; return what each prints, with the ports of the pages."""
+def where_it_is_noon() -> str:
+    """Return a time zone whose day ends in hours: what a page pays is in the report of the same day."""
+    ahead = 12 - datetime.now(UTC).hour
+    return f"Etc/GMT{-ahead:+}"  # POSIX counts the hours behind
+
+
+def come(commands: list[str], ports: dict[str, str], folder: Path, zone: str = ZONE) -> list[str]:
+    """Paste commands into one bash at once; return what each prints, with the ports and zone of the pages."""
     script = "".join(f"{command}\necho; echo {END}\n" for command in commands).replace(OUTAGE, SHORTER)
     for name, port in PORTS.items():
         script = re.sub(rf"\b{port}/", f"{ports[name]}/", script)
@@ -45,7 +54,7 @@ def come(commands: list[str], ports: dict[str, str], folder: Path) -> list[str]:
     came = subprocess.run(
         ["bash"],
         input=script,
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin"} | urls,
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "TIMEZONE": zone} | urls,
         cwd=folder,
         capture_output=True,
         text=True,
@@ -54,7 +63,7 @@ def come(commands: list[str], ports: dict[str, str], folder: Path) -> list[str]:
     ).stdout
     for name, port in PORTS.items():
         came = re.sub(rf"\b{ports[name]}\b", port, came)
-    return came.replace(SHORTER, OUTAGE).replace("\r", "").split(f"\n{END}\n")[:-1]
+    return came.replace(SHORTER, OUTAGE).replace(zone, ZONE).replace("\r", "").split(f"\n{END}\n")[:-1]
 
 
 def same(text: str) -> str:

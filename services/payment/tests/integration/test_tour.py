@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from described import ROOT
-from pages import PORTS, Step, come, same, shown_of, steps_of
+from pages import PORTS, Step, come, same, shown_of, steps_of, where_it_is_noon
 from ports import free_port
 from processes import Service
 from programs import Process
@@ -42,10 +42,11 @@ def tour(language: str = "en") -> list[Step]:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[dict[str, str]]:
-    """`make run` on free ports, which it gives."""
+def running(folder: Path, zone: str) -> Iterator[dict[str, str]]:
+    """`make run` in a time zone, on free ports, which it gives."""
     ports = {name: str(free_port()) for name in PORTS}
-    process = Process([sys.executable, str(ROOT / "services" / "run.py")], ports, folder)
+    settings = ports | {"TIMEZONE": zone}
+    process = Process([sys.executable, str(ROOT / "services" / "run.py")], settings, folder)
     try:
         process.line_with("Ctrl-C")
         yield ports
@@ -60,8 +61,9 @@ def test_the_tour_shows_what_comes(tmp_path: Path) -> None:
     steps = tour()
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "bin").symlink_to(BIN)
-    with running(tmp_path) as ports:
-        outputs = come([step.command for step in steps], ports, tmp_path)
+    zone = where_it_is_noon()
+    with running(tmp_path, zone) as ports:
+        outputs = come([step.command for step in steps], ports, tmp_path, zone)
     for step, came in zip(steps, outputs, strict=True):
         assert same(shown_of(came, step.printed)) == same(step.printed), step.command
 
