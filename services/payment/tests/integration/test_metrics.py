@@ -105,12 +105,19 @@ def test_what_waits_for_a_batch_is_shown_while_the_database_is_locked(start_alon
     with database.write() as connection:
         if database.url.get_backend_name() == "postgresql":
             connection.execute(text("LOCK TABLE bills IN ACCESS EXCLUSIVE MODE"))
-        payers = [threading.Thread(target=start_alone.pay, args=[number]) for number in (1, 2, 3)]
-        for payer in payers:
-            payer.start()
-        # one batch is being written, what came after it waits
-        wait_for(lambda: scrape(start_alone).value("payment_queue_length") >= 1, within_s=2.5)
-        assert scrape(start_alone).value("payment_requests_in_flight") >= 3
+        payers: list[threading.Thread] = []
+
+        def seen_with_one_payer_more() -> Scrape:
+            """All that came so far may be in the one batch; whoever comes after it began waits."""
+            payers.append(threading.Thread(target=start_alone.pay, args=[len(payers) + 1]))
+            payers[-1].start()
+            return scrape(start_alone)
+
+        seen = wait_for(
+            lambda: (now := seen_with_one_payer_more()).value("payment_queue_length") >= 1 and now
+        )
+        assert isinstance(seen, Scrape)
+        assert seen.value("payment_requests_in_flight") >= 2
     for payer in payers:
         payer.join()
     database.close()
