@@ -161,7 +161,7 @@ lint: install
 	$(BIN)/ruff format --check --quiet . || { echo "run: make fmt" >&2; exit 1; }
 	$(BIN)/lint-imports --no-logo
 
-types: install
+types: $(VENV)/.deploy
 	$(BIN)/mypy services/payment/src services/payment/tests services/run.py deploy/taken_ports.py requirements/audit.py contracts/src examples
 	$(BIN)/mypy tests
 	$(BIN)/mypy $(STUBS)/order $(STUBS)/stub
