@@ -46,7 +46,7 @@ async def a_session(url: URL) -> AsyncIterator[AsyncSession]:
 
 
 async def answer(session: AsyncSession, statement: str, *values: str) -> bytes | None:
-    return (await session.run_prepared(statement, values)).get_value(0, 0)
+    return (await session.run_prepared(statement, [value.encode() for value in values])).get_value(0, 0)
 
 
 async def heard_of_its_end(session: AsyncSession, postgres: URL) -> None:

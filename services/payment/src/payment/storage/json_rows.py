@@ -74,4 +74,9 @@ def with_json(statement: str, *tables: Table) -> TextClause:
 @cache
 def names_and_types_of(table: Table, names: tuple[str, ...]) -> str:
     """Return what `json_to_recordset` has to know of these columns."""
-    return ", ".join(f"{name} {table.c[name].type.compile(dialect=_POSTGRESQL)}" for name in names)
+    return ", ".join(f"{name} {type_of(table, name)}" for name in names)
+
+
+def type_of(table: Table, name: str) -> str:
+    """Return the type of a column in PostgreSQL's words."""
+    return table.c[name].type.compile(dialect=_POSTGRESQL)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+import orjson
 import psycopg
 from psycopg.pq import ConnStatus
 from psycopg.rows import namedtuple_row
@@ -22,7 +23,7 @@ from payment.storage.postgres_session import AsyncSession, begin
 from payment.storage.spelling import Spelled, numbered, spelled
 from payment.storage.statements import WAIT_FOR_STANDBY, Query, lock_query
 from payment.storage.tables import ONE_REFERENCE, bills, events, idempotency_keys, payments
-from payment.storage.unread_insert import insert_unread
+from payment.storage.unread_insert import insert_alone, insert_unread
 
 _MAY_BE_THERE = {bills.primary_key.name, idempotency_keys.primary_key.name, ONE_REFERENCE}
 
@@ -97,13 +98,11 @@ class PostgresBatch(BatchTransaction):
     def write_unread(self, locks: Collection[int], rows: Rows) -> Sequence[int]:
         """See `BatchTransaction.write_unread`; one statement, which is a transaction of its own."""
         rows = {table: each for table, each in rows.items() if each}
-        statement = insert_unread(tuple((table, tuple(each[0])) for table, each in rows.items()))
-        text, names = numbered(statement)
-        values = {table.name: json_of(each) for table, each in rows.items()}
-        values |= {"locks": _array(sorted(locks)), "numbers": _array([row["id"] for row in rows[payments]])}
+        said = _alone if len(rows[payments]) == 1 else _together
+        text, values = said(sorted(locks), rows)
         with self._as_sqlalchemy_raises((text, {})):
             try:
-                written = await_only(self._session.run_prepared(text, [values[each] for each in names]))
+                written = await_only(self._session.run_prepared(text, values))
             except psycopg.errors.UniqueViolation as error:
                 if error.diag.constraint_name in _MAY_BE_THERE:
                     raise NotFirst from error
@@ -150,3 +149,22 @@ class PostgresBatch(BatchTransaction):
 
     def _spelled(self, statement: Select[Any] | TextClause, values: Mapping[str, Any]) -> Spelled:
         return spelled(statement, values, self._connection.dialect)
+
+
+def _together(locks: Sequence[int], rows: Rows) -> tuple[str, Sequence[bytes]]:
+    """Return the statement that writes payments unread, and its parameters."""
+    statement = insert_unread(tuple((table, tuple(each[0])) for table, each in rows.items()))
+    text, names = numbered(statement)
+    values = {table.name: json_of(each) for table, each in rows.items()}
+    values |= {"locks": _array(locks), "numbers": _array([row["id"] for row in rows[payments]])}
+    return text, [values[name].encode() for name in names]
+
+
+def _alone(locks: Sequence[int], rows: Rows) -> tuple[str, Sequence[bytes | None]]:
+    """Return the same for one payment: words as they are, what is neither as JSON writes it."""
+    shape = tuple((table, tuple(each[0]), len(each)) for table, each in rows.items())
+    values = [value for each in rows.values() for row in each for value in row.values()]
+    return insert_alone(len(locks), shape), [
+        value if value is None else value.encode() if isinstance(value, str) else orjson.dumps(value)
+        for value in [*locks, *values]
+    ]
