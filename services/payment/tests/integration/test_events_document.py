@@ -19,6 +19,7 @@ import pytest
 from described import ROOT
 from key_holders import holder, let_in
 from payment_life import PENDING, booked, every_payment
+from ports import free_port
 from processes import Service, wait_for
 from programs import Process
 
@@ -168,16 +169,16 @@ def test_a_consumer_whose_cursor_is_gone_ends_and_says_so(
 
 
 def test_a_consumer_waits_for_a_service_that_is_away(
-    start_alone: Service, consume: Callable[..., Process], tmp_path: Path
+    start: Callable[..., Service], consume: Callable[..., Process], tmp_path: Path
 ) -> None:
-    start_alone.environment["PORT"] = start_alone.url.rpartition(":")[2]
-    booked(start_alone.pay(1))
-    consume(start_alone)
-    wait_for(lambda: look(tmp_path)[1] == {1: 20_000}, 20, "it has read a page")
-    start_alone.kill()
-    start_alone.start()
-    booked(start_alone.pay(2))
-    wait_for(lambda: look(tmp_path)[1] == {1: 20_000, 2: 20_000}, 20, "it goes on")
+    service = start("serve", "--no-worker", PORT=str(free_port()))
+    booked(service.pay(1))
+    consume(service)
+    wait_for(lambda: look(tmp_path)[1] == {1: 20_000}, 60, "it has read a page")
+    service.kill()
+    service.start()
+    booked(service.pay(2))
+    wait_for(lambda: look(tmp_path)[1] == {1: 20_000, 2: 20_000}, 60, "it goes on")
 
 
 def test_of_two_consumers_of_one_database_one_ends(
