@@ -9,6 +9,7 @@ import pytest
 
 from console_visitor import SIGN_IN, Visitor
 from key_holders import Holder, holder
+from pages import where_it_is_noon
 from payment.core.units import WHOLE_NUMBER_MAX
 from payment_life import booked, new_order_id
 from processes import Service, Stub, wait_for
@@ -78,16 +79,18 @@ def test_days_of_all_years_may_be_asked_for(shared: Service, visitor: Visitor, d
     assert (closing.status, "Tidak ada yang dibayar" in closing.text) == (200, True)
 
 
-def test_the_largest_amount_is_shown_found_and_given_back(shared: Service, visitor: Visitor) -> None:
-    payment_id = booked(shared.pay(new_order_id(), amount=WHOLE_NUMBER_MAX))
+def test_the_largest_amount_is_shown_found_and_given_back(start: Callable[..., Service]) -> None:
+    service = start("serve", "--no-worker", TIMEZONE=where_it_is_noon())
+    payment_id = booked(service.pay(new_order_id(), amount=WHOLE_NUMBER_MAX))
     largest = "Rp 9.007.199.254.740.991"
-    assert f"/console/payments/{payment_id}" in visitor.open("/console/payments", q=largest).links
-    for path in ("/console", "/console/closing"):
-        assert "Rp 9.007.199" in visitor.open(path).text
-    asked = visitor.send(visitor.open(f"/console/payments/{payment_id}").form(do="refund"))
-    assert f"Kembalikan {largest}?" in asked.text
-    assert visitor.send(asked.form(sure="yes")).status == 200
-    assert shared.http.get(f"/payments/{payment_id}").json()["status"] == "refunded"
+    with Visitor(service.url) as visitor:
+        assert f"/console/payments/{payment_id}" in visitor.open("/console/payments", q=largest).links
+        for path in ("/console", "/console/closing"):
+            assert "Rp 9.007.199" in visitor.open(path).text
+        asked = visitor.send(visitor.open(f"/console/payments/{payment_id}").form(do="refund"))
+        assert f"Kembalikan {largest}?" in asked.text
+        assert visitor.send(asked.form(sure="yes")).status == 200
+    assert service.http.get(f"/payments/{payment_id}").json()["status"] == "refunded"
 
 
 def test_a_key_that_is_good_to_the_end_of_time_is_listed(shared_keyed: Service, owner: Holder) -> None:

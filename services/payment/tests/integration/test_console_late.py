@@ -1,6 +1,8 @@
 """References and late money in the console: found, shown, and said what became of it."""
 
 from collections.abc import Iterator
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -85,7 +87,9 @@ def test_late_money_is_noted_listed_and_somebody_says_what_became_of_it(
     assert "Uang datang terlambat" in noted.text  # its story
     assert "Uang terlambat" in visitor.open("/console").text
     assert path_of(failed) in visitor.open("/console/payments", late="true").links
-    closing = visitor.open("/console/closing")
+    came_at = datetime.fromisoformat(shared.http.get(f"/payments/{failed}/late").json()["came_at"])
+    day = came_at.astimezone(ZoneInfo("Asia/Jakarta")).date()
+    closing = visitor.open("/console/closing", date=day.isoformat())
     assert "Uang terlambat, tidak termasuk jumlah di atas" in closing.text
     assert "/console/payments?late=true" in closing.links
 

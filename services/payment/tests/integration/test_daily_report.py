@@ -6,10 +6,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import make_url
 
+from pages import where_it_is_noon
 from past_days import METHODS, NOTHING, Past, us
 from payment.core.states import Status
 from payment.core.units import WHOLE_NUMBER_MAX
@@ -58,7 +60,8 @@ def test_a_day_with_nothing_shows_every_method(start: Start) -> None:
 
 
 def test_without_a_date_it_is_today_in_the_restaurants_zone(start: Start) -> None:
-    zones = ("Pacific/Kiritimati", "Etc/GMT+12")  # 26 hours apart: never the same day
+    ahead = 12 if datetime.now(UTC).hour in {9, 10} else 14  # neither day ends in the next minutes
+    zones = (f"Etc/GMT-{ahead}", f"Etc/GMT+{24 - ahead}")  # a day apart: never the same one
     reports: list[dict[str, Any]] = []
     for zone in zones:
         service = start("serve", "--no-worker", TIMEZONE=zone)
@@ -71,7 +74,7 @@ def test_without_a_date_it_is_today_in_the_restaurants_zone(start: Start) -> Non
 
 def test_what_is_booked_through_the_api_is_in_todays_report(start: Start) -> None:
     """Paid at once, settled, still pending, failed, given back in part and in whole."""
-    service = start("serve", "--no-worker")
+    service = start("serve", "--no-worker", TIMEZONE=where_it_is_noon())
 
     def pay(order_id: int, amount: int, method: str, status: str = "paid") -> str:
         body = {"order_id": order_id, "user_id": 1, "amount": amount, "method": method, "status": status}
@@ -137,7 +140,9 @@ def test_a_closed_day_stays_as_it_was(start: Start, past: Past) -> None:
     assert service.pay(1).status_code == 201
     service.http.patch(f"/payments/{pending}", json={"status": "failed"}).raise_for_status()
     assert service.http.get("/reports/daily", params={"date": "2026-01-31"}).content == before
-    assert closing(service, service.http.get("/reports/daily").json()["date"])["refunds"] == 20_000
+    refunded_at = datetime.fromisoformat(refunded.json()["created_at"])
+    day = refunded_at.astimezone(ZoneInfo("Asia/Jakarta")).date()
+    assert closing(service, day.isoformat())["refunds"] == 20_000
 
 
 def test_days_whose_clocks_change_have_23_and_25_hours(start: Start, past: Past) -> None:
@@ -238,9 +243,9 @@ def test_as_csv_it_is_a_line_for_each_method_and_their_sums(start: Start, past: 
     assert as_json.json()["net"] == 965_000
     assert "content-disposition" not in as_json.headers
     assert (answer.headers["vary"], as_json.headers["vary"]) == ("Accept", "Accept")
-    today = service.http.get("/reports/daily").json()["date"]
-    named = service.http.get("/reports/daily", headers={"Accept": "text/csv"}).headers["content-disposition"]
-    assert named == f'attachment; filename="daily-{today}.csv"'
+    file = service.http.get("/reports/daily", headers={"Accept": "text/csv"})
+    today = file.text.splitlines()[1].partition(",")[0]
+    assert file.headers["content-disposition"] == f'attachment; filename="daily-{today}.csv"'
     wrong = service.http.get("/reports/daily?date=x", headers={"Accept": "text/csv"})
     assert (wrong.status_code, wrong.headers["content-type"]) == (400, "application/json")
 
@@ -274,8 +279,9 @@ def test_in_the_terminal_it_says_the_same(start: Start, past: Past) -> None:
         "refunds": "250000",
         "net": "1000000",
     }
-    today = service.http.get("/reports/daily").json()["date"]
-    assert service.cli("report").stdout.startswith(f"{today} Asia/Jakarta\n")
+    noon = start("serve", "--no-worker", TIMEZONE=where_it_is_noon())
+    today = noon.http.get("/reports/daily").json()
+    assert noon.cli("report").stdout.startswith(f"{today['date']} {today['time_zone']}\n")
 
 
 @pytest.mark.parametrize("arguments", [["--date", "kemarin"], ["--date", "2026-02-30"], ["--csv", "--json"]])

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import make_url, text
 
+from pages import where_it_is_noon
 from past_days import METHODS, NOTHING, Past, us
 from payment.core.business_day import BusinessDays
 from payment.core.states import Method, Status
@@ -96,7 +97,7 @@ def test_each_counts_in_its_own_hour(start: Start, past: Past) -> None:
 
 
 def test_what_is_booked_through_the_api_is_in_todays_hours(start: Start) -> None:
-    service = start("serve", "--no-worker")
+    service = start("serve", "--no-worker", TIMEZONE=where_it_is_noon())
     assert service.pay(1, amount=35_000).status_code == 201
     report = service.http.get("/reports/hourly").json()
     assert added_up(report) == service.http.get("/reports/daily").json()

@@ -1,11 +1,13 @@
 """Late money over HTTP: kept with its refusal, found, shown, and ended by what somebody says."""
 
 import csv
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from pages import where_it_is_noon
 from payment_life import PENDING, bill_of, booked, status_of
 from processes import Service
 
@@ -125,23 +127,24 @@ def test_of_an_unknown_payment_there_is_no_late_money(shared: Service) -> None:
         assert (answer.status_code, answer.json()) == (404, {"error": "Pembayaran tidak ditemukan"})
 
 
-def test_late_money_is_a_line_of_the_day_and_no_part_of_its_takings(start_alone: Service) -> None:
-    first, second = (paid_late(start_alone, order_id) for order_id in (1, 2))
-    resolve(start_alone, first, {"resolution": "returned"})
-    report = start_alone.http.get("/reports/daily").json()
+def test_late_money_is_a_line_of_the_day_and_no_part_of_its_takings(start: Callable[..., Service]) -> None:
+    service = start("serve", "--no-worker", TIMEZONE=where_it_is_noon())
+    first, second = (paid_late(service, order_id) for order_id in (1, 2))
+    resolve(service, first, {"resolution": "returned"})
+    report = service.http.get("/reports/daily").json()
     assert report["late"] == {"payments": 2, "amount": 40_000, "open": 1}
     assert (report["payments"], report["gross"]) == (2, 40_000), "what was booked instead"
-    file = start_alone.http.get("/reports/daily", headers={"Accept": "text/csv"}).text.splitlines()
+    file = service.http.get("/reports/daily", headers={"Accept": "text/csv"}).text.splitlines()
     assert file[-1] == f"{report['date']},late,2,40000,,"
-    said = start_alone.cli("report").stdout.splitlines()
+    said = service.cli("report").stdout.splitlines()
     assert said[-1] == "terlambat / late: 2, 40.000; belum jelas / open: 1"
-    assert start_alone.refund(booked_instead(start_alone, 2)).status_code == 201
-    assert start_alone.settle(second, "paid").status_code == 200
-    after = start_alone.http.get("/reports/daily").json()
+    assert service.refund(booked_instead(service, 2)).status_code == 201
+    assert service.settle(second, "paid").status_code == 200
+    after = service.http.get("/reports/daily").json()
     assert after["late"] == {"payments": 2, "amount": 40_000, "open": 0}
     assert (after["payments"], after["net"]) == (3, 40_000)
-    assert start_alone.http.get(f"/payments/{second}/late").json()["resolution"] == "booked"
-    yesterday = start_alone.http.get("/reports/daily", params={"date": "2026-01-31"}).json()
+    assert service.http.get(f"/payments/{second}/late").json()["resolution"] == "booked"
+    yesterday = service.http.get("/reports/daily", params={"date": "2026-01-31"}).json()
     assert yesterday["late"] == {"payments": 0, "amount": 0, "open": 0}
 
 
