@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
 
 from processes import Service, Stub, wait_for, wait_until_settled, wait_until_told
 
@@ -26,15 +25,14 @@ def test_an_unknown_order_is_tried_again_then_dead_then_sent_by_hand(start: Star
     again = service.cli("notifications", "retry", str(row["id"]))
     assert (again.returncode, again.stdout.strip()) == (0, "Dikirim lagi / to be sent again: 1")
     puts = len(small.received(6))
-    wait_for(lambda: len(small.received(6)) > puts, 5, "a PUT after the retry")
+    wait_for(lambda: len(small.received(6)) > puts, what="a PUT after the retry")
 
 
 def test_a_missing_route_is_retried_and_said_in_those_words(start: Start, user: Stub) -> None:
     service = start(USER_PAYMENT_PATH="/users/{user_id}/payment-status")
     service.pay(1, user_id=1)
-    failed: list[dict[str, Any]] = wait_for(
-        lambda: [line for line in service.log() if line["event"] == "could not tell"], 5
-    )
+    wait_for(lambda: [row for row in service.notifications() if row["last_error"]])  # logged before that
+    failed = wait_for(lambda: [line for line in service.log() if line["event"] == "could not tell"])
     said = "no such route: user does not serve PUT /users/{user_id}/payment-status"
     assert said in failed[0]["error"]
     assert "USER_PAYMENT_PATH" in failed[0]["error"]

@@ -1,6 +1,5 @@
 """`expires_at`: what a payment says itself, shown, and what workers go by."""
 
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +14,7 @@ from processes import Service, Stub, wait_for, wait_until_told
 
 REFUSED = "expires_at harus waktu yang akan datang, paling lama 30 hari lagi, dan pembayarannya pending"
 NO_TIME = "expires_at harus waktu dengan zonanya, misalnya 2026-01-31T12:34:56Z"
+HOUR_US = 3_600_000_000
 
 
 def ahead(**more: float) -> str:
@@ -56,26 +56,33 @@ def test_a_time_that_cannot_be_is_refused(
     assert shared.http.get(f"/bills/{order_id}").status_code == 404
 
 
+def let_pass(database_url: str, hours: int, *, of: list[int], **more: None) -> None:
+    """Have payments been made so many hours earlier, and expire so much earlier."""
+    ago_us = hours * HOUR_US
+    earlier = {name: payments.c[name] - ago_us for name in ("created_us", "updated_us", "expires_us")}
+    database = open_database(make_url(database_url))
+    with database.write() as connection:
+        connection.execute(update(payments).where(payments.c.id.in_(of)).values(earlier | more))
+    database.close()
+
+
 def test_a_worker_lets_each_fail_when_it_says(
     start: Callable[..., Service], database_url: str, order: Stub, user: Stub
 ) -> None:
     """Those that a version before 0007 wrote say nothing, and wait as long as its settings said."""
-    service = start(PENDING_EXPIRES_S="5")
-    soon = booked(service.pay(1, 1, fields=PENDING | {"expires_at": ahead(seconds=1)}))
+    service = start(PENDING_EXPIRES_S="86400")
+    soon = booked(service.pay(1, 1, fields=PENDING | {"expires_at": ahead(minutes=60)}))
     unsaid, long = (
         booked(service.pay(2, 2, fields=PENDING)),
         booked(service.pay(3, 3, fields=PENDING | {"expires_at": ahead(days=2)})),
     )
     old = booked(service.pay(4, 4, fields=PENDING))
-    database = open_database(make_url(database_url))
-    with database.write() as connection:
-        a_while_ago = {"expires_us": None, "created_us": time.time_ns() // 1000 - 6_000_000}
-        connection.execute(update(payments).where(payments.c.id == old).values(a_while_ago))
-    database.close()
-    for payment_id in (old, soon, unsaid):
-        wait_for(lambda: status_of(service, payment_id)[0] == "failed")  # noqa: B023  # called at once
-        if payment_id == soon:
-            assert status_of(service, unsaid)[0] == "pending"
+    let_pass(database_url, hours=0, of=[old], expires_us=None)
+    for hours, those in ((2, [soon]), (24, [unsaid, old])):
+        assert {status_of(service, each)[0] for each in those} == {"pending"}
+        let_pass(database_url, hours, of=[soon, unsaid, long, old])
+        for payment_id in those:
+            wait_for(lambda: status_of(service, payment_id)[0] == "failed")  # noqa: B023  # called at once
     for order_id in (1, 2, 4):
         wait_until_told(order, order_id, "failed")
         wait_until_told(user, order_id, "failed")

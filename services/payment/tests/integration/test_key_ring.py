@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,14 @@ def test_a_key_counts_at_once_in_every_process(start_keyed: StartKeyed) -> None:
     assert [status(Caller(service, made_there)) for service in services] == [200, 200]
 
 
+def is_refused(caller: Caller, since_s: float) -> bool:
+    """Ask; whoever asks later than five seconds after that is let in no more, however slow the machine is."""
+    asked_s = time.monotonic()
+    code = status(caller)
+    assert code != 200 or asked_s - since_s <= 5
+    return code == 401
+
+
 def test_a_revoked_key_is_refused_within_five_seconds_in_every_process(start_keyed: StartKeyed) -> None:
     services = [start_keyed(), start_keyed()]
     by_command, by_http = (holder(services[0], "payments:read") for _ in range(2))
@@ -52,8 +61,9 @@ def test_a_revoked_key_is_refused_within_five_seconds_in_every_process(start_key
     assert {status(caller) for caller in callers} == {200}
     services[0].cli("keys", "revoke", by_command.id)
     admin.post(f"/keys/{by_http.id}/revoke")
+    revoked_s = time.monotonic()
     for caller in callers:
-        wait_for(lambda caller=caller: status(caller) == 401, within_s=5)  # type: ignore[misc]  # bound now
+        wait_for(partial(is_refused, caller, revoked_s))
     assert status(admin) == 200
 
 
@@ -65,7 +75,7 @@ def test_a_key_is_good_until_the_moment_that_it_expires(start_keyed: StartKeyed)
         made = create_key(connection, NewKey("k", ["payments:read"], now_us + 1_500_000), Cause(), now_us)
     database.close()
     caller = Caller(service, made.text)
-    good_was_asked_us = asked_us = time.time_ns() // 1000
+    good_was_asked_us = asked_us = now_us
     while status(caller) == 200:
         good_was_asked_us, asked_us = asked_us, time.time_ns() // 1000
     assert good_was_asked_us < made.row["expires_us"] <= time.time_ns() // 1000
@@ -143,11 +153,13 @@ def test_while_many_wrong_keys_come_most_are_refused_at_once_and_good_ones_serve
     threads = [threading.Thread(target=try_keys) for _ in range(80)]
     for thread in threads:
         thread.start()
-    wait_for(lambda: len(refused) > 400, within_s=20)
-    assert [status(good) for _ in range(20)] == [200] * 20
-    done.set()
-    for thread in threads:
-        thread.join()
+    try:
+        wait_for(lambda: len(refused) > 400, within_s=60)
+        assert [status(good) for _ in range(20)] == [200] * 20
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
     assert set(refused) == {401}
 
 
@@ -258,20 +270,24 @@ def test_while_the_database_is_away_a_key_is_never_called_wrong(
     good, writer = holder(service, "payments:read"), holder(service, "payments:write")
     assert status(good) == 200
     assert writer.get("/payments").status_code == 403
+    began_s = time.monotonic()
+    assert status(Caller(service, WRONG)) == 401, "the table was looked at since"
     if how == "stopped":
         server.stop()
     else:
         server.send(signal.SIGSTOP)
-    began_s = time.monotonic()
+    away_s = time.monotonic()
     seen: set[tuple[str, int]] = set()
 
     def too_old() -> bool:  # 403 needs no database: it is said as long as what is known is fresh
+        asked_s = time.monotonic()
         answer: int = writer.get("/payments").status_code
+        assert answer == 503 or asked_s - away_s <= 5
         seen.update({("good", answer), ("wrong", status(Caller(service, WRONG)))})
         return answer == 503
 
-    wait_for(too_old, within_s=10)
-    assert time.monotonic() - began_s > 3
+    wait_for(too_old, within_s=30)
+    assert time.monotonic() - began_s > 5
     assert ("wrong", 401) not in seen, "nobody knows: it may have been made just now"
     assert ("good", 401) not in seen
     for caller in (good, writer, Caller(service, WRONG), Caller(service, "kasir-1")):
@@ -283,7 +299,7 @@ def test_while_the_database_is_away_a_key_is_never_called_wrong(
         server.start()
     else:
         server.send(signal.SIGCONT)
-    wait_for(lambda: status(good) == 200, within_s=15)
+    wait_for(lambda: status(good) == 200, within_s=60)
     assert status(Caller(service, WRONG)) == 401
 
 
@@ -298,7 +314,7 @@ def test_a_ring_ends_also_while_a_look_is_wanted(tmp_path: Path, rounds: range) 
             await asyncio.sleep(0)
             refused = asyncio.create_task(ring.find(WRONG.encode()))
             await asyncio.sleep(0)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await ring.end()
             refused.cancel()
 
@@ -323,7 +339,7 @@ def test_a_ring_that_could_never_look_lets_nobody_in(tmp_path: Path) -> None:
 
 def test_a_streamed_answer_ends_with_its_key(start_keyed: StartKeyed) -> None:
     """Also one whose reader takes nothing; and a part cannot be taken for the whole."""
-    service = start_keyed()
+    service = start_keyed(WRITE_TIMEOUT_S="120")
     fill(service)
     cases = [(ended_by, reader) for ended_by in ("revoking", "expiry") for reader in ("slow", "silent")]
     for count, (ended_by, reader) in enumerate(cases, start=1):
@@ -336,7 +352,7 @@ def test_a_streamed_answer_ends_with_its_key(start_keyed: StartKeyed) -> None:
                 service.cli("keys", "revoke", made.id)
             else:
                 expire_now(service, made.id)
-            wait_for(lambda count=count: str(service.log()).count("broken off") == count, within_s=5)  # type: ignore[misc]  # bound now
+            wait_for(lambda count=count: str(service.log()).count("broken off") == count, within_s=30)  # type: ignore[misc]  # bound now
             if reader == "slow":
                 with suppress(ConnectionResetError):
                     while chunk := wire.recv(65536):

@@ -6,7 +6,6 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -148,9 +147,7 @@ def test_telling_is_shown_from_the_commit_to_the_neighbours_yes(
     assert attempts("user", "outage") == 1
     assert attempts("order", "denied") == 0, "what never happened is there, or its first time has no rate"
     assert seen.value("payment_circuit_open") == 0
-    dead = wait_for(
-        lambda: scrape(service).value("payment_notifications", service="order", state="dead"), within_s=5
-    )
+    dead = wait_for(lambda: scrape(service).value("payment_notifications", service="order", state="dead"))
     assert dead == 1
 
 
@@ -180,8 +177,11 @@ def test_pending_payments_are_shown(start_alone: Service) -> None:
     for number in (1, 2, 3):
         start_alone.pay(number, fields={"status": "pending"})
     start_alone.settle(2, "paid")
-    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
-    assert start_alone.pay(4, fields={"status": "pending", "expires_at": soon}).status_code == 201
+    assert start_alone.pay(4, fields={"status": "pending"}).status_code == 201
+    database = open_database(make_url(start_alone.environment["DATABASE_URL"]))
+    with database.write() as connection:
+        connection.execute(text("UPDATE payments SET expires_us = created_us WHERE id = 4"))
+    database.close()
 
     def seen() -> bool:
         """Nobody lets the last one expire: there is no worker."""
@@ -260,9 +260,9 @@ def test_a_scrape_of_processes_on_one_port_has_all_of_them(start: Start) -> None
         seen = scrape(first)
         return seen if len(seen.values_of("payment_requests_total", "process")) == 2 else None
 
-    assert isinstance(wait_for(pay_until_both_booked), Scrape)
+    seen = wait_for(pay_until_both_booked, 60)
+    assert isinstance(seen, Scrape)
     booked = next(orders) - 1
-    seen = scrape(first)
     assert count(seen, "create_payment", 201) == booked
     assert seen.values_of("payment_pending", "process") == set(), "of the database, and once"
     second.kill()
@@ -336,7 +336,7 @@ def test_a_frozen_process_on_the_port_keeps_no_scrape_waiting(start: Start) -> N
         pass
     os.kill(second.process.pid, signal.SIGSTOP)
     try:
-        seen = wait_for(lambda: _scraped_by(first), within_s=10)
+        seen = wait_for(lambda: _scraped_by(first), within_s=60)
     finally:
         os.kill(second.process.pid, signal.SIGCONT)
     assert isinstance(seen, Scrape)
@@ -348,7 +348,7 @@ def _scraped_by(service: Service) -> Scrape | None:
     import httpx  # noqa: PLC0415
 
     try:
-        answer = httpx.get(f"{service.url}/metrics", timeout=0.5, headers={"Connection": "close"})
+        answer = httpx.get(f"{service.url}/metrics", timeout=3, headers={"Connection": "close"})
     except httpx.TimeoutException:
         return None
     return Scrape(answer.text)
