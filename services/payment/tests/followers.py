@@ -52,7 +52,7 @@ class Follower(threading.Thread):
             turn += 1
             asked = {"limit": self._limit} | ({"after": cursor} if cursor else {})
             try:
-                with http_client(urls[turn % len(urls)], timeout_s=10) as http:
+                with http_client(urls[turn % len(urls)], timeout_s=30) as http:
                     answer = http.get("/events", params=asked, headers=self._headers)
             except httpx.TransportError as error:
                 self.answers[type(error).__name__] += 1
@@ -66,11 +66,11 @@ class Follower(threading.Thread):
             self.events += page["events"]
             cursor = page["next_cursor"]
 
-    def caught_up_with(self, wanted: set[str], within_s: float = 20.0) -> None:
+    def caught_up_with(self, wanted: set[str], within_s: float = 60.0) -> None:
         """Wait until all these events were read, then end."""
         wait_for(lambda: wanted <= {event["id"] for event in self.events}, within_s, "the follower has all")
         self._ends.set()
-        self.join(15)
+        self.join(40)
 
 
 def by_subject(events: Sequence[dict[str, Any]]) -> dict[str, list[str]]:

@@ -170,7 +170,7 @@ class Service:
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a `payment` command with the service's own settings."""
         environment = {"PATH": os.environ["PATH"]} | self.environment
-        return run("payment", arguments, env=environment, cwd=self._cwd, timeout_s=30)
+        return run("payment", arguments, env=environment, cwd=self._cwd, timeout_s=60)
 
     def log(self) -> list[dict[str, Any]]:
         """Return what it has logged so far."""

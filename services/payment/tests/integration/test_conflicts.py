@@ -37,7 +37,7 @@ def test_a_batch_is_tried_three_times(service: Service) -> None:
 
 def test_a_batch_that_fails_three_times_is_503_and_the_log_says_why(service: Service) -> None:
     assert service.pay(1, amount=3).status_code == 503
-    wait_for(lambda: any(line["event"] == "batch failed" for line in service.log()), 5)
+    wait_for(lambda: any(line["event"] == "batch failed" for line in service.log()))
     (line,) = (line for line in service.log() if line["event"] == "batch failed")
     assert (line["level"], line["size"]) == ("error", 1)
     assert "somebody was quicker" in line["error"]

@@ -121,7 +121,7 @@ def test_a_session_ends_with_its_key_in_every_browser(
             assert httpx.URL(visitor.sign_in(cashier.key).url).path == "/console"
         assert service.cli("keys", "revoke", cashier.id).returncode == 0
         for visitor in (one, other):
-            wait_for(lambda v=visitor: "Sesi Anda berakhir" in v.open("/console/payments").text, 5)  # type: ignore[misc]
+            wait_for(lambda v=visitor: "Sesi Anda berakhir" in v.open("/console/payments").text)  # type: ignore[misc]
             assert httpx.URL(visitor.open("/console/payments").url).path == SIGN_IN
 
 

@@ -215,7 +215,7 @@ def test_an_empty_answer_is_held_until_something_comes(shared: Service) -> None:
     after = newest(shared)
 
     def ask(wait_s: int, after: str) -> httpx.Response:
-        with http_client(shared.url, timeout_s=20) as http:
+        with http_client(shared.url, timeout_s=60) as http:
             return http.get("/events", params={"after": after}, headers={"Prefer": f"wait={wait_s}"})
 
     nothing = ask(1, after)
@@ -224,7 +224,7 @@ def test_an_empty_answer_is_held_until_something_comes(shared: Service) -> None:
     assert nothing.elapsed.total_seconds() >= 0.9
     for _ in range(10):  # on a slow machine the payment may be there before the question is
         answers: list[httpx.Response] = []
-        question = partial(ask, 15, newest(shared))
+        question = partial(ask, 30, newest(shared))
         asking = threading.Thread(target=lambda: answers.append(question()))  # noqa: B023  # joined below
         asking.start()
         wait_for(
@@ -232,8 +232,8 @@ def test_an_empty_answer_is_held_until_something_comes(shared: Service) -> None:
             what="the question and the scrape",
         )
         booked(shared.pay(new_order(shared)))
-        asking.join(20)
-        assert answers[0].elapsed.total_seconds() < 5
+        asking.join(60)
+        assert answers[0].elapsed.total_seconds() < 20
         if "preference-applied" in answers[0].headers:
             break
     assert answers[0].headers["preference-applied"] == "wait"
@@ -286,7 +286,7 @@ def test_a_stream_sends_what_is_there_and_then_what_comes(start: Start) -> None:
     wait_for(lambda: [event["subject"] for event in only.events()] == ["payments/2"], what="the filter")
     assert service.stop() == 0
     for each in (stream, again, only):
-        each.join(5)
+        each.join(30)
         assert each.has_ended_well, "the end of the service is a good end of the stream"
 
 
@@ -294,8 +294,8 @@ def test_held_answers_leave_room_for_payments(start: Start) -> None:
     service = start("serve", "--no-worker", REQUESTS_MAX="8")
 
     def held() -> httpx.Response:
-        with http_client(service.url) as http:
-            return http.get("/events", params={"after": "newest"}, headers={"Prefer": "wait=8"})
+        with http_client(service.url, timeout_s=60) as http:
+            return http.get("/events", params={"after": "newest"}, headers={"Prefer": "wait=30"})
 
     with ThreadPoolExecutor(3) as pool:
         answers = [pool.submit(held) for _ in range(3)]
@@ -346,8 +346,11 @@ def test_one_payment_can_be_followed_through_the_logs(start: Start, order: Stub)
     order.fault(answer=503, times=1)
     booked(service.pay(1, X_Request_Id="follow-me"))
     wait_until_all_told(service)
-    said = {line["event"] for line in service.log() if line.get("request_id") == "follow-me"}
-    assert said >= {"could not tell", "told"}
+
+    def said() -> set[str]:
+        return {line["event"] for line in service.log() if line.get("request_id") == "follow-me"}
+
+    wait_for(lambda: said() >= {"could not tell", "told"})
 
 
 def test_the_command_line_reads_the_same_log(start: Start, order: Stub) -> None:

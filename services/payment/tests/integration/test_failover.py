@@ -26,7 +26,7 @@ from processes import Service, Stub, http_client, wait_for
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # for `end`
 
 GUESTS = 8
-ANSWER_WITHIN_S = 15.0
+ANSWER_WITHIN_S = 30.0
 
 
 class Guest(threading.Thread):
@@ -162,27 +162,27 @@ def test_a_failover_loses_nothing_and_needs_no_restart(
     def paid() -> int:
         return sum(len(guest.acknowledged) for guest in guests)
 
-    wait_for(lambda: paid() > 200, 30, "payments before")
+    wait_for(lambda: paid() > 200, 60, "payments before")
     if how == "killed":
         primary.kill()
     else:  # it accepts connections and says nothing, as with a disk that hangs
         primary.send(signal.SIGSTOP)
         end.callback(primary.kill)
-    wait_for(lambda: sum(guest.answers[503] for guest in guests) > GUESTS, 20, "503 meanwhile")
+    wait_for(lambda: sum(guest.answers[503] for guest in guests) > GUESTS, 60, "503 meanwhile")
     take_over(standby)
     before = paid()
-    wait_for(lambda: paid() > before + 200, 30, "payments after, the service never restarted")
+    wait_for(lambda: paid() > before + 200, 60, "payments after, the service never restarted")
     done.set()
     for guest in guests:
         guest.join(30)
 
     answers = sum((guest.answers for guest in guests), Counter[int | str]())
     assert set(answers) == {201, 503}, answers
-    assert max(guest.slowest_s for guest in guests) < 10
+    assert max(guest.slowest_s for guest in guests) < 20
     assert "Traceback" not in "".join(service.process.lines)
     acknowledged = {key: value for guest in guests for key, value in guest.acknowledged.items()}
     for stub in (order, user):
-        wait_for(partial(knows, stub, set(acknowledged)), 30, f"{stub.name} knows all")
+        wait_for(partial(knows, stub, set(acknowledged)), 60, f"{stub.name} knows all")
         assert set(stub.states().values()) == {"paid"}
 
     database = open_database(make_url(service.environment["DATABASE_URL"]))
@@ -224,7 +224,7 @@ def test_while_the_standby_is_away_nothing_is_acknowledged_and_nobody_hangs(
     for order_id in (1, 1, 2):
         status, seconds = pay(service, order_id)
         assert status == 503
-        assert seconds < 10
+        assert seconds < 14
     assert service.http.get("/readyz").status_code == 200
     hanging = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
     assert ask(primary, hanging) == "1", "a second commit only waits behind the first, and holds a connection"

@@ -21,7 +21,7 @@ from payment.storage.base import Database
 from payment.storage.opening import open_database
 from payment.storage.tables import bills, payments
 from postgres import PostgresServer, create_database, drop_database
-from processes import Service
+from processes import Service, http_client
 
 Start = Callable[..., Service]
 SECOND_US = 1_000_000
@@ -300,8 +300,11 @@ def test_a_file_that_breaks_off_does_not_look_whole(tmp_path: Path) -> None:
         address = url.render_as_string(hide_password=False)
         service = Service({"DATABASE_URL": address}, "serve", "--no-worker", cwd=tmp_path)
         try:
-            url_of_all = f"{service.url}/payments"
-            with httpx.stream("GET", url_of_all, headers={"Accept": "text/csv"}, verify=False) as answer:
+            csv_alone = {"Accept": "text/csv"}
+            with (
+                http_client(service.url, timeout_s=60) as http,
+                http.stream("GET", "/payments", headers=csv_alone) as answer,
+            ):
                 assert answer.status_code == 200
                 parts = answer.iter_raw()
                 next(parts)
