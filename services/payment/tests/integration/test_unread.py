@@ -33,10 +33,11 @@ SENT = text(
 )
 
 
-WAITING = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-LOCKED_NUMBERS = text(
-    "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND granted ORDER BY objid"
-)
+HERE = "locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+"""Locks of this database alone: other tests use the same server."""
+
+WAITING = text(f"SELECT count(*) FROM pg_locks WHERE {HERE} AND NOT granted")
+LOCKED_NUMBERS = text(f"SELECT objid FROM pg_locks WHERE {HERE} AND classid = 0 AND granted ORDER BY objid")
 PLANS = text("SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE name LIKE 'batch_%'")
 
 

@@ -60,12 +60,15 @@ def test_a_worker_whose_lane_hangs_is_not_healthy_and_says_which(
     worker.start()
     metrics = serve_metrics("127.0.0.1", 0, Exposition(database), worker.stuck)
     with http_client(metrics.removesuffix("/metrics")) as http:
-        wait_for(lambda: http.get("/healthz").status_code == 200)
-        assert http.get("/healthz").json() == {"status": "ok"}
+
+        def says(status: int, body: dict[str, Any]) -> bool:
+            answer = http.get("/healthz")
+            return (answer.status_code, answer.json()) == (status, body)
+
+        wait_for(lambda: says(200, {"status": "ok"}))
         hangs.set()
         worker.wake()
-        wait_for(lambda: http.get("/healthz").status_code == 503)
-        assert http.get("/healthz").json() == {"status": "stuck", "lanes": ["order"]}
+        wait_for(lambda: says(503, {"status": "stuck", "lanes": ["order"]}))
         assert "payment_told" in http.get("/metrics").text, "it is still scraped"
 
 
