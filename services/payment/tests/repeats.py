@@ -1,7 +1,7 @@
 """Repeats: what is told once more when an attempt without an answer can no longer be applied late.
 
-Tests set RESEND_AFTER_S to hours (`LONG`) and say themselves when these are over: no repeat comes before that,
-however long a process stands still, and nobody waits for it.
+Tests set RESEND_AFTER_S to hours (`LONG`) and say themselves when these are over: no repeat comes before
+that, however long a process stands still, and nobody waits for it.
 """
 
 import time

@@ -9,13 +9,15 @@ from chromium import PHONE, expect
 from console_guest import sign_in, words_of
 from key_holders import holder, let_in
 from payment_life import PENDING, booked, new_order_id
+from ports import free_port
 from processes import Service
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 Visit = Callable[..., Any]
 say = words_of("id")
-SOON_S = 3
+SOON_S = 9
+"""Less than a page waits before it listens again."""
 WHILE_IT_IS_AWAY = ("net::ERR_", "htmx:")
 """What the browser and htmx write on its console while the service does not answer."""
 
@@ -103,8 +105,7 @@ def test_what_may_be_done_changes_with_the_payment_and_not_while_one_types(
 def test_the_page_says_that_the_service_does_not_answer_until_it_does(
     start: Callable[..., Service], visit: Visit
 ) -> None:
-    service = start("serve", "--no-worker")
-    service.environment["PORT"] = service.url.rpartition(":")[2]
+    service = start("serve", "--no-worker", PORT=str(free_port()))  # it comes back there
     page = visit(service.url, forgives=WHILE_IT_IS_AWAY)
     page.goto("/console")
     offline = page.locator("#offline")

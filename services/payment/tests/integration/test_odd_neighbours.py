@@ -128,8 +128,8 @@ def test_interim_answers_without_end_are_no_answer() -> None:
 
 def test_interim_answers_that_drip_take_no_longer_than_a_call_may() -> None:
     """Each read is in time; `end_slow_calls` bounds the whole."""
-    with answering(*repeat(PROCESSING, 80), pause_s=0.1) as served:
-        client = client_of(served, read_timeout_s=0.5)
+    with answering(*repeat(PROCESSING, 80), pause_s=0.4) as served:
+        client = client_of(served, read_timeout_s=1)
         done = threading.Event()
 
         def look() -> None:
@@ -141,7 +141,7 @@ def test_interim_answers_that_drip_take_no_longer_than_a_call_may() -> None:
         result = tell(client)
         done.set()
     assert (result.outcome, result.may_come_late) == (Outcome.OUTAGE, True)
-    assert time.monotonic() - began_s < 7, "all of it takes eight"
+    assert time.monotonic() - began_s < 25, "all of it takes half a minute"
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_locations_and_links_lead_through_the_proxy(proxy: Nginx, admin: Holder)
     bearer = {"Authorization": f"Bearer {admin.key}"}
     with http_client(proxy.url, headers=bearer) as http:
         for order_id in (1, 2, 3):
-            body = {"order_id": order_id, "user_id": 1, "amount": 20_000}
+            body = {"order_id": order_id, "user_id": 5, "amount": 20_000}
             made = http.post("/pay/payments", json=body, headers={"Idempotency-Key": f"k{order_id}"})
             assert made.status_code == 201
         assert re.fullmatch("/pay/payments/[0-9]+", made.headers["location"])
@@ -54,7 +54,7 @@ def test_locations_and_links_lead_through_the_proxy(proxy: Nginx, admin: Holder)
         assert again.headers["location"] == made.headers["location"]
         refund = http.post(f"{made.headers['location']}/refunds", json={"amount": 1})
         assert http.get(refund.headers["location"]).json()["amount"] == 1
-        page = http.get("/pay/payments", params={"limit": 1})
+        page = http.get("/pay/payments", params={"limit": 1, "user_id": 5})  # nobody else's
         orders = []
         while True:
             orders += [each["order_id"] for each in page.json()["payments"]]

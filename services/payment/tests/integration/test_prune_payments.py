@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Table, func, make_url, select, update
 
 from console_visitor import Visitor
+from pages import where_it_is_noon
 from payment.core.units import read_time
 from payment.ledger.archive import Archive
 from payment.ledger.payment_pruning import PaymentPruning
@@ -157,7 +158,7 @@ def test_what_nothing_depends_on_is_archived_and_deleted(
 def test_what_is_gone_is_in_no_report_and_its_ids_are_not_given_again(
     start: Start, database_url: str, tmp_path: Path
 ) -> None:
-    service = start("serve", "--no-worker", **KEPT)
+    service = start("serve", "--no-worker", TIMEZONE=where_it_is_noon(), **KEPT)
     service.book([1])
     refund_id = service.refund(1, {"amount": 1}).json()["id"]
     today = date.fromisoformat(service.http.get("/reports/daily").json()["date"])

@@ -14,6 +14,7 @@ import pytest
 from described import ROOT
 from key_holders import WRONG, holder, let_in
 from payment_life import PENDING, bill_of, booked, new_order_id
+from ports import free_port
 from processes import Service, Stub, http_client, wait_for, wait_until_told
 from programs import Process
 
@@ -88,7 +89,9 @@ class Street:
 @pytest.fixture(scope="module")
 def street(shared_keyed: Service) -> Iterator[Street]:
     service = shared_keyed
-    service.environment["PORT"] = service.url.rpartition(":")[2]  # it comes back there
+    service.kill()
+    service.environment["PORT"] = str(free_port())  # it comes back there, and nobody gets it meanwhile
+    service.start()
     with ExitStack() as running:
         order, user = Stub("order"), Stub("user")
         running.callback(order.kill)
@@ -149,12 +152,12 @@ def test_a_callback_that_comes_twice_at_once_books_once(
 
 def test_what_nobody_pays_expires_and_money_that_comes_after_that_is_booked(street: Street) -> None:
     never, late = new_order_id(), new_order_id()
-    unpaid, paid_late = (street.book(order_id, expires_at=soon(1)) for order_id in (never, late))
+    unpaid, paid_late = (street.book(order_id, expires_at=soon(3)) for order_id in (never, late))
     codes = [street.code(payment_id, gateway="xendit") for payment_id in (unpaid, paid_late)]
     assert street.scan(codes[0], never=True) == []
     assert street.scan(codes[1], late_s=600) == []
     for payment_id in (unpaid, paid_late):
-        wait_for(lambda: street.payment(payment_id)["status"] == "failed")  # noqa: B023  # it ends before the next
+        wait_for(lambda: street.payment(payment_id)["status"] == "failed", 20)  # noqa: B023  # it ends before the next
     wait_until_told(street.order, never, "failed")
     assert street.resend(codes[1]) == (200, "paid")
     assert street.story(paid_late) == ["payment.created", "payment.failed", "payment.paid"]
@@ -195,8 +198,12 @@ def test_another_amount_is_not_booked_and_stays_undelivered(
     wait_for(lambda: len(street.answers(code)) >= 2, what="it is tried again")
     assert set(street.answers(code)) == {(409, "amount-differs")}
     assert street.story(payment_id) == ["payment.created"]
-    warnings = [line for line in street.bridge.lines if line.startswith("WARNING 409 amount-differs")]
-    assert any(f"payment-{payment_id}'" in line and str(amount) in line for line in warnings)
+
+    def warned() -> bool:
+        lines = [line for line in street.bridge.lines if line.startswith("WARNING 409 amount-differs")]
+        return any(f"payment-{payment_id}'" in line and str(amount) in line for line in lines)
+
+    wait_for(warned)
 
 
 @GATEWAYS
@@ -243,15 +250,16 @@ def test_a_bridge_whose_key_is_not_taken_lets_the_gateway_try_again(street: Stre
     payment_id = street.book(order_id)
     bridge, url = start_bridge(street.service, WRONG, **SECRETS)
     answer = httpx.post(f"{url}/callbacks/xendit", json=xendit(payment_id), headers=TOKEN, verify=False)
+    said = bridge.line_with("try-again")
     bridge.kill()
     assert (answer.status_code, answer.text) == (503, "try-again")
-    assert "401" in next(line for line in bridge.lines if "try-again" in line), "the log says why"
+    assert "401" in said, "the log says why"
 
 
 def test_an_expired_code_ends_its_payment_but_none_that_is_paid(street: Street) -> None:
     open_id, paid_id = street.book(new_order_id()), street.book(new_order_id())
-    codes = [street.code(payment_id, expires_at=soon(0.3)) for payment_id in (open_id, paid_id)]
     street.service.settle(paid_id, "paid").raise_for_status()  # by the cashier
+    codes = [street.code(payment_id, expires_at=soon(0.3)) for payment_id in (open_id, paid_id)]
     assert wait_for(lambda: street.answers(codes[0])) == [(200, "failed")]
     assert wait_for(lambda: street.answers(codes[1])) == [(200, "move-not-allowed")]
     assert [street.payment(each)["status"] for each in (open_id, paid_id)] == ["failed", "paid"]

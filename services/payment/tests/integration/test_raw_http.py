@@ -64,7 +64,9 @@ def an_answer(wire: socket.socket) -> None:
     """Wait for the answer of /healthz."""
     received = b""
     while not received.endswith(b'{"status":"ok"}'):
-        received += wire.recv(65536)
+        more = wire.recv(65536)
+        assert more, received
+        received += more
 
 
 def read_answer(received: bytes) -> tuple[int, dict[str, str]]:
@@ -166,7 +168,7 @@ def test_only_another_request_keeps_an_answered_connection(hasty: Service) -> No
             an_answer(wire)
             began_s = time.monotonic()
             wire.settimeout(0.3)
-            for turn in range(30):
+            for turn in range(200):  # of 0.3 s or more
                 try:
                     if turn < times:
                         wire.sendall(then)
@@ -178,10 +180,10 @@ def test_only_another_request_keeps_an_answered_connection(hasty: Service) -> No
                     break
             return time.monotonic() - began_s
 
-    cases = [(kind, times) for kind in NO_REQUESTS for times in (1, 30)]
+    cases = [(kind, times) for kind in NO_REQUESTS for times in (1, 200)]
     with ThreadPoolExecutor(len(cases)) as pool:
         held = dict(zip(cases, pool.map(lambda case: held_s(*case), cases), strict=True))
-    assert max(held.values()) < 8, held
+    assert max(held.values()) < 30, held
 
 
 def test_a_body_that_comes_after_its_answer_is_followed_by_another_request(calm: Service) -> None:
@@ -263,7 +265,7 @@ def test_a_request_that_does_not_arrive_is_408(hasty: Service) -> None:
         began_s = time.monotonic()
         status, said = read_answer(exchange(hasty, *pieces))
         assert (status, said) == (408, {"error": "Permintaan tidak tiba dalam 1 detik"}), pieces
-        assert time.monotonic() - began_s < 5
+        assert time.monotonic() - began_s < 8, "ten seconds is what others have"
 
 
 def test_a_head_that_trickles_is_408_on_a_connection_that_was_good_before(hasty: Service) -> None:

@@ -1,20 +1,23 @@
 """GET /refunds: what was given back in a time, of whichever payments."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from pages import where_it_is_noon
 from processes import Service
 from walked import walk
 
 
 @pytest.fixture
-def refunded(start_alone: Service) -> Service:
-    """Five refunds of three payments, with the ids 1 to 5, all of today."""
-    start_alone.book([1, 2, 3])
+def refunded(start: Callable[..., Service]) -> Service:
+    """Five refunds of three payments, with the ids 1 to 5, all of today, which is not over soon."""
+    service = start("serve", "--no-worker", TIMEZONE=where_it_is_noon())
+    service.book([1, 2, 3])
     for payment_id in (1, 2, 1, 3, 1):
-        assert start_alone.refund(payment_id, {"amount": 1_000}).status_code == 201
-    return start_alone
+        assert service.refund(payment_id, {"amount": 1_000}).status_code == 201
+    return service
 
 
 def test_pages_hold_each_refund_once_newest_first_and_a_day_is_that_of_its_closing(refunded: Service) -> None:

@@ -221,8 +221,8 @@ def test_a_service_that_demands_a_certificate_gets_ours(
     assert service.cli("reconcile", "--service", "order").returncode == 0
 
 
-def tell(neighbour: NeighbourSettings) -> DeliveryResult:
-    client = NeighbourClient(ORDER, neighbour, connect_timeout_s=0.3, read_timeout_s=5)
+def tell(neighbour: NeighbourSettings, connect_timeout_s: float = 20) -> DeliveryResult:
+    client = NeighbourClient(ORDER, neighbour, connect_timeout_s=connect_timeout_s, read_timeout_s=20)
     return client.tell(1, Status.PAID, idempotency_key="1", traceparent="00-1-1-01")
 
 
@@ -234,7 +234,7 @@ def order_at(url: str, **more: Any) -> NeighbourSettings:
 def test_what_failed_in_the_handshake_was_never_sent(end: ExitStack, *, hangs_up: bool) -> None:
     rude = Rude(hangs_up=hangs_up)
     end.callback(rude.close)
-    heard = tell(order_at(rude.url))
+    heard = tell(order_at(rude.url), connect_timeout_s=0.3)
     assert heard.outcome is Outcome.OUTAGE
     assert not heard.may_come_late
     assert "TLS handshake failed" in (heard.error or "")
@@ -251,7 +251,7 @@ def test_one_context_is_read_once_and_trusts_nobody_else(serve: Serve, files: Fi
     """Nor are the public CAs read with each connection, and trusted beside the private one."""
     order = serve(files.issue("localhost"))
     client = NeighbourClient(
-        ORDER, order_at(order.url, ca_file=files.ca_file), connect_timeout_s=2, read_timeout_s=5
+        ORDER, order_at(order.url, ca_file=files.ca_file), connect_timeout_s=20, read_timeout_s=20
     )
     files.ca_file.unlink()
     for order_id in (1, 2):

@@ -29,9 +29,8 @@ def test_who_paid_settled_gave_back_let_expire_told_again_made_and_revoked_keys(
     settled, expired = pay(2, **PENDING), pay(3, **PENDING)
     assert till.request("PATCH", f"/payments/{settled}", json={"status": "paid"}).status_code == 200
     assert manager.post(f"/payments/{settled}/refunds", json={}).status_code == 201
-    wait_for(
-        lambda: "payment.failed" in {e["type"] for e in events_of(service, owner.key)}, what="one expired"
-    )
+    has_expired = ("payment.failed", f"payments/{expired}")
+    wait_for(lambda: has_expired in {(e["type"], e["subject"]) for e in events_of(service, owner.key)})
     wait_until_all_told(service)
     (dead,) = [e for e in events_of(service, owner.key) if e["type"] == "notification.dead"]
     assert manager.post(f"/{dead['subject']}/retry").status_code == 200
