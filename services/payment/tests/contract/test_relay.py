@@ -25,8 +25,8 @@ def raw_server(answer: bytes) -> Iterator[tuple[str, bytearray]]:
         def answer_one() -> None:
             accepted, _ = listening.accept()
             with accepted:
-                while not sent.endswith(SENT):
-                    sent.extend(accepted.recv(65536))
+                while not sent.endswith(SENT) and (part := accepted.recv(65536)):
+                    sent.extend(part)
                 accepted.sendall(answer)
 
         thread = threading.Thread(target=answer_one)

@@ -342,7 +342,7 @@ def test_whatever_comes_and_goes_each_gets_its_own_answer_in_order(
 def test_a_request_that_has_waited_too_long_is_refused_and_not_written() -> None:
     async def test() -> None:
         disk = Disk()
-        group = GroupCommit(disk.write, batch_max=2, queue_max=1024, wait_max_s=0.05)
+        group = GroupCommit(disk.write, batch_max=2, queue_max=1024, wait_max_s=0.5)
         tasks = submitted(group, [1, 2, 3, 4, 5])
         await disk.begun.wait()
         for task in tasks:
@@ -360,7 +360,7 @@ def test_each_request_has_its_own_patience() -> None:
 
     async def test() -> None:
         disk = Disk()
-        group = GroupCommit(disk.write, batch_max=1, queue_max=1024, wait_max_s=0.2)
+        group = GroupCommit(disk.write, batch_max=1, queue_max=1024, wait_max_s=0.6)
         (first,) = submitted(group, [1])
         await disk.begun.wait()
         disk.goes_on.set()
@@ -369,9 +369,9 @@ def test_each_request_has_its_own_patience() -> None:
         disk.goes_on.clear()
         began_s = asyncio.get_running_loop().time()
         (second,) = submitted(group, [2])
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.3)
         (third,) = submitted(group, [3])
-        for task, least_s in ((second, 0.19), (third, 0.29)):
+        for task, least_s in ((second, 0.59), (third, 0.89)):
             with pytest.raises(Unavailable):
                 await task
             assert asyncio.get_running_loop().time() - began_s >= least_s
