@@ -1,7 +1,7 @@
 """Repeats: what is told once more when an attempt without an answer can no longer be applied late.
 
-Tests set RESEND_AFTER_S to hours (`LONG`) and say themselves when these are over: no repeat comes before
-that, however long a process stands still, and nobody waits for it.
+Tests set RESEND_AFTER_S to `LONG` and say themselves when that is over: no repeat comes before, however long
+a process stands still, and nobody waits for it.
 """
 
 import time
@@ -14,8 +14,8 @@ from payment.storage.opening import open_database
 from payment.storage.tables import notifications
 from processes import Service, wait_for
 
-LONG = "36000"
-"""A RESEND_AFTER_S that ends in no test."""
+LONG = "600"
+"""A RESEND_AFTER_S that ends in no test; what waits longer than any retry may is told: a clock was ahead."""
 
 
 def repeats_that_wait(service: Service, count: int = 1) -> list[dict[str, Any]]:
