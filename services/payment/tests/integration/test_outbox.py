@@ -211,18 +211,21 @@ def test_a_lease_that_another_took_a_moment_after_we_looked_is_held(lanes: Lanes
 def test_what_a_clock_that_was_ahead_has_put_off_is_due(lanes: Lanes) -> None:
     """News that was never tried, a repeat and what failed; what waits as long as it may goes on waiting."""
     hour_us = 3600 * SECOND_US
-    waits = {"repeat_us": RESEND_AFTER_US, "longest_us": hour_us}
     put_off = [
-        (None, False, 3 * SECOND_US, True),
-        (None, False, SECOND_US, False),
-        (None, True, RESEND_AFTER_US + 1, True),
-        (None, True, RESEND_AFTER_US, False),
-        (Outcome.OUTAGE, False, hour_us + 1, True),
-        (Outcome.OUTAGE, False, hour_us, False),
-        (Outcome.OUTAGE, True, hour_us, False),
+        (RESEND_AFTER_US, None, False, 3 * SECOND_US, True),
+        (RESEND_AFTER_US, None, False, SECOND_US, False),
+        (RESEND_AFTER_US, None, True, RESEND_AFTER_US + 1, True),
+        (RESEND_AFTER_US, None, True, RESEND_AFTER_US, False),
+        (RESEND_AFTER_US, Outcome.OUTAGE, False, hour_us + 1, True),
+        (RESEND_AFTER_US, Outcome.OUTAGE, False, hour_us, False),
+        (RESEND_AFTER_US, Outcome.OUTAGE, True, hour_us, False),
+        (9 * hour_us, None, True, 9 * hour_us + 1, True),  # a RESEND_AFTER_S longer than what failed may wait
+        (9 * hour_us, None, True, 9 * hour_us, False),
+        (9 * hour_us, Outcome.OUTAGE, True, 9 * hour_us, True),
     ]
     lanes.pay()
-    for last_outcome, is_repeat, wait_us, is_put_off in put_off:
+    for repeat_us, last_outcome, is_repeat, wait_us, is_put_off in put_off:
+        waits = {"repeat_us": repeat_us, "longest_us": hour_us}
         with lanes.database.write() as connection:
             values = {"last_outcome": last_outcome, "is_repeat": is_repeat}
             later = update(notifications).values(next_attempt_us=_us(0) + wait_us, **values)

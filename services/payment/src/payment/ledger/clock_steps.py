@@ -77,7 +77,7 @@ def _is_too_long() -> ColumnElement[bool]:
     return or_(
         and_(_row.last_outcome.is_(None), not_(_row.is_repeat), _row.next_attempt_us > _NOW_US + SLACK_US),
         and_(_row.last_outcome.is_(None), _row.next_attempt_us > _NOW_US + _REPEAT_US),
-        _row.next_attempt_us > _NOW_US + _LONGEST_US,
+        and_(_row.last_outcome.is_not(None), _row.next_attempt_us > _NOW_US + _LONGEST_US),
     )
 
 
