@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import make_url, select, text
+from sqlalchemy.exc import DataError
 
 from payment.core.cause import Cause
 from payment.core.states import Method, Status
@@ -163,6 +164,18 @@ def test_however_many_payments_there_are_their_statement_is_planned_once(
 
     seen = [(row.custom_plans, row.generic_plans) for row in loop.run(database.run_batch(plans))]
     assert sorted(seen) == [(5, 3), (5, 5)], "PostgreSQL tries five before it takes one for all"
+
+
+@pytest.mark.parametrize("orders", [[1], [1, 2]])
+def test_a_text_that_postgresql_cannot_keep_is_refused_and_not_cut_off(
+    database: Database, loop: asyncio.Runner, orders: list[int]
+) -> None:
+    """The API lets no such text in; libpq would end a parameter there."""
+    batch = [replace(pay(order_id), reference=f"R-{order_id}\x00{order_id}") for order_id in orders]
+    with pytest.raises(DataError):
+        loop.run(database.run_batch(partial(book_unread, requests=batch, now_us=NOW_US)))
+    with database.read() as connection:
+        assert connection.execute(text("SELECT count(*) FROM payments")).scalar_one() == 0
 
 
 @pytest.mark.parametrize("there", ["bill", "key", "reference"])

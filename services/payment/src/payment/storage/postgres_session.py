@@ -176,6 +176,8 @@ class AsyncSession(psycopg.AsyncConnection[Any]):
         Raises:
             psycopg.Error: the statement or its COMMIT failed; or, as NoAnswer, nobody knows.
         """
+        if b"\0" in b"".join(filter(None, values)):
+            raise psycopg.DataError("PostgreSQL keeps no NUL, at which libpq would end a parameter")
         name = self.prepared.get(statement)
         if name is None:
             name = next(self.new_names)
