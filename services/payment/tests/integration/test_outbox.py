@@ -211,17 +211,20 @@ def test_a_lease_that_another_took_a_moment_after_we_looked_is_held(lanes: Lanes
 def test_what_a_clock_that_was_ahead_has_put_off_is_due(lanes: Lanes) -> None:
     """News that was never tried, a repeat and what failed; what waits as long as it may goes on waiting."""
     hour_us = 3600 * SECOND_US
+    slack_us = clock_steps.SLACK_US
     put_off = [
-        (RESEND_AFTER_US, None, False, 3 * SECOND_US, True),
-        (RESEND_AFTER_US, None, False, SECOND_US, False),
-        (RESEND_AFTER_US, None, True, RESEND_AFTER_US + 1, True),
-        (RESEND_AFTER_US, None, True, RESEND_AFTER_US, False),
-        (RESEND_AFTER_US, Outcome.OUTAGE, False, hour_us + 1, True),
-        (RESEND_AFTER_US, Outcome.OUTAGE, False, hour_us, False),
-        (RESEND_AFTER_US, Outcome.OUTAGE, True, hour_us, False),
-        (9 * hour_us, None, True, 9 * hour_us + 1, True),  # a RESEND_AFTER_S longer than what failed may wait
-        (9 * hour_us, None, True, 9 * hour_us, False),
-        (9 * hour_us, Outcome.OUTAGE, True, 9 * hour_us, True),
+        (RESEND_AFTER_US, None, False, slack_us + 1, True),
+        (RESEND_AFTER_US, None, False, slack_us, False),
+        (slack_us // 2, None, False, slack_us, False),
+        (RESEND_AFTER_US, None, True, RESEND_AFTER_US + slack_us + 1, True),
+        (RESEND_AFTER_US, None, True, RESEND_AFTER_US + slack_us, False),
+        (RESEND_AFTER_US, Outcome.OUTAGE, False, hour_us + slack_us + 1, True),
+        (RESEND_AFTER_US, Outcome.OUTAGE, False, hour_us + slack_us, False),
+        (RESEND_AFTER_US, Outcome.OUTAGE, True, hour_us + slack_us, False),
+        # a RESEND_AFTER_S that is longer than what failed may wait
+        (9 * hour_us, None, True, 9 * hour_us + slack_us + 1, True),
+        (9 * hour_us, None, True, 9 * hour_us + slack_us, False),
+        (9 * hour_us, Outcome.OUTAGE, True, hour_us + slack_us + 1, True),
     ]
     lanes.pay()
     for repeat_us, last_outcome, is_repeat, wait_us, is_put_off in put_off:

@@ -11,10 +11,8 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    and_,
     bindparam,
-    not_,
-    or_,
+    case,
     select,
     update,
 )
@@ -74,11 +72,8 @@ def _put_off() -> Select[int]:
 
 
 def _is_too_long() -> ColumnElement[bool]:
-    return or_(
-        and_(_row.last_outcome.is_(None), not_(_row.is_repeat), _row.next_attempt_us > _NOW_US + SLACK_US),
-        and_(_row.last_outcome.is_(None), _row.next_attempt_us > _NOW_US + _REPEAT_US),
-        and_(_row.last_outcome.is_not(None), _row.next_attempt_us > _NOW_US + _LONGEST_US),
-    )
+    may_wait_us = case((_row.last_outcome.is_not(None), _LONGEST_US), (_row.is_repeat, _REPEAT_US), else_=0)
+    return _row.next_attempt_us > _NOW_US + may_wait_us + SLACK_US
 
 
 @cache
