@@ -13,6 +13,7 @@ from sqlalchemy.exc import DataError
 
 from payment.core.cause import Cause
 from payment.core.states import Method, Status
+from payment.core.units import WHOLE_NUMBER_MAX
 from payment.ledger.batch import book, book_unread
 from payment.ledger.idempotency import BookedAnswer, Key
 from payment.ledger.requests import PaymentRequest
@@ -150,6 +151,39 @@ def test_what_is_written_unread_is_what_is_written_read(database: Database, loop
     assert unread == read
 
 
+def test_odd_words_and_numbers_are_written_alike_to_the_letter(
+    database: Database, loop: asyncio.Runner
+) -> None:
+    odd = Cause("kasir-1/R7mQ2xVb", 'r"\\ 1 \t é 💸 \u2028 {"id":1}', TRACE)
+    qris = PaymentRequest(1, 1, 11, Method.QRIS, Status.PENDING)
+    batch = [
+        PaymentRequest(1, WHOLE_NUMBER_MAX, WHOLE_NUMBER_MAX, Method.CASH),
+        replace(qris, order_id=2, reference="1", waits_us=500_000),
+        replace(qris, order_id=3, reference="NULL", key=Key("", "create_payment", "1", "f"), cause=odd),
+        replace(qris, order_id=4, reference='é"\\{}💸 1', expires_us=NOW_US + 1, cause=odd),
+        replace(qris, order_id=5, key=Key('é "', "create_payment", "/payments/1", "f"), order_total=11),
+    ]
+    shown = []
+    for way, at_once in ((book_unread, 1), (book_unread, 5), (book, 5)):
+        for first in range(0, 5, at_once):
+            some = batch[first : first + at_once]
+            loop.run(database.run_batch(partial(way, requests=some, now_us=NOW_US)))
+        tables = (bills, payments, notifications, idempotency_keys, events)
+        with database.write() as connection:
+            shown.append(
+                [
+                    connection.execute(text(f"SELECT CAST(row AS text) FROM {table.name} AS row")).all()
+                    for table in tables
+                ]
+            )
+            names = ", ".join(table.name for table in tables)
+            connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+    alone, together, read = shown
+    assert [len(rows) for rows in read] == [5, 5, 10, 2, 5]
+    assert alone == read
+    assert together == read
+
+
 def test_however_many_payments_there_are_their_statement_is_planned_once(
     database: Database, loop: asyncio.Runner
 ) -> None:
@@ -178,9 +212,10 @@ def test_a_text_that_postgresql_cannot_keep_is_refused_and_not_cut_off(
         assert connection.execute(text("SELECT count(*) FROM payments")).scalar_one() == 0
 
 
+@pytest.mark.parametrize("others", [[], [2]], ids=["alone", "among others"])
 @pytest.mark.parametrize("there", ["bill", "key", "reference"])
 def test_what_is_there_already_is_noticed_and_the_batch_read(
-    database: Database, loop: asyncio.Runner, there: str
+    database: Database, loop: asyncio.Runner, there: str, others: list[int]
 ) -> None:
     first = replace(pay(1), reference="R-1")
     loop.run(database.run_batch(lambda transaction: book(transaction, [first], NOW_US)))
@@ -192,14 +227,14 @@ def test_what_is_there_already_is_noticed_and_the_batch_read(
 
     def work(transaction: BatchTransaction) -> Any:
         with pytest.raises(NotFirst):
-            book_unread(transaction, [pay(2), second], NOW_US)
-        return book(transaction, [pay(2), second], NOW_US)
+            book_unread(transaction, [*map(pay, others), second], NOW_US)
+        return book(transaction, [*map(pay, others), second], NOW_US)
 
-    new, old = loop.run(database.run_batch(work))
-    assert new.status == 201
+    *new, old = loop.run(database.run_batch(work))
+    assert [each.status for each in new] == [201] * len(others)
     assert (old.status, getattr(old, "replayed", None)) == ((201, True) if there == "key" else (409, None))
     with database.read() as connection:
-        assert connection.execute(text("SELECT count(*) FROM payments")).scalar_one() == 2
+        assert connection.execute(text("SELECT count(*) FROM payments")).scalar_one() == 1 + len(others)
 
 
 def test_being_wrong_again_and_again_leaves_nothing_behind_in_the_session(

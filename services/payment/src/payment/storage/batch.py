@@ -69,7 +69,8 @@ class BatchTransaction(ABC):
 
         Args:
             locks: what they stand for nobody else books until this has ended.
-            rows: see `payment_rows`: in place of the payments' ids they have the numbers 1, 2, …
+            rows: in place of the payments' ids they have the numbers 1, 2, …; that of a key has its payment's
+                number beside its columns (`unread_insert.NUMBER`).
 
         Returns:
             The payments' ids, in the order of these numbers.

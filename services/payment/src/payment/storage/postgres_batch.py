@@ -155,15 +155,16 @@ def _together(locks: Sequence[int], rows: Rows) -> tuple[str, Sequence[bytes]]:
     """Return the statement that writes payments unread, and its parameters."""
     statement = insert_unread(tuple((table, tuple(each[0])) for table, each in rows.items()))
     text, names = numbered(statement)
-    values = {table.name: json_of(each) for table, each in rows.items()}
-    values |= {"locks": _array(locks), "numbers": _array([row["id"] for row in rows[payments]])}
-    return text, [values[name].encode() for name in names]
+    values = {table.name: orjson.dumps(each) for table, each in rows.items()}
+    values["locks"] = _array(locks).encode()
+    values["numbers"] = _array(row["id"] for row in rows[payments]).encode()
+    return text, [values[name] for name in names]
 
 
 def _alone(locks: Sequence[int], rows: Rows) -> tuple[str, Sequence[bytes | None]]:
-    """Return the same for one payment: words as they are, what is neither as JSON writes it."""
+    """Return the same for one payment: None is NULL, words are as they are, all else as JSON writes it."""
     shape = tuple((table, tuple(each[0]), len(each)) for table, each in rows.items())
-    values = [value for each in rows.values() for row in each for value in row.values()]
+    values = [row[name] for table, names, _ in shape for row in rows[table] for name in names]
     return insert_alone(len(locks), shape), [
         value if value is None else value.encode() if isinstance(value, str) else orjson.dumps(value)
         for value in [*locks, *values]

@@ -174,6 +174,7 @@ class AsyncSession(psycopg.AsyncConnection[Any]):
             The rows. PostgreSQL has committed: libpq says that all results are there after it has.
 
         Raises:
+            psycopg.DataError: a value has a NUL; nothing was sent.
             psycopg.Error: the statement or its COMMIT failed; or, as NoAnswer, nobody knows.
         """
         if b"\0" in b"".join(filter(None, values)):

@@ -19,9 +19,9 @@ _INSERT_UNREAD = """
     SELECT {values} FROM {given} {joined}"""
 
 # Each part needs a row of the one before it, and each INSERT needs one of these: so nothing is inserted, and
-# no id taken, before all locks are held. Taken from a SELECT, arrays are unknown when PostgreSQL plans: it
-# expects ten elements whatever they are, and so plans once; and it hashes the ten of `fresh`, so that the
-# rows of each table are inserted in their order.
+# no id taken, before all locks are held. (The lock of events is shared: taken earlier it would do no harm.)
+# Taken from a SELECT, arrays are unknown when PostgreSQL plans: it expects ten elements whatever they are,
+# plans once, and hashes the ten of `fresh`, so that the rows of each table are inserted in their order.
 _LOCKED = """locked AS MATERIALIZED (
     SELECT count(pg_advisory_xact_lock(number)) FROM unnest((SELECT CAST(:locks AS bigint[]))) AS number)"""
 _LOCKED_ALONE = "locked AS MATERIALIZED (SELECT {locks})"
